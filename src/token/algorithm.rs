@@ -1,0 +1,161 @@
+//! What a private key can be asked to do, and how one request reduces to a simpler one.
+
+/// A use of a private key.
+#[doc(alias = "TKTokenOperation")]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Operation {
+    /// Make a signature.
+    #[doc(alias = "TKTokenOperationSignData")]
+    Sign,
+    /// Recover a plaintext.
+    #[doc(alias = "TKTokenOperationDecryptData")]
+    Decrypt,
+    /// Agree on a secret with another party's public key.
+    #[doc(alias = "TKTokenOperationPerformKeyExchange")]
+    KeyExchange,
+}
+
+/// A hash function (FIPS 180-4).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Digest {
+    /// SHA-1, 20 bytes.
+    Sha1,
+    /// SHA-224, 28 bytes.
+    Sha224,
+    /// SHA-256, 32 bytes.
+    Sha256,
+    /// SHA-384, 48 bytes.
+    Sha384,
+    /// SHA-512, 64 bytes.
+    Sha512,
+}
+
+impl Digest {
+    /// All of them, weakest first.
+    pub const ALL: [Self; 5] = [
+        Self::Sha1,
+        Self::Sha224,
+        Self::Sha256,
+        Self::Sha384,
+        Self::Sha512,
+    ];
+
+    /// The longest [`len`](Self::len), in bytes.
+    pub const MAX_LEN: usize = 64;
+
+    /// The length of the hash, in bytes.
+    #[allow(clippy::len_without_is_empty)]
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha224 => 28,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// Parameters of RSASSA-PSS (RFC 8017 §9.1).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Pss {
+    /// The hash of the message.
+    pub digest: Digest,
+    /// The hash inside MGF1.
+    pub mgf: Digest,
+    /// The salt's length, in bytes.
+    pub salt_len: u32,
+}
+
+/// How a private key is used, from the most convenient form (a whole message) to the raw primitive.
+///
+/// A session declares by [`supports`](crate::TokenSession::supports) the forms its key store performs; whoever calls it
+/// walks down [`simpler`](Self::simpler) to one of them and does the steps in between itself (`ctk_crypto::Reduction`).
+/// A backend therefore implements primitives only.
+#[doc(alias = "TKTokenKeyAlgorithm")]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum KeyAlgorithm {
+    /// RSA's private-key operation on one block of exactly the modulus' length (RFC 8017 §5.1.2, §5.2.1).
+    RsaRaw,
+    /// RSASSA-PKCS1-v1_5 padding over the input, a DigestInfo or anything else of at most modulus − 11 bytes;
+    /// for [`Operation::Decrypt`], RSAES-PKCS1-v1_5 (RFC 8017 §7.2).
+    RsaPkcs1,
+    /// RSASSA-PKCS1-v1_5 over a hash of this kind (RFC 8017 §8.2).
+    RsaPkcs1Digest(Digest),
+    /// RSASSA-PKCS1-v1_5 over a message.
+    RsaPkcs1Message(Digest),
+    /// RSASSA-PSS over a hash (RFC 8017 §8.1).
+    RsaPssDigest(Pss),
+    /// RSASSA-PSS over a message.
+    RsaPssMessage(Pss),
+    /// ECDSA over a hash of any length; only as many leftmost bits as the curve's order has count (FIPS 186-5 §6.4).
+    /// The signature is a DER `ECDSA-Sig-Value` (RFC 3279 §2.2.3).
+    EcdsaDigest,
+    /// ECDSA over a message.
+    EcdsaMessage(Digest),
+    /// Ed25519 or Ed448 over a message, without context (RFC 8032).
+    EdDsa,
+}
+
+impl KeyAlgorithm {
+    /// The next form down: the same result from a simpler request. `None` for a primitive.
+    pub fn simpler(self) -> Option<Self> {
+        match self {
+            Self::RsaPkcs1Message(digest) => Some(Self::RsaPkcs1Digest(digest)),
+            Self::RsaPkcs1Digest(_) => Some(Self::RsaPkcs1),
+            Self::RsaPssMessage(pss) => Some(Self::RsaPssDigest(pss)),
+            Self::EcdsaMessage(_) => Some(Self::EcdsaDigest),
+            Self::RsaPkcs1 | Self::RsaPssDigest(_) => Some(Self::RsaRaw),
+            Self::RsaRaw | Self::EcdsaDigest | Self::EdDsa => None,
+        }
+    }
+
+    /// The hash that a message goes through first, for the forms that take a message and hash it once.
+    /// `None` for EdDSA, which needs the whole message.
+    pub fn message_digest(self) -> Option<Digest> {
+        match self {
+            Self::RsaPkcs1Message(digest) | Self::EcdsaMessage(digest) => Some(digest),
+            Self::RsaPssMessage(pss) => Some(pss.digest),
+            Self::RsaRaw
+            | Self::RsaPkcs1
+            | Self::RsaPkcs1Digest(_)
+            | Self::RsaPssDigest(_)
+            | Self::EcdsaDigest
+            | Self::EdDsa => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chain_ends_in_a_primitive() {
+        let pss = Pss {
+            digest: Digest::Sha256,
+            mgf: Digest::Sha256,
+            salt_len: 32,
+        };
+        let chain = |start: KeyAlgorithm| -> Vec<_> {
+            std::iter::successors(Some(start), |algorithm| algorithm.simpler()).collect()
+        };
+        assert_eq!(
+            chain(KeyAlgorithm::RsaPkcs1Message(Digest::Sha1)),
+            [
+                KeyAlgorithm::RsaPkcs1Message(Digest::Sha1),
+                KeyAlgorithm::RsaPkcs1Digest(Digest::Sha1),
+                KeyAlgorithm::RsaPkcs1,
+                KeyAlgorithm::RsaRaw
+            ]
+        );
+        assert_eq!(
+            chain(KeyAlgorithm::RsaPssMessage(pss)).last(),
+            Some(&KeyAlgorithm::RsaRaw)
+        );
+        assert_eq!(
+            chain(KeyAlgorithm::EcdsaMessage(Digest::Sha512)).last(),
+            Some(&KeyAlgorithm::EcdsaDigest)
+        );
+    }
+}

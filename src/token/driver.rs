@@ -1,0 +1,154 @@
+//! Drivers, slots and tokens: where key stores come from.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use crate::{KeychainContents, Result, TokenError, TokenSession};
+
+/// How [`TokenDriver::wait_for_change`] ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wait {
+    /// Some slot may have changed.
+    Changed,
+    /// Nothing changed until the deadline.
+    TimedOut,
+}
+
+/// A kind of key store: PKCS#12 files, smart cards, one network protocol.
+#[doc(alias = "TKTokenDriver")]
+pub trait TokenDriver: Send + Sync {
+    /// The name in configurations and messages, like `pkcs12`.
+    fn name(&self) -> &'static str;
+
+    /// Every slot there is, in a stable order; slots are added but never dropped while the driver lives.
+    fn slots(&self) -> Vec<Arc<dyn Slot>>;
+
+    /// Whether some slot may have changed since the last call: cheap, and never blocks.
+    fn changed(&self) -> bool {
+        false
+    }
+
+    /// Blocks the calling thread until some slot changes or `deadline` has come. Only a driver of local devices does.
+    ///
+    /// # Errors
+    /// [`TokenError::NotSupported`] by default: such a driver is polled with [`changed`](Self::changed).
+    fn wait_for_change(&self, deadline: Instant) -> Result<Wait> {
+        let _ = deadline;
+        Err(TokenError::NotSupported)
+    }
+}
+
+/// What is known of a place for tokens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SlotInfo {
+    /// For a person, like the reader's name. PKCS#11 shows the first 64 bytes.
+    pub description: String,
+    /// Who made it. PKCS#11 shows the first 32 bytes.
+    pub manufacturer: String,
+    /// Whether tokens come and go here.
+    pub removable: bool,
+    /// Whether this is a device.
+    pub hardware: bool,
+}
+
+/// A place where a token can be: a card reader, or the fixed place of a configured token.
+#[doc(alias = "TKSmartCardSlot")]
+pub trait Slot: Send + Sync {
+    /// A name that stays the same across processes, unique within its driver.
+    fn id(&self) -> &str;
+
+    /// What is known of this place.
+    fn info(&self) -> SlotInfo;
+
+    /// The token that is here now. The same `Arc` for as long as it is the same token without interruption, so a new
+    /// one means that the old was removed. A card that nobody can read is `None`.
+    fn token(&self) -> Option<Arc<dyn Token>>;
+}
+
+/// How a program gets to use the keys of a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LoginPolicy {
+    /// The program logs in with the secret it asked its user for.
+    App,
+    /// The program logs in, and the token gets the secret by itself (pinpad, stored PIN, prompt).
+    AppWithoutPin,
+    /// The program does not log in; the token authenticates by itself when a key is used.
+    OnUse,
+}
+
+/// What is known of the tries left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PinState {
+    /// No wrong try since the last right one, or not counted.
+    Normal,
+    /// At least one wrong try.
+    CountLow,
+    /// The next wrong try locks.
+    FinalTry,
+    /// Locked.
+    Locked,
+}
+
+/// What is known of a token without asking it anything. All of it is stable but for [`user_pin`](Self::user_pin).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TokenInfo {
+    /// The person's name for it. PKCS#11 shows the first 32 bytes.
+    pub label: String,
+    /// Who made it, first 32 bytes.
+    pub manufacturer: String,
+    /// What kind it is, first 16 bytes.
+    pub model: String,
+    /// Distinguishes tokens of one model, first 16 bytes.
+    pub serial_number: String,
+    /// How a program gets to use the keys.
+    pub login: LoginPolicy,
+    /// Shortest user secret, in bytes.
+    pub min_pin_len: usize,
+    /// Longest user secret, in bytes.
+    pub max_pin_len: usize,
+    /// Tries left for the user secret.
+    pub user_pin: PinState,
+    /// Whether anything on the token can be changed.
+    pub writable: bool,
+    /// Whether [`TokenSession::random`] works.
+    pub has_random: bool,
+    /// Hardware version, major and minor.
+    pub hardware_version: (u8, u8),
+    /// Firmware version, major and minor.
+    pub firmware_version: (u8, u8),
+}
+
+/// A key store with its certificates and keys.
+#[doc(alias = "TKToken")]
+pub trait Token: Send + Sync {
+    /// What is known of it, from memory.
+    fn info(&self) -> TokenInfo;
+
+    /// What it holds, from memory: certificates and public facts of keys. The snapshot never changes; new contents
+    /// are a new snapshot with a higher generation.
+    #[doc(alias = "keychainContents")]
+    fn contents(&self) -> Arc<KeychainContents>;
+
+    /// Opens the session of one application. Touches no file, card or network.
+    ///
+    /// # Errors
+    /// [`TokenError::TokenRemoved`], [`TokenError::Denied`].
+    fn create_session(&self) -> Result<Arc<dyn TokenSession>>;
+}
+
+impl fmt::Debug for dyn TokenDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenDriver({})", self.name())
+    }
+}
+
+impl fmt::Debug for dyn Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slot({})", self.id())
+    }
+}
+
+impl fmt::Debug for dyn Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({})", self.info().label)
+    }
+}

@@ -1,0 +1,300 @@
+//! Public keys: what is known of a key without having it.
+
+use der::{Decode, Encode, asn1::ObjectIdentifier, asn1::UintRef};
+use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
+
+use crate::{Reason, Result, TokenError};
+
+macro_rules! curves {
+    ($($(#[$doc:meta])* $name:ident = $oid:literal, $bits:literal, $label:literal;)*) => {
+        /// A named elliptic curve for ECDSA and ECDH.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum Curve { $($(#[$doc])* $name,)* }
+
+        impl Curve {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The curve's object identifier.
+            pub const fn oid(self) -> ObjectIdentifier {
+                match self { $(Self::$name => ObjectIdentifier::new_unwrap($oid),)* }
+            }
+
+            /// The length of the order and of a field element, in bits.
+            pub const fn bits(self) -> u32 {
+                match self { $(Self::$name => $bits,)* }
+            }
+
+            /// The customary name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+        }
+    };
+}
+
+curves! {
+    /// NIST P-224.
+    P224 = "1.3.132.0.33", 224, "P-224";
+    /// NIST P-256.
+    P256 = "1.2.840.10045.3.1.7", 256, "P-256";
+    /// NIST P-384.
+    P384 = "1.3.132.0.34", 384, "P-384";
+    /// NIST P-521.
+    P521 = "1.3.132.0.35", 521, "P-521";
+    /// SEC 2 secp256k1.
+    Secp256k1 = "1.3.132.0.10", 256, "secp256k1";
+    /// RFC 5639 brainpoolP256r1.
+    BrainpoolP256r1 = "1.3.36.3.3.2.8.1.1.7", 256, "brainpoolP256r1";
+    /// RFC 5639 brainpoolP384r1.
+    BrainpoolP384r1 = "1.3.36.3.3.2.8.1.1.11", 384, "brainpoolP384r1";
+    /// RFC 5639 brainpoolP512r1.
+    BrainpoolP512r1 = "1.3.36.3.3.2.8.1.1.13", 512, "brainpoolP512r1";
+}
+
+impl Curve {
+    /// The curve of this object identifier.
+    pub fn from_oid(oid: ObjectIdentifier) -> Option<Self> {
+        Self::ALL.iter().copied().find(|curve| curve.oid() == oid)
+    }
+
+    /// The length of the order and of a field element, in whole bytes.
+    pub const fn bytes(self) -> usize {
+        self.bits().div_ceil(8) as usize
+    }
+}
+
+/// What kind of key it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum KeyType {
+    /// RSA.
+    Rsa {
+        /// The modulus' length in bits.
+        bits: u32,
+    },
+    /// An elliptic curve key for ECDSA and ECDH.
+    Ec(Curve),
+    /// Ed25519 (RFC 8032).
+    Ed25519,
+    /// Ed448 (RFC 8032).
+    Ed448,
+    /// X25519 (RFC 7748).
+    X25519,
+    /// X448 (RFC 7748).
+    X448,
+}
+
+impl std::fmt::Display for KeyType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rsa { bits } => write!(f, "RSA-{bits}"),
+            Self::Ec(curve) => f.write_str(curve.name()),
+            Self::Ed25519 => f.write_str("Ed25519"),
+            Self::Ed448 => f.write_str("Ed448"),
+            Self::X25519 => f.write_str("X25519"),
+            Self::X448 => f.write_str("X448"),
+        }
+    }
+}
+
+/// The numbers of a public key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PublicKeyMaterial {
+    /// RSA: both unsigned big-endian without leading zero.
+    Rsa {
+        /// n.
+        modulus: Box<[u8]>,
+        /// e.
+        exponent: Box<[u8]>,
+    },
+    /// A curve point as in the certificate: `04‖x‖y` in SEC 1 form.
+    Ec {
+        /// The curve.
+        curve: Curve,
+        /// The point.
+        point: Box<[u8]>,
+    },
+    /// A raw RFC 8032 or RFC 7748 public key, 32, 57 or 56 bytes.
+    Raw {
+        /// Which of the four.
+        key_type: KeyType,
+        /// The bytes.
+        bytes: Box<[u8]>,
+    },
+}
+
+/// A public key, parsed and as SubjectPublicKeyInfo.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PublicKey {
+    spki: Box<[u8]>,
+    material: PublicKeyMaterial,
+}
+
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const RAW_KEYS: [(ObjectIdentifier, KeyType, usize); 4] = [
+    (
+        ObjectIdentifier::new_unwrap("1.3.101.112"),
+        KeyType::Ed25519,
+        32,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.3.101.113"),
+        KeyType::Ed448,
+        57,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.3.101.110"),
+        KeyType::X25519,
+        32,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.3.101.111"),
+        KeyType::X448,
+        56,
+    ),
+];
+
+impl PublicKey {
+    /// Parses a DER SubjectPublicKeyInfo (RFC 5280 §4.1.2.7).
+    ///
+    /// # Errors
+    /// [`TokenError::Corrupted`] if it is not one, [`TokenError::NotSupported`] for a kind of key that is not in
+    /// [`KeyType`].
+    pub fn from_spki(der: &[u8]) -> Result<Self> {
+        let info = SubjectPublicKeyInfoRef::from_der(der)
+            .map_err(|error| corrupted(&format!("not a SubjectPublicKeyInfo: {error}")))?;
+        let bits = info
+            .subject_public_key
+            .as_bytes()
+            .ok_or_else(|| corrupted("a public key that is not whole bytes"))?;
+        let material = parse_material(info.algorithm, bits)?;
+        Ok(Self {
+            spki: der.into(),
+            material,
+        })
+    }
+
+    /// The public key of a DER certificate (RFC 5280).
+    ///
+    /// # Errors
+    /// As [`from_spki`](Self::from_spki).
+    pub fn from_certificate(der: &[u8]) -> Result<Self> {
+        let certificate = x509_cert::Certificate::from_der(der)
+            .map_err(|error| corrupted(&format!("not an X.509 certificate: {error}")))?;
+        let spki = certificate
+            .tbs_certificate()
+            .subject_public_key_info()
+            .to_der()
+            .map_err(|error| corrupted(&format!("not an X.509 certificate: {error}")))?;
+        Self::from_spki(&spki)
+    }
+
+    /// DER SubjectPublicKeyInfo.
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// The numbers.
+    pub fn material(&self) -> &PublicKeyMaterial {
+        &self.material
+    }
+
+    /// The kind.
+    pub fn key_type(&self) -> KeyType {
+        match &self.material {
+            PublicKeyMaterial::Rsa { modulus, .. } => KeyType::Rsa {
+                bits: bit_len(modulus),
+            },
+            PublicKeyMaterial::Ec { curve, .. } => KeyType::Ec(*curve),
+            PublicKeyMaterial::Raw { key_type, .. } => *key_type,
+        }
+    }
+
+    /// The longest signature that a session writes for this key, in bytes: the modulus' length, a DER
+    /// `ECDSA-Sig-Value`, or two EdDSA halves. 0 for a key that cannot sign.
+    pub fn max_signature_len(&self) -> usize {
+        match &self.material {
+            PublicKeyMaterial::Rsa { modulus, .. } => modulus.len(),
+            // Two INTEGERs with a possible zero before each, and a long-form SEQUENCE header.
+            PublicKeyMaterial::Ec { curve, .. } => 2 * (curve.bytes() + 3) + 3,
+            PublicKeyMaterial::Raw {
+                key_type: KeyType::Ed25519,
+                ..
+            } => 64,
+            PublicKeyMaterial::Raw {
+                key_type: KeyType::Ed448,
+                ..
+            } => 114,
+            PublicKeyMaterial::Raw { .. } => 0,
+        }
+    }
+}
+
+fn parse_material(algorithm: AlgorithmIdentifierRef<'_>, bits: &[u8]) -> Result<PublicKeyMaterial> {
+    if [RSA_ENCRYPTION, RSASSA_PSS].contains(&algorithm.oid) {
+        return parse_rsa(bits);
+    }
+    if algorithm.oid == EC_PUBLIC_KEY {
+        let curve = algorithm
+            .parameters
+            .and_then(|parameters| parameters.decode_as::<ObjectIdentifier>().ok())
+            .and_then(Curve::from_oid)
+            .ok_or(TokenError::NotSupported)?;
+        if bits.first() != Some(&4) || bits.len() != 1 + 2 * curve.bytes() {
+            return Err(corrupted(
+                "an EC public key that is not an uncompressed point",
+            ));
+        }
+        return Ok(PublicKeyMaterial::Ec {
+            curve,
+            point: bits.into(),
+        });
+    }
+    let (_, key_type, len) = RAW_KEYS
+        .into_iter()
+        .find(|(oid, ..)| *oid == algorithm.oid)
+        .ok_or(TokenError::NotSupported)?;
+    if bits.len() != len {
+        return Err(corrupted("a public key of the wrong length"));
+    }
+    Ok(PublicKeyMaterial::Raw {
+        key_type,
+        bytes: bits.into(),
+    })
+}
+
+/// RSAPublicKey (RFC 8017 §A.1.1).
+#[derive(der::Sequence)]
+struct RsaPublicKey<'a> {
+    modulus: UintRef<'a>,
+    exponent: UintRef<'a>,
+}
+
+fn parse_rsa(bits: &[u8]) -> Result<PublicKeyMaterial> {
+    let key = RsaPublicKey::from_der(bits)
+        .map_err(|error| corrupted(&format!("not an RSA public key: {error}")))?;
+    let number = |value: UintRef<'_>| -> Box<[u8]> {
+        let bytes = value.as_bytes();
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        bytes.get(zeros..).unwrap_or_default().into()
+    };
+    let (modulus, exponent) = (number(key.modulus), number(key.exponent));
+    if modulus.is_empty() || exponent.is_empty() {
+        return Err(corrupted("an RSA public key of zeros"));
+    }
+    Ok(PublicKeyMaterial::Rsa { modulus, exponent })
+}
+
+fn bit_len(number: &[u8]) -> u32 {
+    let first = number.first().copied().unwrap_or(0);
+    u32::try_from(number.len())
+        .unwrap_or(u32::MAX)
+        .saturating_mul(8)
+        .saturating_sub(first.leading_zeros())
+}
+
+fn corrupted(reason: &str) -> TokenError {
+    TokenError::Corrupted(Reason::new(reason))
+}

@@ -1,0 +1,197 @@
+//! A session: where a person authenticates and keys are used.
+
+use std::fmt;
+
+use crate::{KeyAlgorithm, ObjectId, Operation, Result, TokenError};
+
+/// In whose name somebody authenticates.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Role {
+    /// The owner of the keys.
+    User,
+    /// The owner once more, for the next single operation.
+    Context,
+    /// Who administers the token: management key, security officer.
+    Admin,
+    /// Who may set a new user PIN: PUK, resetting code.
+    Unblock,
+}
+
+/// How a card wants a PIN, so that the system (a prompt or a pinpad) can send it and a foreign driver never sees it.
+#[doc(alias = "TKSmartCardPINFormat")]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PinFormat {
+    /// The VERIFY command with the PIN block in place, filled with padding.
+    #[doc(alias = "APDUTemplate")]
+    pub apdu_template: Vec<u8>,
+    /// Where the PIN's first byte stands in the template.
+    #[doc(alias = "PINByteOffset")]
+    pub pin_offset: usize,
+    /// Shortest PIN, in bytes.
+    pub min_len: usize,
+    /// Longest PIN, in bytes.
+    pub max_len: usize,
+}
+
+/// What an [`AuthOperation`] asks for.
+#[doc(alias = "TKTokenAuthOperation")]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AuthMethod {
+    /// Nothing to do for on-use authentication. A login must all the same be finished with a secret.
+    AlreadyAuthenticated,
+    /// A password or PIN as bytes.
+    #[doc(alias = "TKTokenPasswordAuthOperation")]
+    Password,
+    /// A PIN in a card's command.
+    #[doc(alias = "TKTokenSmartCardPINAuthOperation")]
+    SmartCardPin(PinFormat),
+    /// The token gets the secret by itself: a pinpad, a stored PIN, a prompt of the broker.
+    FromToken,
+}
+
+/// The secret that finishes an [`AuthOperation`].
+#[derive(Clone, Copy)]
+pub enum AuthSecret<'a> {
+    /// What the person typed, as bytes. Empty is an empty PIN, never "none".
+    Pin(&'a [u8]),
+    /// The token shall get it by itself; only where the method is [`AuthMethod::FromToken`].
+    FromToken,
+}
+
+impl fmt::Debug for AuthSecret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pin(_) => "Pin(…)",
+            Self::FromToken => "FromToken",
+        })
+    }
+}
+
+/// An authentication that has begun and wants its secret. Dropping it changes nothing.
+#[doc(alias = "TKTokenAuthOperation")]
+pub trait AuthOperation: Send {
+    /// What is asked for.
+    fn method(&self) -> AuthMethod;
+
+    /// Sends the secret to the key store and says whether it was right.
+    ///
+    /// The secret is *always* checked by the key store, also when a session is authenticated already: a login must
+    /// never succeed because of somebody else's. On any error the session's state is as it was before, unless the
+    /// error is [`TokenError::StateLost`] or [`TokenError::TokenRemoved`].
+    ///
+    /// # Errors
+    /// [`TokenError::AuthenticationFailed`], [`PinLocked`](TokenError::PinLocked),
+    /// [`PinLength`](TokenError::PinLength), [`PinExpired`](TokenError::PinExpired),
+    /// [`CanceledByUser`](TokenError::CanceledByUser), [`Denied`](TokenError::Denied), whatever keeps the key store
+    /// from being reached, and [`BadParameter`](TokenError::BadParameter) for [`AuthSecret::FromToken`] on a token
+    /// that cannot get a secret by itself.
+    fn finish(self: Box<Self>, secret: AuthSecret<'_>) -> Result<()>;
+}
+
+/// One application's use of a token. Opened once per token and application; it carries the authentication.
+///
+/// Dropping a session ends every authentication in it and zeroizes what it held.
+#[doc(alias = "TKTokenSession")]
+pub trait TokenSession: Send + Sync {
+    /// Begins to authenticate as `role`; `item` is the key for [`Role::Context`] and `None` otherwise.
+    ///
+    /// # Errors
+    /// [`TokenError::NotSupported`] for a role that the token does not have.
+    fn begin_auth(
+        &self,
+        role: Role,
+        item: Option<&ObjectId>,
+    ) -> Result<Box<dyn AuthOperation + '_>>;
+
+    /// Ends the authentication of `role` and zeroizes what it gave access to. Ending what never began is no error.
+    fn end_auth(&self, role: Role);
+
+    /// Whether the key store itself performs `algorithm` with this key. The answer needs no authentication and stays
+    /// the same for as long as the contents do.
+    #[doc(alias = "tokenSession:supportsOperation:usingKey:algorithm:")]
+    fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool;
+
+    /// Signs `input` and returns how many bytes of `signature` were written.
+    ///
+    /// `signature` is at least [`PublicKey::max_signature_len`](crate::PublicKey::max_signature_len) bytes long.
+    /// RSA signatures have the modulus' length, ECDSA's are DER.
+    ///
+    /// # Errors
+    /// [`TokenError::AuthenticationNeeded`] before login, [`NotSupported`](TokenError::NotSupported) for what
+    /// [`supports`](Self::supports) denies, [`DataLength`](TokenError::DataLength),
+    /// [`ObjectNotFound`](TokenError::ObjectNotFound), and whatever keeps the key store from being reached.
+    #[doc(alias = "tokenSession:signData:usingKey:algorithm:error:")]
+    fn sign(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        signature: &mut [u8],
+    ) -> Result<usize>;
+
+    /// Decrypts `input` and returns how many bytes of `plaintext` were written; `plaintext` is as long as the modulus.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign), and [`TokenError::BadCiphertext`]. [`TokenError::NotSupported`] by default.
+    #[doc(alias = "tokenSession:decryptData:usingKey:algorithm:error:")]
+    fn decrypt(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        plaintext: &mut [u8],
+    ) -> Result<usize> {
+        let _ = (key, algorithm, input, plaintext);
+        Err(TokenError::NotSupported)
+    }
+
+    /// Agrees on a raw shared secret (the x coordinate, RFC 5903 §9; RFC 7748 §6) with the holder of `peer`, an
+    /// uncompressed point or 32/56 raw bytes, and returns how many bytes of `secret` were written.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign). [`TokenError::NotSupported`] by default.
+    #[doc(
+        alias = "tokenSession:performKeyExchangeWithPublicKey:usingKey:algorithm:parameters:error:"
+    )]
+    fn key_exchange(&self, key: &ObjectId, peer: &[u8], secret: &mut [u8]) -> Result<usize> {
+        let _ = (key, peer, secret);
+        Err(TokenError::NotSupported)
+    }
+
+    /// Reads a data object whose value is not part of the contents because it needs authentication.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign). [`TokenError::NotSupported`] by default.
+    #[doc(alias = "TKTokenOperationReadData")]
+    fn read(&self, item: &ObjectId) -> Result<Vec<u8>> {
+        let _ = item;
+        Err(TokenError::NotSupported)
+    }
+
+    /// Replaces the secret of `role`.
+    ///
+    /// # Errors
+    /// As [`AuthOperation::finish`]. [`TokenError::NotSupported`] by default.
+    fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
+        let _ = (role, old, new);
+        Err(TokenError::NotSupported)
+    }
+
+    /// Sets a new user secret in the name of [`Role::Admin`] or [`Role::Unblock`].
+    ///
+    /// # Errors
+    /// As [`AuthOperation::finish`]. [`TokenError::NotSupported`] by default.
+    fn unblock_pin(&self, new: &[u8]) -> Result<()> {
+        let _ = new;
+        Err(TokenError::NotSupported)
+    }
+
+    /// Fills `out` with the token's own random numbers.
+    ///
+    /// # Errors
+    /// [`TokenError::NotSupported`] by default.
+    fn random(&self, out: &mut [u8]) -> Result<()> {
+        let _ = out;
+        Err(TokenError::NotSupported)
+    }
+}
