@@ -104,6 +104,21 @@ pub struct Key {
 }
 
 impl Key {
+    /// A key that can do nothing yet: [`Constraint::Never`] throughout, imported, without certificate.
+    pub fn new(id: ObjectId, label: &str, identity: &[u8], public_key: PublicKey) -> Self {
+        Self {
+            id,
+            label: label.into(),
+            identity: identity.into(),
+            public_key,
+            subject: None,
+            sign: Constraint::Never,
+            decrypt: Constraint::Never,
+            key_exchange: Constraint::Never,
+            origin: Origin::Imported,
+        }
+    }
+
     /// What stands before `operation`.
     pub fn constraint(&self, operation: Operation) -> Constraint {
         match operation {

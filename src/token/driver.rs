@@ -50,14 +50,28 @@ pub struct SlotInfo {
     pub hardware: bool,
 }
 
+impl SlotInfo {
+    /// The place of a token that is no device and never leaves.
+    pub fn software(description: &str, manufacturer: &str) -> Self {
+        Self {
+            description: description.into(),
+            manufacturer: manufacturer.into(),
+            removable: false,
+            hardware: false,
+        }
+    }
+}
+
 /// A place where a token can be: a card reader, or the fixed place of a configured token.
 #[doc(alias = "TKSmartCardSlot")]
 pub trait Slot: Send + Sync {
     /// A name that stays the same across processes, unique within its driver.
     fn id(&self) -> &str;
 
-    /// What is known of this place.
-    fn info(&self) -> SlotInfo;
+    /// What is known of this place; by default a place in software, described by its id.
+    fn info(&self) -> SlotInfo {
+        SlotInfo::software(self.id(), "ctk-pkcs11")
+    }
 
     /// The token that is here now. The same `Arc` for as long as it is the same token without interruption, so a new
     /// one means that the old was removed. A card that nobody can read is `None`.
@@ -115,6 +129,26 @@ pub struct TokenInfo {
     pub hardware_version: (u8, u8),
     /// Firmware version, major and minor.
     pub firmware_version: (u8, u8),
+}
+
+impl TokenInfo {
+    /// A token in software that cannot be changed and takes PINs of up to 255 bytes from the program.
+    pub fn software(label: &str, model: &str, serial_number: &str) -> Self {
+        Self {
+            label: label.into(),
+            manufacturer: "ctk-pkcs11".into(),
+            model: model.into(),
+            serial_number: serial_number.into(),
+            login: LoginPolicy::App,
+            min_pin_len: 0,
+            max_pin_len: 255,
+            user_pin: PinState::Normal,
+            writable: false,
+            has_random: false,
+            hardware_version: (0, 0),
+            firmware_version: (0, 0),
+        }
+    }
 }
 
 /// A key store with its certificates and keys.

@@ -96,15 +96,22 @@ pub trait TokenSession: Send + Sync {
     /// Begins to authenticate as `role`; `item` is the key for [`Role::Context`] and `None` otherwise.
     ///
     /// # Errors
-    /// [`TokenError::NotSupported`] for a role that the token does not have.
+    /// [`TokenError::NotSupported`] for a role that the token does not have; by default it has none.
+    #[doc(alias = "tokenSession:beginAuthForOperation:constraint:error:")]
     fn begin_auth(
         &self,
         role: Role,
         item: Option<&ObjectId>,
-    ) -> Result<Box<dyn AuthOperation + '_>>;
+    ) -> Result<Box<dyn AuthOperation + '_>> {
+        let _ = (role, item);
+        Err(TokenError::NotSupported)
+    }
 
-    /// Ends the authentication of `role` and zeroizes what it gave access to. Ending what never began is no error.
-    fn end_auth(&self, role: Role);
+    /// Ends the authentication of `role` and zeroizes what it gave access to. Ending what never began is no error,
+    /// so a token without authentication has nothing to do.
+    fn end_auth(&self, role: Role) {
+        let _ = role;
+    }
 
     /// Whether the key store itself performs `algorithm` with this key. The answer needs no authentication and stays
     /// the same for as long as the contents do.
