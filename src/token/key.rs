@@ -298,3 +298,76 @@ fn bit_len(number: &[u8]) -> u32 {
 fn corrupted(reason: &str) -> TokenError {
     TokenError::Corrupted(Reason::new(reason))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn ed25519_of_rfc_8410() {
+        let spki = bytes(
+            "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1",
+        );
+        let key = PublicKey::from_spki(&spki).unwrap();
+        assert_eq!(key.key_type(), KeyType::Ed25519);
+        assert_eq!(key.max_signature_len(), 64);
+        assert_eq!(key.spki(), spki);
+    }
+
+    #[test]
+    fn a_point_has_two_coordinates() {
+        let head = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
+        let good = bytes(&format!("{head}04{}", "11".repeat(64)));
+        let key = PublicKey::from_spki(&good).unwrap();
+        assert_eq!(key.key_type(), KeyType::Ec(Curve::P256));
+        assert_eq!(key.max_signature_len(), 73);
+        let compressed_mark = bytes(&format!("{head}02{}", "11".repeat(64)));
+        assert!(matches!(
+            PublicKey::from_spki(&compressed_mark),
+            Err(TokenError::Corrupted(_))
+        ));
+        assert!(matches!(
+            PublicKey::from_spki(&good[..90]),
+            Err(TokenError::Corrupted(_))
+        ));
+    }
+
+    #[test]
+    fn rsa_numbers_lose_their_leading_zero() {
+        let spki = bytes(&format!(
+            "3023300d06092a864886f70d0101010500031200300f020900{}020203fb",
+            "81".repeat(8)
+        ));
+        let key = PublicKey::from_spki(&spki).unwrap();
+        assert_eq!(key.key_type(), KeyType::Rsa { bits: 64 });
+        let PublicKeyMaterial::Rsa { modulus, exponent } = key.material() else {
+            panic!()
+        };
+        assert_eq!((&**modulus, &**exponent), (&[0x81; 8][..], &[3, 0xfb][..]));
+    }
+
+    #[test]
+    fn an_unknown_kind_is_told_from_garbage() {
+        let dsa = bytes("3011300906072a8648ce38040103040002010f");
+        assert_eq!(PublicKey::from_spki(&dsa), Err(TokenError::NotSupported));
+        assert!(matches!(
+            PublicKey::from_spki(b"garbage"),
+            Err(TokenError::Corrupted(_))
+        ));
+    }
+
+    #[test]
+    fn curves_are_found_by_their_oid() {
+        for curve in Curve::ALL {
+            assert_eq!(Curve::from_oid(curve.oid()), Some(*curve));
+        }
+        assert_eq!(Curve::P521.bytes(), 66);
+    }
+}
