@@ -1,0 +1,97 @@
+#!/bin/bash
+# Installs what building and testing need on Debian 12, and finds a Rust toolchain that is new enough.
+#
+#   source softhsm-tests/install.sh
+#   install_packages "${BUILD_PACKAGES[@]}"      Debian packages that are not there yet; apt is not called when all are
+#   find_rust                                    puts a cargo and rustc of at least RUST_MINIMUM first on PATH, by apt if need be
+#
+# Sourced by run.sh and by examples/quickstart.sh, so that there is one list.
+
+RUST_MINIMUM=1.88
+
+# bindgen reads AWS-LC's headers (libclang, cmake); the linker and libc come with gcc.
+BUILD_PACKAGES=(gcc libc6-dev cmake clang libclang-dev pkg-config make ca-certificates)
+
+# The programs that quickstart shows.
+SHOW_PACKAGES=(openssl opensc libengine-pkcs11-openssl openssh-client openssh-server gnutls-bin)
+
+# What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, and tools that inspect the module.
+TEST_PACKAGES=(libssl-dev binutils procps)
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- "$@"
+    else
+        echo "This needs root once, to install Debian packages: run it as root, install sudo, or install by hand:" >&2
+        echo "  apt-get install $*" >&2
+        return 1
+    fi
+}
+
+# Which of the packages named are not installed.
+missing_packages() {
+    local package
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+    done
+}
+
+install_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages "$@")
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    echo "  apt-get install ${missing[*]}"
+    # openssh-server would start a daemon on a machine that has none running: policy-rc.d forbids that for this call.
+    local policy=/usr/sbin/policy-rc.d made_policy=
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy" && made_policy=1
+    fi
+    local status=0
+    apt_install "${missing[@]}" || { as_root apt-get -q update && apt_install "${missing[@]}"; } || status=$?
+    [ -z "$made_policy" ] || as_root rm -f "$policy"
+    return "$status"
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@" </dev/null
+}
+
+# Whether the cargo in folder $1 (or on PATH, if empty) works and its rustc is new enough.
+rust_is_new_enough() {
+    local rustc=${1:+$1/}rustc version
+    version=$("$rustc" --version 2>/dev/null | sed -n 's/^rustc \([0-9]*\.[0-9]*\).*/\1/p')
+    [ -n "$version" ] || return 1
+    "${1:+$1/}cargo" --version >/dev/null 2>&1 || return 1
+    [ "$(printf '%s\n%s\n' "$RUST_MINIMUM" "$version" | sort -V | head -n1)" = "$RUST_MINIMUM" ]
+}
+
+find_rust() {
+    local folder
+    rust_is_new_enough "" && return 0
+    for folder in "${CARGO_HOME:-$HOME/.cargo}/bin" /usr/bin; do
+        if rust_is_new_enough "$folder"; then
+            export PATH="$folder:$PATH"
+            return 0
+        fi
+    done
+    # Debian 12's own rustc is 1.63; the security archive keeps a current one for the browsers.
+    echo "  no Rust of at least $RUST_MINIMUM here: taking Debian's rustc-web and cargo-web"
+    install_packages rustc-web cargo-web || return 1
+    if rust_is_new_enough /usr/bin; then
+        export PATH="/usr/bin:$PATH"
+        return 0
+    fi
+    echo "Debian's rustc-web is older than $RUST_MINIMUM. Install a current Rust from https://rustup.rs and run this again." >&2
+    return 1
+}
+
+# Seconds as 1 min 05 s, or 7 s.
+duration() {
+    if [ "$1" -ge 60 ]; then
+        printf '%d min %02d s' $(($1 / 60)) $(($1 % 60))
+    else
+        printf '%d s' "$1"
+    fi
+}
