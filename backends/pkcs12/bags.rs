@@ -1,0 +1,304 @@
+//! What is in the safes of a file (RFC 7292 §4.2): private keys and certificates with their attributes.
+
+use ctk_crypto::SecretBytes;
+
+use crate::{
+    ber::{
+        CONSTRUCTED, Element, Malformed, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, SET,
+    },
+    budget::{Budget, MAX_CERTIFICATES, MAX_KEYS},
+    failure::{Failure, Result},
+    oid,
+    password::Password,
+    pbe,
+};
+
+/// Everything of use in a file, in its order.
+#[derive(Debug, Default)]
+pub(crate) struct Bags {
+    pub(crate) keys: Vec<KeyBag>,
+    pub(crate) certificates: Vec<CertificateBag>,
+}
+
+/// A private key.
+#[derive(Debug)]
+pub(crate) struct KeyBag {
+    /// PrivateKeyInfo (RFC 5208).
+    pub(crate) pkcs8: SecretBytes,
+    pub(crate) attributes: Attributes,
+}
+
+/// A certificate.
+#[derive(Debug)]
+pub(crate) struct CertificateBag {
+    /// X.509.
+    pub(crate) der: Vec<u8>,
+    pub(crate) attributes: Attributes,
+}
+
+/// What a file says of a bag.
+#[derive(Debug, Default)]
+pub(crate) struct Attributes {
+    /// The name for a person; never empty.
+    pub(crate) friendly_name: Option<String>,
+    /// The same for a key and its certificate.
+    pub(crate) local_key_id: Option<Vec<u8>>,
+}
+
+/// A walk through all bags of a file.
+pub(crate) struct Walk<'p> {
+    pub(crate) password: &'p Password,
+    pub(crate) budget: Budget,
+    /// Whether something has shown that the password is right.
+    proven: bool,
+    /// How many parts could not be decrypted.
+    failed: usize,
+    bags: Bags,
+}
+
+impl<'p> Walk<'p> {
+    /// A walk that has seen nothing yet but, perhaps, a MAC that proves the password.
+    pub(crate) fn new(password: &'p Password, budget: Budget, proven: bool) -> Self {
+        Self {
+            password,
+            budget,
+            proven,
+            failed: 0,
+            bags: Bags::default(),
+        }
+    }
+
+    /// Notes what came of a decryption. One failure may be a part with another password, so it is no error yet.
+    pub(crate) fn note(
+        &mut self,
+        opened: Result<SecretBytes>,
+        what: &str,
+    ) -> Result<Option<SecretBytes>> {
+        match opened {
+            Ok(plaintext) => {
+                self.proven = true;
+                Ok(Some(plaintext))
+            }
+            Err(Failure::WrongPassword) => {
+                self.failed += 1;
+                log::debug!("pkcs12: {what} does not open with this password");
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// SafeContents, from the inside of its SEQUENCE.
+    pub(crate) fn safe_contents(&mut self, mut bags: Reader<'_>) -> Result<()> {
+        while let Some(bag) = bags.next()? {
+            if bag.identifier != SEQUENCE {
+                return Err(Failure::Damaged("a bag that is none"));
+            }
+            self.bag(bag.children()?)?;
+        }
+        Ok(())
+    }
+
+    /// The bags, if the password was right.
+    pub(crate) fn finish(self) -> Result<Bags> {
+        if !self.proven && (self.failed > 0 || !self.password.is_empty()) {
+            return Err(Failure::WrongPassword);
+        }
+        if self.failed > 0 {
+            log::warn!(
+                "pkcs12: {} parts have another password and are left out",
+                self.failed
+            );
+        }
+        Ok(self.bags)
+    }
+
+    fn bag(&mut self, mut bag: Reader<'_>) -> Result<()> {
+        let kind = bag.oid()?;
+        let mut value = bag.explicit()?;
+        if oid::is(kind, oid::SAFE_CONTENTS_BAG) {
+            return self.safe_contents(value.sequence()?);
+        }
+        let attributes = bag.optional(SET)?;
+        if oid::is(kind, oid::KEY_BAG) {
+            let pkcs8 = SecretBytes::copy_of(value.element(SEQUENCE)?.raw);
+            return self.add_key(pkcs8, attributes);
+        }
+        if oid::is(kind, oid::SHROUDED_KEY_BAG) {
+            let mut encrypted = value.sequence()?;
+            let algorithm = encrypted.sequence()?;
+            let ciphertext = encrypted.string(OCTET_STRING)?;
+            let opened = pbe::open(
+                algorithm,
+                &ciphertext,
+                self.password,
+                &mut self.budget,
+                is_private_key_info,
+            );
+            return match self.note(opened, "a private key")? {
+                Some(pkcs8) => self.add_key(pkcs8, attributes),
+                None => Ok(()),
+            };
+        }
+        if oid::is(kind, oid::CERT_BAG) {
+            return self.add_certificate(value.sequence()?, attributes);
+        }
+        log::debug!(
+            "pkcs12: a bag of the kind {} is left out",
+            oid::dotted(kind)
+        );
+        Ok(())
+    }
+
+    fn add_key(&mut self, pkcs8: SecretBytes, attributes: Option<Element<'_>>) -> Result<()> {
+        if self.bags.keys.len() >= MAX_KEYS {
+            return Err(Failure::Excessive(format!(
+                "it has more than {MAX_KEYS} private keys"
+            )));
+        }
+        self.bags.keys.push(KeyBag {
+            pkcs8,
+            attributes: Attributes::read(attributes)?,
+        });
+        Ok(())
+    }
+
+    fn add_certificate(
+        &mut self,
+        mut bag: Reader<'_>,
+        attributes: Option<Element<'_>>,
+    ) -> Result<()> {
+        if !oid::is(bag.oid()?, oid::X509_CERTIFICATE) {
+            log::debug!("pkcs12: a certificate of another kind than X.509 is left out");
+            return Ok(());
+        }
+        if self.bags.certificates.len() >= MAX_CERTIFICATES {
+            return Err(Failure::Excessive(format!(
+                "it has more than {MAX_CERTIFICATES} certificates"
+            )));
+        }
+        let der = bag.explicit()?.string(OCTET_STRING)?.to_vec();
+        let attributes = Attributes::read(attributes)?;
+        self.bags
+            .certificates
+            .push(CertificateBag { der, attributes });
+        Ok(())
+    }
+}
+
+impl Attributes {
+    fn read(set: Option<Element<'_>>) -> std::result::Result<Self, Malformed> {
+        let mut found = Self::default();
+        let Some(set) = set else { return Ok(found) };
+        let mut attributes = set.children()?;
+        while let Some(attribute) = attributes.next()? {
+            let mut attribute = attribute.children()?;
+            let name = attribute.oid()?;
+            let Some(value) = attribute.element(SET)?.children()?.next()? else {
+                continue;
+            };
+            if oid::is(name, oid::FRIENDLY_NAME) {
+                let text = text(value.identifier & !CONSTRUCTED, &value.octets()?);
+                found.friendly_name = Some(text).filter(|text| !text.is_empty());
+            } else if oid::is(name, oid::LOCAL_KEY_ID) {
+                found.local_key_id = Some(value.octets()?.to_vec());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a plaintext has the form of SafeContents.
+pub(crate) fn are_safe_contents(plaintext: &[u8]) -> bool {
+    let walk = || -> std::result::Result<bool, Malformed> {
+        let mut bags = Reader::new(plaintext).sequence()?;
+        while let Some(bag) = bags.next()? {
+            if bag.identifier != SEQUENCE {
+                return Ok(false);
+            }
+            bag.children()?.element(OBJECT_IDENTIFIER)?;
+        }
+        Ok(true)
+    };
+    walk().unwrap_or(false)
+}
+
+/// Whether a plaintext has the form of PrivateKeyInfo.
+fn is_private_key_info(plaintext: &[u8]) -> bool {
+    let walk = || -> std::result::Result<(), Malformed> {
+        let mut info = Reader::new(plaintext).sequence()?;
+        info.unsigned()?;
+        info.sequence()?.oid()?;
+        info.string(OCTET_STRING)?;
+        Ok(())
+    };
+    walk().is_ok()
+}
+
+/// Longest label that is kept, in bytes: what the programs that read labels have room for.
+const MAX_TEXT: usize = 255;
+
+/// The text of a string with this tag, on one line and of at most [`MAX_TEXT`] bytes.
+pub(crate) fn text(tag: u8, content: &[u8]) -> String {
+    const UNIVERSAL_STRING: u8 = 0x1c;
+    const BMP_STRING: u8 = 0x1e;
+    let text: String = match tag {
+        BMP_STRING => {
+            let (units, _) = content.as_chunks::<2>();
+            let units = units.iter().map(|unit| u16::from_be_bytes(*unit));
+            char::decode_utf16(units)
+                .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+                .collect()
+        }
+        UNIVERSAL_STRING => {
+            let (units, _) = content.as_chunks::<4>();
+            let chars = units
+                .iter()
+                .map(|unit| char::from_u32(u32::from_be_bytes(*unit)));
+            chars
+                .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+                .collect()
+        }
+        _ => match std::str::from_utf8(content) {
+            Ok(text) => text.into(),
+            // T61String, in practice Latin-1
+            Err(_) => content.iter().copied().map(char::from).collect(),
+        },
+    };
+    let mut line = String::new();
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if line.len() + c.len_utf8() > MAX_TEXT {
+            break;
+        }
+        line.push(c);
+    }
+    line.trim().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_every_kind() {
+        assert_eq!(text(0x1e, &[0, b'a', 0xd8, 0x34, 0xdd, 0x1e, 0, 0]), "a𝄞");
+        assert_eq!(text(0x1e, &[0xd8, 0x34, 0, b'a', 7]), "\u{fffd}a");
+        assert_eq!(
+            text(0x1c, &[0, 1, 0xd1, 0x1e, 0xff, 0xff, 0xff, 0xff]),
+            "𝄞\u{fffd}"
+        );
+        assert_eq!(text(0x0c, "é\n".as_bytes()), "é");
+        assert_eq!(text(0x14, &[0xe9]), "é");
+        assert_eq!(text(0x0c, "é".repeat(200).as_bytes()).len(), 254);
+    }
+
+    #[test]
+    fn the_form_of_a_plaintext() {
+        assert!(are_safe_contents(&[0x30, 0]));
+        assert!(are_safe_contents(&[0x30, 5, 0x30, 3, 0x06, 1, 0x2a]));
+        assert!(!are_safe_contents(&[0x30, 3, 0x02, 1, 0]));
+        assert!(!are_safe_contents(&[0x31, 0]));
+        assert!(!are_safe_contents(&[]));
+        assert!(!is_private_key_info(&[0x30, 3, 0x02, 1, 0]));
+    }
+}

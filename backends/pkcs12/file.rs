@@ -1,0 +1,82 @@
+//! Reads a file, if it is one and not absurdly long.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Read},
+    path::Path,
+};
+
+use ctk_token::{Reason, Result, TokenError};
+use zeroize::Zeroizing;
+
+use crate::budget::MAX_FILE;
+
+/// The bytes of `file`; zeroized when dropped, because a file may hold keys in the clear. `missing` says what to do if it is gone.
+///
+/// # Errors
+/// [`TokenError::Unreachable`] if it cannot be read, [`TokenError::Corrupted`] if it is no file or longer than
+/// [`MAX_FILE`].
+pub(crate) fn read(file: &Path, missing: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let shown = file.display();
+    let unreachable = |error: std::io::Error| {
+        TokenError::Unreachable(Reason::new(match error.kind() {
+            ErrorKind::NotFound => format!("{shown}: no such file: {missing}"),
+            ErrorKind::PermissionDenied => {
+                format!(
+                    "{shown}: this program may not read it: check the owner and mode of the file and its folders"
+                )
+            }
+            _ => format!("{shown}: {error}"),
+        }))
+    };
+    let corrupted = |what: String| TokenError::Corrupted(Reason::new(format!("{shown}: {what}")));
+    // Before it is opened, because opening a FIFO would wait for a writer.
+    if !fs::metadata(file).map_err(unreachable)?.is_file() {
+        return Err(corrupted("not a file".into()));
+    }
+    let opened = File::open(file).map_err(unreachable)?;
+    let len = opened.metadata().map_err(unreachable)?.len();
+    let too_long = || {
+        corrupted(format!(
+            "longer than {} MiB, so not a PKCS#12 file",
+            MAX_FILE >> 20
+        ))
+    };
+    if len > MAX_FILE {
+        return Err(too_long());
+    }
+    // One byte more than its length, so that the buffer does not move when the end is looked for.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1));
+    opened
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreachable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(too_long());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let missing = read(Path::new("/nonexistent/work.p12"), "put it back");
+        let Err(TokenError::Unreachable(reason)) = missing else {
+            panic!("{missing:?}")
+        };
+        assert_eq!(
+            reason.as_str(),
+            "/nonexistent/work.p12: no such file: put it back"
+        );
+        for special in ["/", "/dev/zero"] {
+            let answer = read(Path::new(special), "");
+            assert!(
+                matches!(answer, Err(TokenError::Corrupted(_))),
+                "{special}: {answer:?}"
+            );
+        }
+    }
+}
