@@ -4,7 +4,7 @@ use crate::failure::{Failure, Result};
 
 /// Iterations of password hashing, times blocks of output, over the whole file: a few seconds. Tools write 2 000 to
 /// 600 000 iterations per key; the crypto library is never started on more than is left.
-const MAX_WORK: u64 = 10_000_000;
+const MAX_WORK: u64 = 20_000_000;
 
 /// How much memory scrypt may use, in bytes: N = 2^15 with r = 8 and a little more. openssl writes half of that.
 pub(crate) const MAX_SCRYPT_MEMORY: u64 = 36 << 20;

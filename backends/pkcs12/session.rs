@@ -76,22 +76,18 @@ impl Session {
     /// A renewal with the same keys works on; only what was stored of the file is out of date.
     fn warn_of_changes(&self, opened: &Opened) {
         let configuration = self.token.configuration();
-        let stored: HashSet<&[u8]> = configuration
-            .contents
-            .certificates
-            .iter()
-            .map(|record| &*record.der)
-            .collect();
         let found: HashSet<&[u8]> = opened
             .inventory
             .certificates
             .iter()
             .map(|record| &*record.der)
             .collect();
-        if stored != found || opened.keys.len() > configuration.contents.keys.len() {
+        let stored = &configuration.contents.certificates;
+        if let Some(gone) = stored.iter().find(|record| !found.contains(&*record.der)) {
             let (file, name) = (configuration.file.display(), &configuration.name);
+            let label = &gone.label;
             log::warn!(
-                "{file}: holds other certificates or more keys than before: run `ctk update {name}`"
+                "{file}: the certificate {label:?} is not in it any more: run `ctk update {name}`"
             );
         }
     }

@@ -1,0 +1,399 @@
+//! Files that are damaged or made to do harm: an error, soon, in little memory, and never a panic.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+mod support;
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ctk_pkcs12::{Inventory, inspect};
+use ctk_token::{Result, TokenError, TokenSession};
+use support::{
+    Workshop, configuration, log_in, sign, token,
+    writer::{
+        self, bag, certificate_bag, data, explicit, integer, mac_data, octets, oid, pfx, sequence,
+        tlv,
+    },
+};
+
+/// What a login may need at most, in a program that is somebody else's.
+const MAX_MEMORY: u64 = 64 << 20;
+
+/// The tests measure the memory of the process, so one runs at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The most memory that this process has had, in bytes, with what libraries and the crypto library allocate.
+fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib << 10
+}
+
+/// Opens a file that may be anything, and checks what that costs.
+fn open(workshop: &Workshop, file: &[u8], limit: Duration) -> Result<Inventory> {
+    let path = workshop.write("file.p12", file);
+    let started = Instant::now();
+    let answer = inspect(&path, b"correct");
+    let took = started.elapsed();
+    assert!(
+        took < limit,
+        "{} bytes took {took:?}: {answer:?}",
+        file.len()
+    );
+    let peak = peak_memory();
+    assert!(
+        peak < MAX_MEMORY,
+        "{} bytes took {} MiB",
+        file.len(),
+        peak >> 20
+    );
+    answer
+}
+
+fn must_be_corrupted(workshop: &Workshop, what: &str, file: &[u8]) -> String {
+    match open(workshop, file, Duration::from_secs(2)) {
+        Err(TokenError::Corrupted(reason)) => reason.as_str().to_owned(),
+        answer => panic!("{what}: {answer:?}"),
+    }
+}
+
+/// A small file of openssl's, and another as BER without MAC; both with the least of hashing.
+fn samples(workshop: &Workshop) -> [Vec<u8>; 2] {
+    workshop.identity("ed25519", "ed25519");
+    workshop.identity("ec", "ec");
+    let export = |options: &str| {
+        workshop.openssl(&format!("pkcs12 -export -passout pass:correct {options}"))
+    };
+    export("-inkey ec.key -in ec.crt -out der.p12 -noiter -nomaciter");
+    export("-inkey ed25519.key -in ed25519.crt -out nomac.p12 -noiter -nomac -certpbe NONE");
+    [
+        workshop.read("der.p12"),
+        writer::to_ber(&workshop.read("nomac.p12"), 2),
+    ]
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    for sample in samples(&workshop) {
+        assert!(open(&workshop, &sample, Duration::from_secs(1)).is_ok());
+        for len in 0..sample.len() {
+            must_be_corrupted(&workshop, &format!("{len} bytes"), &sample[..len]);
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_an_error_or_harmless() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    let mut harmless = 0;
+    for (number, sample) in samples(&workshop).into_iter().enumerate() {
+        let whole = open(&workshop, &sample, Duration::from_secs(1)).unwrap();
+        let path: PathBuf = workshop.path("file.p12");
+        let token = token(configuration(&path, whole.clone()));
+        let contents = token.contents();
+        let key = contents.keys().next().unwrap();
+        let session = token.create_session().unwrap();
+        for bit in 0..sample.len() * 8 {
+            let mut flipped = sample.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let Ok(inventory) = open(&workshop, &flipped, Duration::from_secs(20)) else {
+                continue;
+            };
+            harmless += 1;
+            // A MAC leaves nothing of what counts to chance.
+            assert!(
+                number != 0 || inventory == whole,
+                "bit {bit}: {inventory:#?}"
+            );
+            if log_in(&*session, b"correct").is_ok() {
+                signs_rightly(&*session, key, bit);
+            }
+        }
+    }
+    assert!(harmless > 0, "a bit of the label at least can change");
+}
+
+fn signs_rightly(session: &dyn TokenSession, key: &ctk_token::Key, bit: usize) {
+    let (algorithm, _) = support::request(key, 1);
+    let (input, signature) = sign(session, key, 1).unwrap();
+    let fits = ctk_crypto::verify(&key.public_key, algorithm, &input, &signature);
+    assert_eq!(fits, Ok(true), "bit {bit}: logged in with another key");
+}
+
+/// `levels` elements inside each other, the innermost empty.
+fn nested(identifier: u8, levels: usize, indefinite: bool) -> Vec<u8> {
+    if indefinite {
+        return [[identifier, 0x80].repeat(levels), vec![0; 2 * levels]].concat();
+    }
+    let mut reversed: Vec<u8> = Vec::new();
+    for _ in 0..levels {
+        let len = u32::try_from(reversed.len()).unwrap();
+        reversed.extend(len.to_le_bytes());
+        reversed.extend([0x84, identifier]);
+    }
+    reversed.reverse();
+    reversed
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    for indefinite in [false, true] {
+        for levels in [40, 100_000] {
+            let sequences = nested(0x30, levels, indefinite);
+            let strings = nested(0x24, levels, indefinite);
+            let explicit_tags = nested(0xa0, levels, indefinite);
+            for (what, file) in [
+                ("sequences", sequences.clone()),
+                (
+                    "a string in pieces",
+                    sequence(&[
+                        integer(3),
+                        sequence(&[oid(writer::DATA), explicit(&strings)]),
+                    ]),
+                ),
+                (
+                    "explicit tags",
+                    sequence(&[integer(3), sequence(&[oid(writer::DATA), explicit_tags])]),
+                ),
+                ("safes", pfx(&sequences, None)),
+                ("bags", pfx(&sequence(&[data(&sequences)]), None)),
+                (
+                    "in a MAC",
+                    sequence(&[
+                        integer(3),
+                        data(&sequence(&[])),
+                        sequence(&[sequence(&[sequences])]),
+                    ]),
+                ),
+            ] {
+                must_be_corrupted(&workshop, what, &file);
+            }
+        }
+    }
+}
+
+#[test]
+fn nested_safe_contents_are_refused() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    let nest = |levels: usize| {
+        let contents = (0..levels).fold(sequence(&[]), |inner, _| {
+            sequence(&[bag(writer::SAFE_CONTENTS_BAG, &inner, &[])])
+        });
+        pfx(&sequence(&[data(&contents)]), None)
+    };
+    let path = workshop.write("nested.p12", &nest(5));
+    assert_eq!(inspect(&path, b""), Ok(Inventory::default()));
+    assert!(must_be_corrupted(&workshop, "safes", &nest(500)).contains("nested too deeply"));
+}
+
+#[test]
+fn claimed_lengths_allocate_nothing() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    for len in [1_u64 << 30, 1 << 31, (1 << 32) - 1, 1 << 63, u64::MAX] {
+        for identifier in [0x04, 0x24, 0x30] {
+            let claim = [&[identifier, 0x88][..], &len.to_be_bytes(), &[1, 2, 3]].concat();
+            must_be_corrupted(&workshop, "outermost", &claim);
+            let inside = sequence(&[integer(3), sequence(&[oid(writer::DATA), explicit(&claim)])]);
+            must_be_corrupted(&workshop, "inside", &inside);
+            let unending = [&[0x30, 0x80][..], &integer(3), &claim].concat();
+            must_be_corrupted(&workshop, "in an indefinite length", &unending);
+            must_be_corrupted(&workshop, "in a safe", &pfx(&claim, None));
+        }
+    }
+}
+
+/// EncryptedData with PBES2: this key derivation, AES-256, and so much ciphertext.
+fn encrypted(derivation: Vec<u8>, ciphertext: &[u8]) -> Vec<u8> {
+    let cipher = sequence(&[oid("2.16.840.1.101.3.4.1.42"), octets(&[7; 16])]);
+    let algorithm = sequence(&[
+        oid("1.2.840.113549.1.5.13"),
+        sequence(&[derivation, cipher]),
+    ]);
+    let info = sequence(&[oid(writer::DATA), algorithm, tlv(0x80, ciphertext)]);
+    sequence(&[
+        oid(writer::ENCRYPTED_DATA),
+        explicit(&sequence(&[integer(0), info])),
+    ])
+}
+
+fn pbkdf2(iterations: u64) -> Vec<u8> {
+    sequence(&[
+        oid("1.2.840.113549.1.5.12"),
+        sequence(&[octets(b"salt"), integer(iterations)]),
+    ])
+}
+
+fn scrypt(n: u64, r: u64, p: u64) -> Vec<u8> {
+    let parameters = sequence(&[octets(b"salt"), integer(n), integer(r), integer(p)]);
+    sequence(&[oid("1.3.6.1.4.1.11591.4.11"), parameters])
+}
+
+#[test]
+fn gigantic_work_is_refused_before_it_begins() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    for iterations in [
+        0,
+        20_000_001,
+        u64::from(u32::MAX),
+        1 << 32,
+        1 << 63,
+        u64::MAX,
+    ] {
+        let mac = mac_data(writer::SHA1, &[0; 20], b"salt", iterations);
+        must_be_corrupted(&workshop, "MAC", &pfx(&sequence(&[]), Some(mac)));
+        let safe = sequence(&[encrypted(pbkdf2(iterations), &[0; 32])]);
+        must_be_corrupted(&workshop, "PBKDF2", &pfx(&safe, None));
+        let parameters = sequence(&[octets(b"salt"), integer(iterations)]);
+        let algorithm = sequence(&[oid("1.2.840.113549.1.12.1.3"), parameters]);
+        let key = bag(
+            writer::SHROUDED_KEY_BAG,
+            &sequence(&[algorithm, octets(&[0; 32])]),
+            &[],
+        );
+        let safe = sequence(&[data(&sequence(&[key]))]);
+        must_be_corrupted(&workshop, "PBES1", &pfx(&safe, None));
+    }
+    for (n, r, p) in [
+        (1 << 20, 8, 1),
+        (1 << 40, 8, 1),
+        (1 << 14, 1 << 20, 1),
+        (1 << 14, 8, 1 << 20),
+        (2, 1, 1 << 30),
+        (2, u64::MAX, u64::MAX),
+        (u64::MAX, u64::MAX, u64::MAX),
+        (0, 8, 1),
+        (1 << 14, 0, 1),
+        (1 << 14, 8, 0),
+        (12_345, 8, 1),
+    ] {
+        let safe = sequence(&[encrypted(scrypt(n, r, p), &[0; 32])]);
+        must_be_corrupted(&workshop, &format!("scrypt {n} {r} {p}"), &pfx(&safe, None));
+    }
+}
+
+#[test]
+fn much_work_in_many_parts_is_refused() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    let safes: Vec<_> = (0..50)
+        .map(|_| encrypted(pbkdf2(1_000_000), &[0; 32]))
+        .collect();
+    let file = pfx(&sequence(&safes), None);
+    let answer = open(&workshop, &file, Duration::from_secs(60));
+    let Err(TokenError::Corrupted(reason)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(
+        reason.as_str().contains("rounds of password hashing"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn big_files_cost_little() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    let limit = Duration::from_secs(20);
+    let big = vec![0x5a; 4_000_000];
+    let scrypted = sequence(&[encrypted(scrypt(1 << 15, 8, 1), &big)]);
+    let wrong = Err(TokenError::AuthenticationFailed { tries: None });
+    assert_eq!(open(&workshop, &pfx(&scrypted, None), limit), wrong);
+    assert_eq!(
+        open(&workshop, &writer::to_ber(&pfx(&scrypted, None), 1), limit),
+        wrong
+    );
+
+    let pieces = [0x04, 1, 0x5a].repeat(1_000_000);
+    let safe = sequence(&[oid(writer::DATA), explicit(&tlv(0x24, &pieces))]);
+    must_be_corrupted(&workshop, "tiny pieces", &sequence(&[integer(3), safe]));
+    let empty = sequence(&[
+        oid(writer::DATA),
+        explicit(&tlv(0x24, &[0x04, 0].repeat(1_900_000))),
+    ]);
+    must_be_corrupted(&workshop, "empty pieces", &sequence(&[integer(3), empty]));
+
+    let deep = [
+        [0x24, 0x80].repeat(28),
+        [0x04, 1, 0x5a].repeat(1_300_000),
+        vec![0; 56],
+    ]
+    .concat();
+    let deep = sequence(&[oid(writer::DATA), explicit(&deep)]);
+    let deep = sequence(&[integer(3), deep]);
+    assert!(open(&workshop, &deep, limit).is_err());
+
+    let certificate = certificate_bag(&big[..100], &[]);
+    let many = sequence(&[data(&certificate.repeat(20_000))]);
+    let reason = must_be_corrupted(&workshop, "no SEQUENCE", &pfx(&many, None));
+    assert!(reason.contains("damaged"), "{reason}");
+    let many = sequence(&[data(&tlv(0x30, &certificate.repeat(20_000)))]);
+    let reason = must_be_corrupted(&workshop, "many certificates", &pfx(&many, None));
+    assert!(reason.contains("more than 4096 certificates"), "{reason}");
+    let key = bag(writer::KEY_BAG, &sequence(&[integer(0)]), &[]);
+    let many = sequence(&[data(&tlv(0x30, &key.repeat(1000)))]);
+    let reason = must_be_corrupted(&workshop, "many keys", &pfx(&many, None));
+    assert!(reason.contains("more than 256 private keys"), "{reason}");
+
+    let too_long = vec![0x30; (4 << 20) + 1];
+    let reason = must_be_corrupted(&workshop, "too long", &too_long);
+    assert!(reason.contains("longer than 4 MiB"), "{reason}");
+}
+
+#[test]
+fn a_reason_says_what_a_file_is_instead() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    workshop.identity("ec", "ec");
+    for (file, expected) in [
+        (Vec::new(), "it is empty"),
+        (workshop.read("ec.crt"), "it is a PEM file"),
+        (
+            vec![0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2],
+            "it is a Java JKS keystore",
+        ),
+        (workshop.der("ec"), "damaged, or not a PKCS#12 file"),
+        (
+            pfx(
+                &sequence(&[]),
+                Some(mac_data("1.2.3.4", &[0; 20], b"salt", 1)),
+            ),
+            "hash function 1.2.3.4 is not supported",
+        ),
+        (
+            pfx(
+                &sequence(&[]),
+                Some(mac_data("1.2.840.113549.1.5.14", &[0; 20], b"salt", 1)),
+            ),
+            "PBMAC1",
+        ),
+    ] {
+        let reason = must_be_corrupted(&workshop, expected, &file);
+        assert!(reason.contains(expected), "{reason}");
+    }
+}
