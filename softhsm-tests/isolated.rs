@@ -1,0 +1,36 @@
+//! A test in a process of its own: a module has one state per process, and a crash or a hang must end one test only.
+
+use std::{process::Command, time::Duration};
+
+use crate::process::run_within;
+
+const MARK: &str = "CTK_TEST_ISOLATED";
+
+/// Runs `body` in a new process of the same test program, with the variables that `prepare` gives.
+///
+/// `test` is the path of the test as `cargo test` prints it. What `prepare` makes lives until the process has ended.
+#[track_caller]
+pub fn isolated<T: Environment>(test: &str, prepare: impl FnOnce() -> T, body: impl FnOnce()) {
+    if std::env::var(MARK).as_deref() == Ok(test) {
+        body();
+        // Only a body that came to its end says this; a module that ends the process with status 0 does not.
+        println!("{MARK}: {test} is done");
+        return;
+    }
+    let prepared = prepare();
+    let outcome = run_within(
+        Duration::from_secs(120),
+        Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(MARK, test)
+            .envs(prepared.variables()),
+        b"",
+    );
+    outcome.succeeded().says(&format!("{MARK}: {test} is done"));
+}
+
+/// What a test process needs in its environment.
+pub trait Environment {
+    /// Name and value of each variable.
+    fn variables(&self) -> Vec<(String, String)>;
+}
