@@ -1,0 +1,273 @@
+#!/bin/bash
+# Shows ctk-pkcs11 from nothing: builds it, turns a .p12 file into a token, and lets unmodified programs sign with it.
+#
+#   examples/quickstart.sh [WORK_FOLDER]        default: quickstart-work beside this script
+#
+# On Debian 12, as root or with sudo. It can be run again. Besides the packages it installs and cargo's target folder,
+# all it makes is in the work folder; your own configuration is neither read nor changed.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+mkdir -p "${1:-$here/quickstart-work}"
+work=$(cd "${1:-$here/quickstart-work}" && pwd)
+cd "$here/.."
+source softhsm-tests/install.sh
+
+steps=0
+title=
+log=$work/quickstart.log
+: >"$log"
+servers=()
+made_run_sshd=
+
+clean_up() {
+    local status=$? server
+    for server in "${servers[@]}"; do
+        kill "$server" 2>/dev/null && wait "$server" 2>/dev/null || true
+    done
+    [ -z "$made_run_sshd" ] || rmdir /run/sshd 2>/dev/null || true
+    if [ "$status" -ne 0 ]; then
+        printf '\n   ✗ %s\n' "$title"
+        echo "   The last lines of $log:"
+        tail -n 25 "$log" | sed 's/^/     /'
+        echo "Step $((steps + 1)) failed; $steps steps passed."
+    fi
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# step TITLE: what is done now.
+step() {
+    title=$1
+    printf '\n%2d. %s\n' $((steps + 1)) "$title"
+    echo "== $title" >>"$log"
+}
+
+# ok [WORDS]: the step has passed.
+ok() {
+    steps=$((steps + 1))
+    printf '   ✓ %s\n' "${*:-ok}"
+}
+
+indent() { sed 's/^/     /'; }
+
+# refused WORDS COMMAND…: the command must end with an error, and say these words about it.
+refused() {
+    local words=$1 output
+    shift
+    if output=$("$@" 2>&1 </dev/null); then
+        printf '%s\n' "$output" >>"$log"
+        echo "this should have been refused: $*" >>"$log"
+        return 1
+    fi
+    printf '%s\n' "$output" >>"$log"
+    grep -q -- "$words" <<<"$output"
+}
+
+# wait_for_port PORT PID: until the server takes connections.
+wait_for_port() {
+    local tries
+    for ((tries = 0; tries < 200; tries++)); do
+        if (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return 0; fi
+        kill -0 "$2" 2>/dev/null || break
+        sleep 0.05
+    done
+    echo "nothing listens on port $1" >>"$log"
+    return 1
+}
+
+# A port that nothing listens on.
+free_port() {
+    local port
+    while port=$((20000 + RANDOM % 30000)); do
+        if ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            echo "$port"
+            return
+        fi
+    done
+}
+
+# Runs a long command and shows how long it has been running.
+with_clock() {
+    local pid started=$SECONDS shown=0 elapsed
+    "$@" >>"$log" 2>&1 </dev/null &
+    pid=$!
+    while kill -0 "$pid" 2>/dev/null; do
+        elapsed=$((SECONDS - started))
+        if [ -t 1 ]; then
+            printf '\r     %s  %-60.60s' "$(duration "$elapsed")" "$(grep -a Compiling "$log" | tail -n1 | tr -s ' ')"
+        elif [ $((elapsed - shown)) -ge 30 ]; then
+            shown=$elapsed
+            printf '     %s …\n' "$(duration "$elapsed")"
+        fi
+        sleep 0.5
+    done
+    [ ! -t 1 ] || printf '\r%80s\r' ''
+    wait "$pid"
+}
+
+step "Installing what is needed"
+install_packages "${BUILD_PACKAGES[@]}" "${SHOW_PACKAGES[@]}" > >(tee -a "$log" | grep '^  apt-get' || true) 2>>"$log"
+find_rust 2>>"$log"
+ok "$(rustc --version | cut -d' ' -f1-2), $(openssl version | cut -d' ' -f1-2), OpenSC, OpenSSH, GnuTLS"
+
+step "Building the release module and the command ctk (some minutes the first time)"
+# A machine without a cargo folder stays one.
+if [ -z "${CARGO_HOME:-}" ] && [ ! -d "${HOME:-/nonexistent}/.cargo" ]; then
+    export CARGO_HOME=$work/cargo-home
+fi
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} CARGO_TERM_COLOR=never
+started=$SECONDS
+with_clock cargo build --release --locked -p ctk-pkcs11 -p ctk
+module=$CARGO_TARGET_DIR/release/libctk_pkcs11.so
+ctk=$CARGO_TARGET_DIR/release/ctk
+ok "$module, $(($(stat -c %s "$module") / 1024)) KiB, built in $(duration $((SECONDS - started)))"
+
+# From here on nothing of the person's own is in reach.
+demo=$work/demo
+rm -rf "$demo"
+mkdir -p -m 700 "$demo" "$demo/home"
+export HOME=$demo/home
+unset XDG_CONFIG_HOME CTK_CONFIG CTK_LOG SSH_AUTH_SOCK
+cd "$demo"
+pin=correct-horse
+
+step "Making a throwaway authority, and alice.p12 with an RSA-2048 and a P-256 identity"
+{
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7 -subj "/CN=Throwaway authority" \
+        -keyout authority.key -out authority.crt
+    sign() { openssl x509 -req -days 7 -CA authority.crt -CAkey authority.key -extfile "$2" -in "$1.csr" -out "$1.crt"; }
+    printf 'subjectKeyIdentifier=hash\nextendedKeyUsage=clientAuth\n' >client.cnf
+    printf 'subjectAltName=DNS:localhost\n' >server.cnf
+    openssl req -new -newkey rsa:2048 -nodes -subj "/CN=Alice RSA" -keyout rsa.key -out rsa.csr
+    sign rsa client.cnf
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=Alice EC" -keyout ec.key -out ec.csr
+    sign ec client.cnf
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=localhost" -keyout server.key -out server.csr
+    sign server server.cnf
+    openssl x509 -in rsa.crt -pubkey -noout >rsa.pub
+    openssl x509 -in ec.crt -pubkey -noout >ec.pub
+    # OpenSSL writes one identity into a file; GnuTLS writes several.
+    cat rsa.key ec.key >keys.pem
+    cat rsa.crt ec.crt >certificates.pem
+    certtool --to-p12 --p12-name "" --load-privkey keys.pem --load-certificate certificates.pem --password "$pin" \
+        --outder --outfile alice.p12
+    # From now on the keys are in the .p12 file only.
+    rm keys.pem certificates.pem rsa.key ec.key
+} >>"$log" 2>&1
+ok "alice.p12, $(stat -c %s alice.p12) bytes"
+
+step "Registering it: ctk add alice.p12"
+printf '%s\n' "$pin" | "$ctk" add alice.p12 2>&1 | tee -a "$log" | indent
+ok "registered in $(find "$HOME" -name '*.toml' | sed "s|^$HOME|~|")"
+
+step "Listing it: ctk list"
+"$ctk" list 2>&1 | tee -a "$log" | indent
+ok
+
+# The id of the key in a certificate, as every program prints it.
+id_of() { openssl x509 -in "$1" -noout -ext subjectKeyIdentifier | tail -n1 | tr -cd '0-9A-Fa-f' | tr 'A-F' 'a-f'; }
+rsa=$(id_of rsa.crt)
+ec=$(id_of ec.crt)
+
+step "Listing it as other programs do: pkcs11-tool -O, without a PIN"
+pkcs11-tool --module "$module" -O >objects.txt 2>>"$log"
+tee -a "$log" <objects.txt | grep -E 'Object;|label:|subject:' | indent
+[ "$(grep -c "$rsa" objects.txt)" -ge 2 ] && [ "$(grep -c "$ec" objects.txt)" -ge 2 ]
+ok "certificates and public keys of both identities"
+
+head -c 3000 /dev/urandom >message
+sign_with() {
+    pkcs11-tool --module "$module" --login --pin "$pin" --id "$1" --sign "${@:2}" \
+        --input-file message --output-file signature >>"$log" 2>&1 </dev/null
+}
+
+step "Signing with the RSA key: pkcs11-tool --sign"
+sign_with "$rsa" -m SHA256-RSA-PKCS
+openssl dgst -sha256 -verify rsa.pub -signature signature message >>"$log" 2>&1
+sign_with "$rsa" -m SHA256-RSA-PKCS-PSS
+openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:digest -verify rsa.pub \
+    -signature signature message >>"$log" 2>&1
+ok "openssl has verified an RSA PKCS#1 v1.5 and an RSA-PSS signature"
+
+step "Signing with the P-256 key: pkcs11-tool --sign"
+sign_with "$ec" -m ECDSA-SHA256 --signature-format openssl
+openssl dgst -sha256 -verify ec.pub -signature signature message >>"$log" 2>&1
+ok "openssl has verified an ECDSA signature"
+
+step "TLS: openssl s_client, with the engine, at a server that demands a certificate"
+port=$(free_port)
+openssl s_server -accept "127.0.0.1:$port" -cert server.crt -key server.key -CAfile authority.crt \
+    -Verify 1 -verify_return_error -www >server.log 2>&1 </dev/null &
+servers+=($!)
+wait_for_port "$port" $!
+cat >openssl.cnf <<CONFIGURATION
+openssl_conf = init
+[init]
+engines = engines
+[engines]
+pkcs11 = pkcs11
+[pkcs11]
+engine_id = pkcs11
+MODULE_PATH = $module
+init = 0
+CONFIGURATION
+# handshake VERSION CERTIFICATE ID PIN: the server's page says whether it has seen a certificate.
+handshake() {
+    printf 'GET / HTTP/1.0\r\n\r\n' | OPENSSL_CONF=$demo/openssl.cnf timeout 30 openssl s_client -connect "127.0.0.1:$port" \
+        "-$1" -CAfile authority.crt -verify_return_error -servername localhost -ign_eof -cert "$2" -engine pkcs11 -keyform engine \
+        -key "pkcs11:id=$(sed 's/../%&/g' <<<"$3");type=private?pin-value=$4" >handshake.txt 2>&1
+    local status=$?
+    cat handshake.txt >>"$log"
+    [ "$status" -eq 0 ] && grep -q 'HTTP/1.0 200' handshake.txt
+}
+for version in tls1_2 tls1_3; do
+    handshake "$version" rsa.crt "$rsa" "$pin"
+    handshake "$version" ec.crt "$ec" "$pin"
+done
+ok "TLS 1.2 and 1.3, with the RSA and with the P-256 certificate"
+
+step "SSH: ssh -I at a throwaway sshd"
+port=$(free_port)
+user=$(id -un)
+ssh-keygen -q -t ed25519 -N "" -f host_key </dev/null
+ssh-keygen -D "$module" >authorized_keys 2>>"$log" </dev/null
+[ "$(grep -c '^\(ssh-rsa\|ecdsa-\)' authorized_keys)" -eq 2 ]
+echo "[127.0.0.1]:$port $(cut -d' ' -f1-2 host_key.pub)" >known_hosts
+printf '#!/bin/sh\ncat "%s/pin"\n' "$demo" >askpass
+chmod 700 askpass
+if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
+    mkdir -m 755 /run/sshd && made_run_sshd=1
+fi
+/usr/sbin/sshd -D -e -f /dev/null -p "$port" -h "$demo/host_key" -o ListenAddress=127.0.0.1 -o PidFile=none -o UsePAM=no \
+    -o StrictModes=no -o AuthorizedKeysFile="$demo/authorized_keys" -o PasswordAuthentication=no \
+    -o KbdInteractiveAuthentication=no -o PermitRootLogin=prohibit-password >sshd.log 2>&1 </dev/null &
+servers+=($!)
+wait_for_port "$port" $!
+# ssh_login PIN COMMAND: as a person at a terminal would, with the PIN given by SSH_ASKPASS.
+ssh_login() {
+    printf '%s\n' "$1" >pin
+    SSH_ASKPASS=$demo/askpass SSH_ASKPASS_REQUIRE=force timeout 30 ssh -F none -I "$module" -p "$port" \
+        -o IdentityFile=none -o IdentityAgent=none -o UserKnownHostsFile="$demo/known_hosts" \
+        -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o NumberOfPasswordPrompts=1 \
+        -o PreferredAuthentications=publickey "$user@127.0.0.1" "$2"
+}
+[ "$(ssh_login "$pin" 'echo logged in' 2>>"$log" </dev/null)" = "logged in" ]
+ok "logged in as $user with a key that ssh has never seen"
+
+step "A wrong PIN is refused"
+refused CKR_PIN_INCORRECT pkcs11-tool --module "$module" --login --pin wrong --id "$rsa" --sign -m SHA256-RSA-PKCS \
+    --input-file message --output-file refused.sig
+[ ! -s refused.sig ]
+refused "ermission denied" ssh_login wrong true
+if handshake tls1_3 rsa.crt "$rsa" wrong; then false; fi
+ok "by pkcs11-tool, ssh and openssl"
+
+step "The private key itself is refused, with the right PIN too"
+refused . pkcs11-tool --module "$module" --login --pin "$pin" --read-object --type privkey --id "$rsa" --output-file stolen.der
+[ ! -s stolen.der ]
+refused . pkcs11-tool --module "$module" --login --pin "$pin" --read-object --type privkey --id "$ec" --output-file stolen.der
+[ ! -s stolen.der ]
+ok "CKA_VALUE and the RSA private exponent cannot be read"
+
+printf '\nTo use it:  export PATH=%s:$PATH;  ctk add FILE.p12;  and give programs the module %s\n' "$CARGO_TARGET_DIR/release" "$module"
+echo "All $steps steps passed in $(duration "$SECONDS"). What was made is in $work."
