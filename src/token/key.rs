@@ -1,6 +1,9 @@
 //! Public keys: what is known of a key without having it.
 
-use der::{Decode, Encode, asn1::ObjectIdentifier, asn1::UintRef};
+use der::{
+    Decode, Reader, SliceReader,
+    asn1::{AnyRef, ObjectIdentifier, UintRef},
+};
 use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
 use crate::{Reason, Result, TokenError};
@@ -176,19 +179,15 @@ impl PublicKey {
         })
     }
 
-    /// The public key of a DER certificate (RFC 5280).
+    /// The public key of a DER certificate (RFC 5280). Nothing else in the certificate is looked at: real ones break rules
+    /// that have nothing to do with their key, such as serial numbers of more than 20 bytes.
     ///
     /// # Errors
     /// As [`from_spki`](Self::from_spki).
     pub fn from_certificate(der: &[u8]) -> Result<Self> {
-        let certificate = x509_cert::Certificate::from_der(der)
+        let spki = certified_spki(der)
             .map_err(|error| corrupted(&format!("not an X.509 certificate: {error}")))?;
-        let spki = certificate
-            .tbs_certificate()
-            .subject_public_key_info()
-            .to_der()
-            .map_err(|error| corrupted(&format!("not an X.509 certificate: {error}")))?;
-        Self::from_spki(&spki)
+        Self::from_spki(spki)
     }
 
     /// DER SubjectPublicKeyInfo.
@@ -230,6 +229,23 @@ impl PublicKey {
             PublicKeyMaterial::Raw { .. } => 0,
         }
     }
+}
+
+/// The SubjectPublicKeyInfo of a certificate (RFC 5280 §4.1).
+fn certified_spki(der: &[u8]) -> der::Result<&[u8]> {
+    let certificate = AnyRef::from_der(der)?;
+    let tbs = AnyRef::decode(&mut SliceReader::new(certificate.value())?)?;
+    let mut fields = SliceReader::new(tbs.value())?;
+    // version, which is left out in version 1; serialNumber, signature, issuer, validity, subject
+    let before = if fields.peek_byte() == Some(0xa0) {
+        6
+    } else {
+        5
+    };
+    for _ in 0..before {
+        fields.tlv_bytes()?;
+    }
+    fields.tlv_bytes()
 }
 
 fn parse_material(algorithm: AlgorithmIdentifierRef<'_>, bits: &[u8]) -> Result<PublicKeyMaterial> {
@@ -319,6 +335,33 @@ mod tests {
         assert_eq!(key.key_type(), KeyType::Ed25519);
         assert_eq!(key.max_signature_len(), 64);
         assert_eq!(key.spki(), spki);
+    }
+
+    #[test]
+    fn an_odd_certificate_has_its_key() {
+        let spki = "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+        let sequence = |content: &str| match content.len() / 2 {
+            len @ 0..0x80 => format!("30{len:02x}{content}"),
+            len => format!("3081{len:02x}{content}"),
+        };
+        let long_serial = format!("021e{}", "7f".repeat(30));
+        for (version, serial) in [
+            ("a003020102", &*long_serial),
+            ("a003020102", "0201fb"),
+            ("", "020100"),
+        ] {
+            let fields = format!("{version}{serial}{}{spki}", "3000".repeat(4));
+            let der = bytes(&sequence(&format!("{}3000030100", sequence(&fields))));
+            let key = PublicKey::from_certificate(&der).unwrap();
+            assert_eq!(key.spki(), bytes(spki));
+            for len in 0..der.len() {
+                assert!(
+                    PublicKey::from_certificate(&der[..len]).is_err(),
+                    "{len} bytes"
+                );
+            }
+        }
+        assert!(PublicKey::from_certificate(&bytes("3003020100")).is_err());
     }
 
     #[test]
