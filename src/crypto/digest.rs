@@ -1,0 +1,260 @@
+//! Hashes and HMAC.
+
+use std::fmt;
+use std::ops::Deref;
+
+use ctk_token::{Digest, Result};
+use openssl::md::{Md, MdRef};
+use openssl::md_ctx::MdCtx;
+use openssl::pkey::PKey;
+
+use crate::sys;
+
+/// A finished hash of 20 to 64 bytes. Derefs to them.
+#[derive(Clone, Copy)]
+pub struct Hash {
+    bytes: [u8; Digest::MAX_LEN],
+    len: usize,
+}
+
+impl Deref for Hash {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A hash may stand for a password: only its length is told.
+        write!(f, "Hash({} bytes)", self.len)
+    }
+}
+
+/// A hash in progress (FIPS 180-4).
+pub struct Hasher {
+    digest: Digest,
+    context: MdCtx,
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hasher({:?})", self.digest)
+    }
+}
+
+impl Hasher {
+    /// Begins.
+    ///
+    /// # Errors
+    /// [`TokenError::Unreachable`](ctk_token::TokenError::Unreachable) if the library fails, here and below.
+    pub fn new(digest: Digest) -> Result<Self> {
+        sys::ready();
+        let mut context = MdCtx::new().map_err(sys::failed)?;
+        context.digest_init(md(digest)).map_err(sys::failed)?;
+        Ok(Self { digest, context })
+    }
+
+    /// Takes the next bytes of the message.
+    pub fn update(&mut self, data: &[u8]) -> Result<()> {
+        self.context.digest_update(data).map_err(sys::failed)
+    }
+
+    /// The hash of everything taken.
+    pub fn finish(mut self) -> Result<Hash> {
+        let mut hash = Hash {
+            bytes: [0; Digest::MAX_LEN],
+            len: self.digest.len(),
+        };
+        sys::finish_and_keep(&mut self.context, &mut hash.bytes)?;
+        Ok(hash)
+    }
+
+    /// Writes the hash into `out`, of at least [`Digest::len`] bytes, and begins anew without a new context.
+    pub(crate) fn finish_into(&mut self, out: &mut [u8]) -> Result<()> {
+        sys::finish_and_keep(&mut self.context, out)?;
+        self.context
+            .digest_init(md(self.digest))
+            .map_err(sys::failed)
+    }
+}
+
+/// Hashes in one go.
+///
+/// # Errors
+/// As [`Hasher::new`].
+pub fn hash(digest: Digest, data: &[u8]) -> Result<Hash> {
+    let mut hasher = Hasher::new(digest)?;
+    hasher.update(data)?;
+    hasher.finish()
+}
+
+/// HMAC (RFC 2104) with a key of any length.
+///
+/// # Errors
+/// As [`Hasher::new`].
+pub fn hmac(digest: Digest, key: &[u8], data: &[u8]) -> Result<Hash> {
+    sys::ready();
+    let key = PKey::hmac(key).map_err(sys::failed)?;
+    let mut context = MdCtx::new().map_err(sys::failed)?;
+    context
+        .digest_sign_init(Some(md(digest)), &key)
+        .map_err(sys::failed)?;
+    context.digest_sign_update(data).map_err(sys::failed)?;
+    let mut hash = Hash {
+        bytes: [0; Digest::MAX_LEN],
+        len: digest.len(),
+    };
+    context
+        .digest_sign_final(Some(&mut hash.bytes))
+        .map_err(sys::failed)?;
+    Ok(hash)
+}
+
+/// The library's name of a hash.
+pub(crate) fn md(digest: Digest) -> &'static MdRef {
+    match digest {
+        Digest::Sha1 => Md::sha1(),
+        Digest::Sha224 => Md::sha224(),
+        Digest::Sha256 => Md::sha256(),
+        Digest::Sha384 => Md::sha384(),
+        Digest::Sha512 => Md::sha512(),
+    }
+}
+
+/// The bytes that a hash works on at once (FIPS 180-4 figure 1).
+pub(crate) fn block_len(digest: Digest) -> usize {
+    match digest {
+        Digest::Sha1 | Digest::Sha224 | Digest::Sha256 => 64,
+        Digest::Sha384 | Digest::Sha512 => 128,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// FIPS 180-4's examples: "abc".
+    const ABC: [(Digest, &str); 5] = [
+        (Digest::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
+        (
+            Digest::Sha224,
+            "23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7",
+        ),
+        (
+            Digest::Sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        ),
+        (
+            Digest::Sha384,
+            "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed\
+             8086072ba1e7cc2358baeca134c825a7",
+        ),
+        (
+            Digest::Sha512,
+            "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+             2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+        ),
+    ];
+
+    #[test]
+    fn hashes_are_those_of_fips_180() {
+        for (digest, expected) in ABC {
+            assert_eq!(hex(&hash(digest, b"abc").unwrap()), expected, "{digest:?}");
+            assert_eq!(expected.len(), 2 * digest.len());
+        }
+        assert_eq!(
+            hex(&hash(Digest::Sha256, b"").unwrap()),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+    }
+
+    #[test]
+    fn pieces_hash_like_the_whole() {
+        for digest in Digest::ALL {
+            let message: Vec<u8> = (0..1000_u32).map(|number| number as u8).collect();
+            let mut hasher = Hasher::new(digest).unwrap();
+            for piece in message.chunks(37) {
+                hasher.update(piece).unwrap();
+            }
+            assert_eq!(*hasher.finish().unwrap(), *hash(digest, &message).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_context_begins_anew() {
+        let mut hasher = Hasher::new(Digest::Sha1).unwrap();
+        let mut first = [0; 20];
+        hasher.update(b"abc").unwrap();
+        hasher.finish_into(&mut first).unwrap();
+        assert_eq!(hex(&first), ABC[0].1);
+        hasher.update(b"abc").unwrap();
+        assert_eq!(*hasher.finish().unwrap(), first);
+
+        let mut hasher = Hasher::new(Digest::Sha256).unwrap();
+        assert!(hasher.finish_into(&mut [0; 31]).is_err());
+    }
+
+    #[test]
+    fn hmac_is_that_of_rfc_2202_and_4231() {
+        assert_eq!(
+            hex(&hmac(Digest::Sha1, b"Jefe", b"what do ya want for nothing?").unwrap()),
+            "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
+        );
+        let expected = [
+            (
+                Digest::Sha224,
+                "a30e01098bc6dbbf45690f3a7e9e6d0f8bbea2a39e6148008fd05e44",
+            ),
+            (
+                Digest::Sha256,
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                Digest::Sha384,
+                "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e\
+                 8e2240ca5e69e2c78b3239ecfab21649",
+            ),
+            (
+                Digest::Sha512,
+                "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554\
+                 9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+            ),
+        ];
+        for (digest, expected) in expected {
+            assert_eq!(
+                hex(&hmac(digest, b"Jefe", b"what do ya want for nothing?").unwrap()),
+                expected
+            );
+        }
+        // A key longer than the block (RFC 4231 §4.7).
+        assert_eq!(
+            hex(&hmac(
+                Digest::Sha256,
+                &[0xaa; 131],
+                b"Test Using Larger Than Block-Size Key - Hash Key First"
+            )
+            .unwrap()),
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+        );
+    }
+
+    #[test]
+    fn hmac_takes_an_empty_key() {
+        assert_eq!(
+            hex(&hmac(Digest::Sha256, b"", b"").unwrap()),
+            "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad"
+        );
+    }
+
+    #[test]
+    fn debug_tells_no_bytes() {
+        let hash = hash(Digest::Sha1, b"PIN").unwrap();
+        assert_eq!(format!("{hash:?}"), "Hash(20 bytes)");
+    }
+}

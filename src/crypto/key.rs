@@ -1,0 +1,206 @@
+//! Private keys in this process's memory.
+
+use std::fmt;
+
+use ctk_token::{
+    KeyAlgorithm, KeyType, Operation, PublicKey, PublicKeyMaterial, Reason, Result, TokenError,
+};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::md_ctx::MdCtx;
+use openssl::pkey::{Id, PKey, Private};
+use openssl::pkey_ctx::PkeyCtx;
+use openssl::rsa::{Padding, Rsa};
+
+use crate::{der, sys};
+
+/// A private key, parsed once and ready; signs from several threads at once. Debug prints only its type.
+///
+/// The library wipes the key's memory when this is dropped.
+pub struct PrivateKey {
+    public: PublicKey,
+    secret: Secret,
+}
+
+enum Secret {
+    /// Used directly: the library blinds, uses the Chinese remainders and checks their result.
+    Rsa(Rsa<Private>),
+    Ec(PKey<Private>),
+    EdDsa(PKey<Private>),
+    /// X25519 and X448, which do not sign.
+    Agreement,
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PrivateKey({})", self.public.key_type())
+    }
+}
+
+impl PrivateKey {
+    /// Parses a DER PrivateKeyInfo / OneAsymmetricKey (RFC 5208, RFC 5958) and checks that its numbers belong
+    /// together: a damaged key would otherwise sign wrongly, and a wrong RSA signature can give the key away.
+    ///
+    /// # Errors
+    /// [`TokenError::NotSupported`] for a kind of key or curve that the library lacks, [`TokenError::Corrupted`] for
+    /// anything else that is not a sound key.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self> {
+        sys::ready();
+        refuse_trailing_bytes(der)?;
+        let key = PKey::private_key_from_pkcs8(der).map_err(|_| refusal(der))?;
+        let spki = match key.id() {
+            Id::EC => ec_spki(&key)?,
+            _ => key.public_key_to_der().map_err(sys::failed)?,
+        };
+        let public = PublicKey::from_spki(&spki)?;
+        let secret = match public.key_type() {
+            KeyType::Rsa { .. } => {
+                let rsa = key.rsa().map_err(|_| unsound())?;
+                if !rsa.check_key().unwrap_or(false) {
+                    return Err(unsound());
+                }
+                Secret::Rsa(rsa)
+            }
+            KeyType::Ec(_) => {
+                let ec = key.ec_key().map_err(|_| unsound())?;
+                ec.check_key().map_err(|_| unsound())?;
+                Secret::Ec(key)
+            }
+            KeyType::Ed25519 | KeyType::Ed448 => Secret::EdDsa(key),
+            KeyType::X25519 | KeyType::X448 => Secret::Agreement,
+        };
+        Ok(Self { public, secret })
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Which primitives this key performs by itself: RsaRaw, EcdsaDigest, EdDsa, to sign.
+    pub fn supports(&self, operation: Operation, algorithm: KeyAlgorithm) -> bool {
+        operation == Operation::Sign
+            && matches!(
+                (&self.secret, algorithm),
+                (Secret::Rsa(_), KeyAlgorithm::RsaRaw)
+                    | (Secret::Ec(_), KeyAlgorithm::EcdsaDigest)
+                    | (Secret::EdDsa(_), KeyAlgorithm::EdDsa)
+            )
+    }
+
+    /// Signs `input` into `signature`, of at least [`PublicKey::max_signature_len`] bytes, and returns how many bytes
+    /// were written. As [`TokenSession::sign`](ctk_token::TokenSession::sign).
+    ///
+    /// # Errors
+    /// [`TokenError::NotSupported`] for what [`supports`](Self::supports) denies, [`TokenError::BadParameter`] if
+    /// `signature` is too short, [`TokenError::DataLength`] for an RSA block that is not as long as the modulus or not
+    /// below it, and for an empty hash.
+    pub fn sign(
+        &self,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        signature: &mut [u8],
+    ) -> Result<usize> {
+        if !self.supports(Operation::Sign, algorithm) {
+            return Err(TokenError::NotSupported);
+        }
+        if signature.len() < self.public.max_signature_len() {
+            return Err(TokenError::BadParameter);
+        }
+        match &self.secret {
+            Secret::Rsa(key) => self.sign_rsa(key, input, signature),
+            Secret::Ec(key) => self.sign_ecdsa(key, input, signature),
+            Secret::EdDsa(key) => sign_eddsa(key, input, signature),
+            Secret::Agreement => Err(TokenError::NotSupported),
+        }
+    }
+
+    fn sign_rsa(&self, key: &Rsa<Private>, block: &[u8], signature: &mut [u8]) -> Result<usize> {
+        let PublicKeyMaterial::Rsa { modulus, .. } = self.public.material() else {
+            return Err(TokenError::NotSupported);
+        };
+        // Of equal length, so bytes compare like numbers. The block is no secret.
+        if block.len() != modulus.len() || *block >= **modulus {
+            return Err(TokenError::DataLength);
+        }
+        key.private_encrypt(block, signature, Padding::NONE)
+            .map_err(sys::failed)
+    }
+
+    fn sign_ecdsa(&self, key: &PKey<Private>, hash: &[u8], signature: &mut [u8]) -> Result<usize> {
+        let KeyType::Ec(curve) = self.public.key_type() else {
+            return Err(TokenError::NotSupported);
+        };
+        if hash.is_empty() {
+            return Err(TokenError::DataLength);
+        }
+        // The library takes the order's leftmost bits; bytes beyond them never count.
+        let hash = hash.get(..curve.bytes()).unwrap_or(hash);
+        let mut context = PkeyCtx::new(key).map_err(sys::failed)?;
+        context.sign_init().map_err(sys::failed)?;
+        context.sign(hash, Some(signature)).map_err(sys::failed)
+    }
+}
+
+/// A fresh context per signature: OpenSSL 3 refuses to use one twice for EdDSA.
+fn sign_eddsa(key: &PKey<Private>, message: &[u8], signature: &mut [u8]) -> Result<usize> {
+    let mut context = MdCtx::new().map_err(sys::failed)?;
+    context.digest_sign_init(None, key).map_err(sys::failed)?;
+    context
+        .digest_sign(message, Some(signature))
+        .map_err(sys::failed)
+}
+
+/// SubjectPublicKeyInfo with a named curve and an uncompressed point, whatever form the private key had.
+fn ec_spki(key: &PKey<Private>) -> Result<Vec<u8>> {
+    let key = key.ec_key().map_err(|_| unsound())?;
+    let curve = key.group().curve_name().ok_or(TokenError::NotSupported)?;
+    let group = EcGroup::from_curve_name(curve).map_err(|_| TokenError::NotSupported)?;
+    EcKey::from_public_key(&group, key.public_key())
+        .and_then(PKey::from_ec_key)
+        .and_then(|key| key.public_key_to_der())
+        .map_err(sys::failed)
+}
+
+/// The library would ignore what follows the key.
+fn refuse_trailing_bytes(der: &[u8]) -> Result<()> {
+    match der::take(der::SEQUENCE, der) {
+        Some((_, [])) => Ok(()),
+        _ => Err(unsound()),
+    }
+}
+
+/// Why the library did not take a key: because of its kind, or because it is damaged.
+fn refusal(der: &[u8]) -> TokenError {
+    match algorithm_oid(der) {
+        Some((RSA | RSA_PSS | ED25519, _)) => unsound(),
+        Some((EC, Some(curve))) if curve_is_known(curve) => unsound(),
+        Some(_) => TokenError::NotSupported,
+        None => unsound(),
+    }
+}
+
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+const RSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
+const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+
+/// The object identifiers of a PrivateKeyInfo's algorithm and, if it is one, of its parameters.
+fn algorithm_oid(der: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let info = der::whole(der::SEQUENCE, der)?;
+    let (_version, rest) = der::take(der::INTEGER, info)?;
+    let (algorithm, _) = der::take(der::SEQUENCE, rest)?;
+    let (oid, parameters) = der::take(der::OBJECT_IDENTIFIER, algorithm)?;
+    Some((oid, der::whole(der::OBJECT_IDENTIFIER, parameters)))
+}
+
+fn curve_is_known(oid: &[u8]) -> bool {
+    ctk_token::Curve::ALL
+        .iter()
+        .any(|curve| curve.oid().as_bytes() == oid && sys::has_curve(*curve))
+}
+
+fn unsound() -> TokenError {
+    TokenError::Corrupted(Reason::new(
+        "the private key is damaged: its numbers do not belong together",
+    ))
+}

@@ -1,0 +1,198 @@
+//! From the signature that is asked for to one that the key store performs.
+
+use ctk_token::{Digest, KeyAlgorithm, KeyType, PublicKey, Result, TokenError};
+
+use crate::encoding::{Block, MAX_BLOCK, digest_info_prefix, encode_pss, pad_pkcs1, pss_fits};
+
+/// The way from the signature that is asked for to one that the key store performs, decided once.
+///
+/// Everything that can be refused for the key or the parameters is refused by [`Reduction::new`];
+/// [`apply`](Self::apply) fails only for an input of the wrong length.
+#[derive(Clone, Copy, Debug)]
+pub struct Reduction {
+    /// What [`apply`](Self::apply) takes: `asked`, or its digest form if the message is hashed here.
+    taken: KeyAlgorithm,
+    performed: KeyAlgorithm,
+    message_digest: Option<Digest>,
+    /// The modulus' length; 0 for other keys.
+    modulus_bits: u32,
+}
+
+impl Reduction {
+    /// Walks down from `asked` to the first form that `supported` affirms. For a message form the walk prefers the
+    /// digest form and what is below it (hash here, never send big data) and takes the message form only if none of
+    /// them is supported.
+    ///
+    /// `None` if no form is supported or the key is of another kind.
+    ///
+    /// # Errors
+    /// [`TokenError::BadParameter`] if the modulus is too short for the hash or the salt, whoever performs it.
+    pub fn new(
+        asked: KeyAlgorithm,
+        key: &PublicKey,
+        supported: impl Fn(KeyAlgorithm) -> bool,
+    ) -> Result<Option<Self>> {
+        let key_type = key.key_type();
+        if !fits(asked, key_type) {
+            return Ok(None);
+        }
+        let modulus_bits = match key_type {
+            KeyType::Rsa { bits } => bits,
+            _ => 0,
+        };
+        refuse_short_modulus(asked, modulus_bits)?;
+
+        let message_digest = asked.message_digest();
+        let start = match message_digest {
+            Some(_) => asked.simpler(),
+            None => Some(asked),
+        };
+        let mut steps = std::iter::successors(start, |algorithm| algorithm.simpler());
+        if let (Some(taken), Some(performed)) = (start, steps.find(|step| supported(*step))) {
+            let needs_block = taken != performed;
+            if needs_block && modulus_bits.div_ceil(8) as usize > MAX_BLOCK {
+                return Ok(None);
+            }
+            return Ok(Some(Self {
+                taken,
+                performed,
+                message_digest,
+                modulus_bits,
+            }));
+        }
+        let whole_message = message_digest.is_some() && supported(asked);
+        Ok(whole_message.then_some(Self {
+            taken: asked,
+            performed: asked,
+            message_digest: None,
+            modulus_bits,
+        }))
+    }
+
+    /// What the key store is asked to perform.
+    pub fn performed(&self) -> KeyAlgorithm {
+        self.performed
+    }
+
+    /// The hash that the caller streams the message through; [`apply`](Self::apply) then takes the hash instead of
+    /// the message.
+    pub fn message_digest(&self) -> Option<Digest> {
+        self.message_digest
+    }
+
+    /// Whether [`apply`](Self::apply) writes to its block. If not, it hands the input through, and making a block of
+    /// [`MAX_BLOCK`] bytes can be spared.
+    pub fn needs_block(&self) -> bool {
+        self.taken != self.performed
+    }
+
+    /// The only lengths that what is signed can have, in bytes, for an early CKR_DATA_LEN_RANGE: (min, max). A
+    /// message may have any.
+    pub fn input_len(&self) -> (usize, usize) {
+        if self.message_digest.is_some() {
+            return (0, usize::MAX);
+        }
+        self.taken_len()
+    }
+
+    /// Turns the input (the hash, if [`message_digest`](Self::message_digest) says so) into what
+    /// [`performed`](Self::performed) takes: DigestInfo, padding, PSS encoding.
+    ///
+    /// # Errors
+    /// [`TokenError::DataLength`] for an input of another length than the form takes.
+    pub fn apply<'a>(&self, input: &'a [u8], block: &'a mut Block) -> Result<&'a [u8]> {
+        let (min, max) = self.taken_len();
+        if !(min..=max).contains(&input.len()) {
+            return Err(TokenError::DataLength);
+        }
+        if self.taken == self.performed {
+            return Ok(input);
+        }
+        let modulus_len = self.modulus_bits.div_ceil(8) as usize;
+        let block = block
+            .get_mut(..modulus_len)
+            .ok_or(TokenError::BadParameter)?;
+
+        let prefix: &[u8] = match self.taken {
+            KeyAlgorithm::RsaPssDigest(pss) => {
+                encode_pss(pss, input, self.modulus_bits, block)?;
+                return Ok(block);
+            }
+            KeyAlgorithm::RsaPkcs1Digest(digest) => digest_info_prefix(digest),
+            // RsaPkcs1 alone is left: the other forms are primitives or take a message.
+            _ => &[],
+        };
+        // 00 01 FF … FF 00 ‖ prefix ‖ input, from the end of the block.
+        let padding_len = modulus_len
+            .checked_sub(prefix.len() + input.len())
+            .ok_or(TokenError::DataLength)?;
+        let (padding, signed) = block.split_at_mut(padding_len);
+        let (prefix_place, input_place) = signed.split_at_mut(prefix.len());
+        prefix_place.copy_from_slice(prefix);
+        input_place.copy_from_slice(input);
+        if self.performed == KeyAlgorithm::RsaRaw {
+            pad_pkcs1(padding)?;
+            return Ok(block);
+        }
+        block.get(padding_len..).ok_or(TokenError::DataLength)
+    }
+
+    /// The lengths that `taken` takes.
+    fn taken_len(&self) -> (usize, usize) {
+        input_len(self.taken, self.modulus_bits)
+    }
+}
+
+/// The lengths that a form takes as its input, for a modulus of `bits` bits: (min, max).
+pub(crate) fn input_len(algorithm: KeyAlgorithm, bits: u32) -> (usize, usize) {
+    let modulus_len = bits.div_ceil(8) as usize;
+    match algorithm {
+        KeyAlgorithm::RsaRaw => (modulus_len, modulus_len),
+        KeyAlgorithm::RsaPkcs1 => (0, modulus_len.saturating_sub(11)),
+        KeyAlgorithm::RsaPkcs1Digest(digest) => (digest.len(), digest.len()),
+        KeyAlgorithm::RsaPssDigest(pss) => (pss.digest.len(), pss.digest.len()),
+        // A hash of no bytes is somebody's mistake, and its signature fits every such mistake.
+        KeyAlgorithm::EcdsaDigest => (1, usize::MAX),
+        KeyAlgorithm::RsaPkcs1Message(_)
+        | KeyAlgorithm::RsaPssMessage(_)
+        | KeyAlgorithm::EcdsaMessage(_)
+        | KeyAlgorithm::EdDsa => (0, usize::MAX),
+    }
+}
+
+/// Whether this kind of key signs in this form at all.
+pub(crate) fn fits(algorithm: KeyAlgorithm, key_type: KeyType) -> bool {
+    match algorithm {
+        KeyAlgorithm::RsaRaw
+        | KeyAlgorithm::RsaPkcs1
+        | KeyAlgorithm::RsaPkcs1Digest(_)
+        | KeyAlgorithm::RsaPkcs1Message(_)
+        | KeyAlgorithm::RsaPssDigest(_)
+        | KeyAlgorithm::RsaPssMessage(_) => matches!(key_type, KeyType::Rsa { .. }),
+        KeyAlgorithm::EcdsaDigest | KeyAlgorithm::EcdsaMessage(_) => {
+            matches!(key_type, KeyType::Ec(_))
+        }
+        KeyAlgorithm::EdDsa => matches!(key_type, KeyType::Ed25519 | KeyType::Ed448),
+    }
+}
+
+/// Refuses what can never fit: a hash or a salt too long for the modulus.
+pub(crate) fn refuse_short_modulus(algorithm: KeyAlgorithm, bits: u32) -> Result<()> {
+    let modulus_len = bits.div_ceil(8) as usize;
+    let fits = match algorithm {
+        KeyAlgorithm::RsaPssDigest(pss) | KeyAlgorithm::RsaPssMessage(pss) => pss_fits(pss, bits),
+        KeyAlgorithm::RsaPkcs1Digest(digest) | KeyAlgorithm::RsaPkcs1Message(digest) => {
+            modulus_len >= digest_info_prefix(digest).len() + digest.len() + 11
+        }
+        KeyAlgorithm::RsaPkcs1 => modulus_len >= 11,
+        KeyAlgorithm::RsaRaw
+        | KeyAlgorithm::EcdsaDigest
+        | KeyAlgorithm::EcdsaMessage(_)
+        | KeyAlgorithm::EdDsa => true,
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(TokenError::BadParameter)
+    }
+}

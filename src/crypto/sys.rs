@@ -1,0 +1,255 @@
+//! What the safe bindings lack: unsafe calls and the differences between the two libraries, behind safe functions.
+
+use std::ptr::NonNull;
+
+use ctk_token::{Curve, Reason, Result, TokenError};
+use openssl::ec::EcGroup;
+use openssl::error::ErrorStack;
+use openssl::md_ctx::MdCtxRef;
+use openssl::nid::Nid;
+use openssl::symm::Cipher;
+use zeroize::Zeroize;
+
+pub(crate) use library::{legacy_ciphers, ready};
+
+/// A failure inside the library that no caller can have caused: no memory, no entropy.
+#[allow(clippy::needless_pass_by_value)] // what map_err hands over
+pub(crate) fn failed(errors: ErrorStack) -> TokenError {
+    let reason = errors.errors().first().and_then(|error| error.reason());
+    TokenError::Unreachable(Reason::new(format!(
+        "the crypto library failed: {}",
+        reason.unwrap_or("no reason given")
+    )))
+}
+
+/// Whether the library has this curve.
+pub(crate) fn has_curve(curve: Curve) -> bool {
+    let curve = match curve {
+        Curve::P224 => Nid::SECP224R1,
+        Curve::P256 => Nid::X9_62_PRIME256V1,
+        Curve::P384 => Nid::SECP384R1,
+        Curve::P521 => Nid::SECP521R1,
+        Curve::Secp256k1 => Nid::SECP256K1,
+        Curve::BrainpoolP256r1 => Nid::BRAINPOOL_P256R1,
+        Curve::BrainpoolP384r1 => Nid::BRAINPOOL_P384R1,
+        Curve::BrainpoolP512r1 => Nid::BRAINPOOL_P512R1,
+    };
+    EcGroup::from_curve_name(curve).is_ok()
+}
+
+#[cfg(feature = "aws-lc")]
+mod library {
+    use ctk_token::Result;
+
+    /// AWS-LC reads no configuration and initialises itself.
+    pub(crate) fn ready() {}
+
+    /// AWS-LC has RC2 and RC4 always.
+    #[allow(clippy::unnecessary_wraps)]
+    pub(crate) fn legacy_ciphers() -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(not(feature = "aws-lc"))]
+mod library {
+    use std::ffi::{c_int, c_void};
+    use std::mem::ManuallyDrop;
+    use std::sync::Once;
+
+    use ctk_token::Result;
+    use once_cell::sync::OnceCell;
+    use openssl::provider::Provider;
+
+    const NO_LOAD_CONFIG: u64 = 0x80;
+    const NO_ATEXIT: u64 = 0x0008_0000;
+
+    unsafe extern "C" {
+        fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
+    }
+
+    /// Must run before any other call: without it OpenSSL reads the host's openssl.cnf, which may load this very
+    /// module again. Nothing is freed at exit either, since programs finish modules from their own exit handlers.
+    pub(crate) fn ready() {
+        static READY: Once = Once::new();
+        READY.call_once(|| {
+            // SAFETY: the call takes flags only; a null pointer stands for default settings.
+            unsafe { OPENSSL_init_crypto(NO_LOAD_CONFIG | NO_ATEXIT, std::ptr::null()) };
+        });
+    }
+
+    /// Loads the legacy provider for RC2 and RC4, and the default one, which is no longer implied once another is
+    /// loaded by hand. Neither is ever unloaded.
+    pub(crate) fn legacy_ciphers() -> Result<()> {
+        static LOADED: OnceCell<[ManuallyDrop<Provider>; 2]> = OnceCell::new();
+        ready();
+        LOADED.get_or_try_init(|| {
+            let load = |name| {
+                Provider::load(None, name)
+                    .map(ManuallyDrop::new)
+                    .map_err(super::failed)
+            };
+            Ok([load("default")?, load("legacy")?])
+        })?;
+        Ok(())
+    }
+}
+
+/// RC2 with a 40-bit key and effective key, in CBC mode.
+pub(crate) fn rc2_40_cbc() -> Cipher {
+    // SAFETY: the library returns a static description, never null: RC2 is built into both libraries.
+    unsafe { Cipher::from_ptr(openssl_sys::EVP_rc2_40_cbc()) }
+}
+
+/// RC2 with a 128-bit key and effective key, in CBC mode.
+pub(crate) fn rc2_cbc() -> Cipher {
+    // SAFETY: as above.
+    unsafe { Cipher::from_ptr(openssl_sys::EVP_rc2_cbc()) }
+}
+
+/// Finishes a hash and keeps the context allocated for the next one, which `MdCtx::digest_final` does not: a key
+/// derivation would free and allocate once per iteration.
+pub(crate) fn finish_and_keep(context: &mut MdCtxRef, out: &mut [u8]) -> Result<usize> {
+    use foreign_types::ForeignTypeRef;
+
+    if context.size() == 0 || out.len() < context.size() {
+        return Err(TokenError::BadParameter);
+    }
+    let mut written = 0;
+    // SAFETY: the context is alive and borrowed mutably; `out` has room for its digest, checked above.
+    let status = unsafe {
+        openssl_sys::EVP_DigestFinal_ex(context.as_ptr(), out.as_mut_ptr(), &raw mut written)
+    };
+    if status != 1 {
+        return Err(failed(ErrorStack::get()));
+    }
+    Ok(written as usize)
+}
+
+/// Whole pages of this process's own, locked in memory and left out of core dumps as far as the system allows.
+pub(crate) struct LockedPages {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the pages belong to this value alone, like a Box<[u8]>.
+unsafe impl Send for LockedPages {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for LockedPages {}
+
+impl LockedPages {
+    /// Zeroed pages for `len` bytes; `None` if `len` is 0 or the system has no more memory to map.
+    ///
+    /// A mapping per buffer, because locks do not nest: unlocking one buffer would unlock its neighbour on the page.
+    pub(crate) fn new(len: usize) -> Option<Self> {
+        if len == 0 {
+            return None;
+        }
+        // SAFETY: an anonymous private mapping at an address of the system's choice touches no existing memory.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return None;
+        }
+        // Best effort: RLIMIT_MEMLOCK is often a few pages, and a small limit must not keep anybody from signing.
+        // SAFETY: the range was just mapped and is ours; neither call changes its contents.
+        unsafe {
+            libc::mlock(start, len);
+            libc::madvise(start, len, libc::MADV_DONTDUMP);
+        }
+        Some(Self {
+            start: NonNull::new(start.cast())?,
+            len,
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` maps `len` readable, initialised bytes until drop.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as `bytes`, writable, and borrowed mutably through self.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for LockedPages {
+    fn drop(&mut self) {
+        self.bytes_mut().zeroize();
+        // SAFETY: the mapping is ours, this long, and no reference to it outlives self. Unmapping also unlocks.
+        unsafe {
+            libc::munmap(self.start.as_ptr().cast(), self.len);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The flags that the kernel shows for the mapping around `address` (proc(5), smaps' VmFlags).
+    fn flags(address: usize) -> String {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in smaps.lines() {
+            let range = line
+                .split_once(' ')
+                .and_then(|(range, _)| range.split_once('-'))
+                .and_then(|(start, end)| {
+                    let number = |text| usize::from_str_radix(text, 16).ok();
+                    Some(number(start)?..number(end)?)
+                });
+            if let Some(range) = range {
+                inside = range.contains(&address);
+            } else if inside && line.starts_with("VmFlags:") {
+                return format!("{line} ");
+            }
+        }
+        panic!("no mapping holds {address:x}");
+    }
+
+    #[test]
+    fn pages_are_kept_out_of_core_dumps() {
+        let pages = LockedPages::new(100).unwrap();
+        let flags = flags(pages.bytes().as_ptr() as usize);
+        assert!(flags.contains(" dd "), "{flags}");
+    }
+
+    #[test]
+    fn pages_are_locked_when_the_limit_allows() {
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: getrlimit only writes to the struct it is given.
+        let status = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+        assert_eq!(status, 0);
+        let pages = LockedPages::new(100).unwrap();
+        let flags = flags(pages.bytes().as_ptr() as usize);
+        // 16 pages: other tests lock a few at the same time.
+        if limit.rlim_cur >= 65536 {
+            assert!(flags.contains(" lo "), "{flags}");
+        } else {
+            eprintln!("skipped: RLIMIT_MEMLOCK is {} bytes", limit.rlim_cur);
+        }
+    }
+
+    #[test]
+    fn pages_start_zeroed_and_an_impossible_length_is_refused() {
+        let mut pages = LockedPages::new(5000).unwrap();
+        assert!(pages.bytes().iter().all(|byte| *byte == 0));
+        pages.bytes_mut().fill(1);
+        assert_eq!(pages.bytes().len(), 5000);
+        assert!(LockedPages::new(0).is_none());
+        assert!(LockedPages::new(usize::MAX / 2).is_none());
+    }
+}
