@@ -1,0 +1,180 @@
+//! The errors of PKCS#11 that this module returns, and what becomes of the contract's.
+
+use cryptoki_sys::*;
+use ctk_token::TokenError;
+
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident = $rv:ident,)*) => {
+        /// Everything but CKR_OK that a function of this module can answer (PKCS#11 §5.1).
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Error { $(#[doc = concat!("[`", stringify!($rv), "`]")] $(#[$doc])* $name,)* }
+
+        impl Error {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The value on the C side.
+            pub const fn rv(self) -> CK_RV {
+                match self { $(Self::$name => $rv,)* }
+            }
+
+            /// The name that a person knows it by.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($rv),)* }
+            }
+        }
+    };
+}
+
+errors! {
+    HostMemory = CKR_HOST_MEMORY,
+    SlotIdInvalid = CKR_SLOT_ID_INVALID,
+    GeneralError = CKR_GENERAL_ERROR,
+    FunctionFailed = CKR_FUNCTION_FAILED,
+    ArgumentsBad = CKR_ARGUMENTS_BAD,
+    NoEvent = CKR_NO_EVENT,
+    CantLock = CKR_CANT_LOCK,
+    AttributeSensitive = CKR_ATTRIBUTE_SENSITIVE,
+    AttributeTypeInvalid = CKR_ATTRIBUTE_TYPE_INVALID,
+    DataLenRange = CKR_DATA_LEN_RANGE,
+    DeviceError = CKR_DEVICE_ERROR,
+    DeviceRemoved = CKR_DEVICE_REMOVED,
+    EncryptedDataInvalid = CKR_ENCRYPTED_DATA_INVALID,
+    FunctionCanceled = CKR_FUNCTION_CANCELED,
+    FunctionNotParallel = CKR_FUNCTION_NOT_PARALLEL,
+    FunctionNotSupported = CKR_FUNCTION_NOT_SUPPORTED,
+    FunctionRejected = CKR_FUNCTION_REJECTED,
+    KeyHandleInvalid = CKR_KEY_HANDLE_INVALID,
+    KeyTypeInconsistent = CKR_KEY_TYPE_INCONSISTENT,
+    KeyFunctionNotPermitted = CKR_KEY_FUNCTION_NOT_PERMITTED,
+    MechanismInvalid = CKR_MECHANISM_INVALID,
+    MechanismParamInvalid = CKR_MECHANISM_PARAM_INVALID,
+    ObjectHandleInvalid = CKR_OBJECT_HANDLE_INVALID,
+    OperationActive = CKR_OPERATION_ACTIVE,
+    OperationNotInitialized = CKR_OPERATION_NOT_INITIALIZED,
+    PinIncorrect = CKR_PIN_INCORRECT,
+    PinLenRange = CKR_PIN_LEN_RANGE,
+    PinExpired = CKR_PIN_EXPIRED,
+    PinLocked = CKR_PIN_LOCKED,
+    SessionClosed = CKR_SESSION_CLOSED,
+    SessionHandleInvalid = CKR_SESSION_HANDLE_INVALID,
+    SessionParallelNotSupported = CKR_SESSION_PARALLEL_NOT_SUPPORTED,
+    SessionReadOnlyExists = CKR_SESSION_READ_ONLY_EXISTS,
+    SessionReadWriteSoExists = CKR_SESSION_READ_WRITE_SO_EXISTS,
+    SessionAsyncNotSupported = CKR_SESSION_ASYNC_NOT_SUPPORTED,
+    TokenNotPresent = CKR_TOKEN_NOT_PRESENT,
+    TokenWriteProtected = CKR_TOKEN_WRITE_PROTECTED,
+    UserAlreadyLoggedIn = CKR_USER_ALREADY_LOGGED_IN,
+    UserAnotherAlreadyLoggedIn = CKR_USER_ANOTHER_ALREADY_LOGGED_IN,
+    UserNotLoggedIn = CKR_USER_NOT_LOGGED_IN,
+    UserTypeInvalid = CKR_USER_TYPE_INVALID,
+    RandomSeedNotSupported = CKR_RANDOM_SEED_NOT_SUPPORTED,
+    RandomNoRng = CKR_RANDOM_NO_RNG,
+    BufferTooSmall = CKR_BUFFER_TOO_SMALL,
+    CryptokiNotInitialized = CKR_CRYPTOKI_NOT_INITIALIZED,
+    CryptokiAlreadyInitialized = CKR_CRYPTOKI_ALREADY_INITIALIZED,
+}
+
+/// The result of every function body.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What the module was doing when a token answered with an error: some errors mean another CK_RV in another function.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum During {
+    /// Opening the application's session with a token.
+    Opening,
+    /// C_Login.
+    Login,
+    /// Setting an operation up: C_SignInit.
+    Init,
+    /// Carrying it out: C_Sign, C_SignUpdate, C_SignFinal.
+    Operation,
+    /// C_GenerateRandom.
+    Random,
+    /// Reading an attribute.
+    Attribute,
+}
+
+impl Error {
+    /// The one place in which an error of the contract becomes an error of PKCS#11. The reason goes to the log.
+    ///
+    /// CKR_DEVICE_ERROR is chosen for whatever keeps a key store from being reached, because it leaves a program's
+    /// sessions as they are; CKR_ARGUMENTS_BAD never comes from a key store.
+    pub fn from_token(during: During, error: &TokenError) -> Self {
+        log::warn!("{during:?}: {error}");
+        match error {
+            TokenError::AuthenticationNeeded | TokenError::StateLost => Self::UserNotLoggedIn,
+            TokenError::AuthenticationFailed { .. } => Self::PinIncorrect,
+            TokenError::PinLocked => Self::PinLocked,
+            TokenError::PinLength { .. } => Self::PinLenRange,
+            TokenError::PinExpired => Self::PinExpired,
+            TokenError::CanceledByUser => Self::FunctionCanceled,
+            TokenError::Denied => match during {
+                During::Operation => Self::FunctionRejected,
+                _ => Self::FunctionFailed,
+            },
+            TokenError::NotSupported => match during {
+                // The only thing that a token can lack at login is the role.
+                During::Login => Self::UserTypeInvalid,
+                During::Init => Self::MechanismInvalid,
+                During::Random => Self::RandomNoRng,
+                During::Opening | During::Operation | During::Attribute => Self::FunctionFailed,
+            },
+            TokenError::BadParameter => match during {
+                During::Init => Self::MechanismParamInvalid,
+                _ => Self::FunctionFailed,
+            },
+            TokenError::DataLength => Self::DataLenRange,
+            TokenError::BadCiphertext => Self::EncryptedDataInvalid,
+            TokenError::ObjectNotFound => match during {
+                During::Init | During::Operation => Self::KeyHandleInvalid,
+                During::Login => Self::OperationNotInitialized,
+                During::Opening | During::Random | During::Attribute => Self::ObjectHandleInvalid,
+            },
+            TokenError::ReadOnly => Self::TokenWriteProtected,
+            TokenError::TokenRemoved => Self::DeviceRemoved,
+            TokenError::TimedOut => match during {
+                // A dialog that nobody answered.
+                During::Login => Self::FunctionCanceled,
+                _ => Self::DeviceError,
+            },
+            TokenError::Unreachable(_) | TokenError::Corrupted(_) => Self::DeviceError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_own_value_and_none_is_ok() {
+        let mut values: Vec<_> = Error::ALL.iter().map(|error| error.rv()).collect();
+        assert!(!values.contains(&CKR_OK));
+        values.sort_unstable();
+        values.dedup();
+        assert_eq!(values.len(), Error::ALL.len());
+    }
+
+    #[test]
+    fn a_wrong_secret_says_so_and_a_key_store_out_of_reach_never_blames_the_caller() {
+        let failed = TokenError::AuthenticationFailed { tries: Some(2) };
+        let reason = || ctk_token::Reason::new("no such file");
+        assert_eq!(
+            Error::from_token(During::Login, &failed),
+            Error::PinIncorrect
+        );
+        for during in [During::Login, During::Operation, During::Opening] {
+            for error in [
+                TokenError::Unreachable(reason()),
+                TokenError::Corrupted(reason()),
+            ] {
+                assert_eq!(Error::from_token(during, &error), Error::DeviceError);
+            }
+        }
+        let unsupported = |during| Error::from_token(during, &TokenError::NotSupported);
+        assert_eq!(unsupported(During::Login), Error::UserTypeInvalid);
+        assert_eq!(unsupported(During::Init), Error::MechanismInvalid);
+        assert_eq!(unsupported(During::Random), Error::RandomNoRng);
+    }
+}

@@ -1,0 +1,179 @@
+//! One token from its insertion to its removal: this application's login to it and its objects' handles.
+
+use std::sync::Arc;
+
+use ctk_token::{KeychainContents, LoginPolicy, Role, Token, TokenSession};
+use parking_lot::Mutex;
+
+use crate::{
+    error::{During, Error, Result},
+    mechanism::Offer,
+    object::Catalog,
+};
+
+/// A token that is in a slot. Sessions, login and handles end with it; the same card put in again is a new one.
+pub(crate) struct Insertion {
+    pub(crate) token: Arc<dyn Token>,
+    application: Mutex<Application>,
+    catalog: Mutex<Option<Arc<Catalog>>>,
+    offers: Mutex<Option<Offers>>,
+}
+
+/// The mechanisms that these contents can be used with.
+type Offers = (Arc<KeychainContents>, Arc<[Offer]>);
+
+/// What the program has with the token: in PKCS#11 a login is one per token, not one per session.
+#[derive(Default)]
+struct Application {
+    read_only: usize,
+    read_write: usize,
+    login: Option<Role>,
+    session: Option<Arc<dyn TokenSession>>,
+}
+
+impl Application {
+    fn has_sessions(&self) -> bool {
+        self.read_only + self.read_write > 0
+    }
+}
+
+impl Insertion {
+    pub(crate) fn new(token: Arc<dyn Token>) -> Self {
+        Self {
+            token,
+            application: Mutex::default(),
+            catalog: Mutex::default(),
+            offers: Mutex::default(),
+        }
+    }
+
+    /// Whether this is that token, without interruption.
+    pub(crate) fn is(&self, token: &Arc<dyn Token>) -> bool {
+        Arc::ptr_eq(&self.token, token)
+    }
+
+    /// Counts a session in.
+    pub(crate) fn session_opened(&self, read_write: bool) -> Result<()> {
+        let mut application = self.application.lock();
+        if !read_write && application.login == Some(Role::Admin) {
+            return Err(Error::SessionReadWriteSoExists);
+        }
+        if read_write {
+            application.read_write += 1;
+        } else {
+            application.read_only += 1;
+        }
+        Ok(())
+    }
+
+    /// Counts a session out. The last one logs out and gives the token's session back.
+    pub(crate) fn session_closed(&self, read_write: bool) {
+        let mut application = self.application.lock();
+        let count = if read_write {
+            &mut application.read_write
+        } else {
+            &mut application.read_only
+        };
+        *count = count.saturating_sub(1);
+        if application.has_sessions() {
+            return;
+        }
+        application.login = None;
+        let session = application.session.take();
+        drop(application);
+        if let Some(session) = session {
+            // An operation in another thread may hold the session a moment longer.
+            session.end_auth(Role::User);
+            session.end_auth(Role::Admin);
+        }
+    }
+
+    /// How many read-only and read-write sessions there are.
+    pub(crate) fn session_counts(&self) -> (usize, usize) {
+        let application = self.application.lock();
+        (application.read_only, application.read_write)
+    }
+
+    /// Who is logged in.
+    pub(crate) fn login(&self) -> Option<Role> {
+        self.application.lock().login
+    }
+
+    /// Whether private objects can be seen.
+    pub(crate) fn shows_private(&self) -> bool {
+        self.login() == Some(Role::User)
+    }
+
+    /// Remembers a login that `session` confirmed. It does not count if the last PKCS#11 session was closed meanwhile.
+    pub(crate) fn logged_in(&self, session: &Arc<dyn TokenSession>, role: Role) -> Result<()> {
+        let mut application = self.application.lock();
+        let same = application
+            .session
+            .as_ref()
+            .is_some_and(|own| Arc::ptr_eq(own, session));
+        if !same || !application.has_sessions() {
+            drop(application);
+            session.end_auth(role);
+            return Err(Error::SessionClosed);
+        }
+        if application.login.is_some() {
+            // Another thread was faster.
+            return Err(Error::UserAlreadyLoggedIn);
+        }
+        application.login = Some(role);
+        Ok(())
+    }
+
+    /// Forgets the login, and returns the session in which it has to be ended and its role.
+    pub(crate) fn logged_out(&self) -> Option<(Option<Arc<dyn TokenSession>>, Role)> {
+        let mut application = self.application.lock();
+        let role = application.login.take()?;
+        Some((application.session.clone(), role))
+    }
+
+    /// The application's session with the token, opened when it is first needed.
+    pub(crate) fn token_session(&self) -> Result<Arc<dyn TokenSession>> {
+        if let Some(session) = &self.application.lock().session {
+            return Ok(Arc::clone(session));
+        }
+        let new = self
+            .token
+            .create_session()
+            .map_err(|error| Error::from_token(During::Opening, &error))?;
+        let mut application = self.application.lock();
+        if !application.has_sessions() {
+            // Somebody asks for mechanisms before any session: nothing to keep.
+            return Ok(new);
+        }
+        Ok(Arc::clone(application.session.get_or_insert(new)))
+    }
+
+    /// The objects of the token as it is now. Handles carry over from one generation to the next.
+    pub(crate) fn catalog(&self) -> Result<Arc<Catalog>> {
+        let contents = self.token.contents();
+        let mut catalog = self.catalog.lock();
+        if let Some(known) = &*catalog
+            && known.generation() >= contents.generation
+        {
+            return Ok(Arc::clone(known));
+        }
+        let on_use = self.token.info().login == LoginPolicy::OnUse;
+        let new = Arc::new(Catalog::new(contents, on_use, catalog.as_deref())?);
+        *catalog = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// The mechanisms of the token as it is now.
+    pub(crate) fn offers(&self) -> Result<Arc<[Offer]>> {
+        let contents = self.token.contents();
+        if let Some((known, offers)) = &*self.offers.lock()
+            && known.generation >= contents.generation
+        {
+            return Ok(Arc::clone(offers));
+        }
+        let session = self.token_session()?;
+        let offers: Arc<[Offer]> = Offer::all(&contents, &*session).into();
+        *self.offers.lock() = Some((contents, Arc::clone(&offers)));
+        Ok(offers)
+    }
+}

@@ -1,0 +1,135 @@
+//! Mechanisms (PKCS#11 §5.5.5, §5.5.6): what a program can ask of the keys of a token.
+//!
+//! What is listed, what a key allows and what C_SignInit accepts follow from the same three things: the mechanism's row,
+//! the key, and whether there is a [`Reduction`] to something that the token performs. So they always agree.
+
+pub(crate) mod table;
+
+use cryptoki_sys::*;
+use ctk_crypto::Reduction;
+use ctk_token::{
+    Constraint, Key, KeyAlgorithm, KeyType, KeychainContents, Operation, TokenSession,
+};
+
+use crate::{
+    abi::ptr::{List, Place},
+    error::{During, Error, Result},
+    library::Library,
+};
+use table::{ROWS, Row};
+
+/// A mechanism that some key of a token can be used with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Offer {
+    pub(crate) row: &'static Row,
+    min_key_size: CK_ULONG,
+    max_key_size: CK_ULONG,
+}
+
+impl Offer {
+    /// All that the keys of `contents` can be used with, in the table's order.
+    pub(crate) fn all(contents: &KeychainContents, session: &dyn TokenSession) -> Vec<Self> {
+        ROWS.iter()
+            .filter_map(|row| Self::of(row, contents, session))
+            .collect()
+    }
+
+    fn of(
+        row: &'static Row,
+        contents: &KeychainContents,
+        session: &dyn TokenSession,
+    ) -> Option<Self> {
+        let sizes = contents
+            .keys()
+            .filter(|key| can(row, key, session))
+            .map(key_size);
+        let (min_key_size, max_key_size) = sizes.fold(None, |range, size| {
+            let (min, max) = range.unwrap_or((size, size));
+            Some((size.min(min), size.max(max)))
+        })?;
+        Some(Self {
+            row,
+            min_key_size,
+            max_key_size,
+        })
+    }
+}
+
+/// The mechanisms that one key can be used with, in the table's order.
+pub(crate) fn allowed(key: &Key, session: &dyn TokenSession) -> Vec<CK_MECHANISM_TYPE> {
+    ROWS.iter()
+        .filter(|row| can(row, key, session))
+        .map(|row| row.mechanism)
+        .collect()
+}
+
+/// The way from a signature of `algorithm` to what the token performs with this key, if there is one.
+pub(crate) fn reduction(
+    algorithm: KeyAlgorithm,
+    key: &Key,
+    session: &dyn TokenSession,
+) -> Result<Option<Reduction>> {
+    let supported = |form| session.supports(Operation::Sign, &key.id, form);
+    Reduction::new(algorithm, &key.public_key, supported)
+        .map_err(|error| Error::from_token(During::Init, &error))
+}
+
+fn can(row: &Row, key: &Key, session: &dyn TokenSession) -> bool {
+    let supported = |form| session.supports(Operation::Sign, &key.id, form);
+    let reduces = |algorithm| {
+        matches!(
+            Reduction::new(algorithm, &key.public_key, supported),
+            Ok(Some(_))
+        )
+    };
+    key.sign != Constraint::Never
+        && row.form.takes(key.public_key.key_type())
+        && row.form.examples().into_iter().any(reduces)
+}
+
+/// The size by which mechanisms measure keys: bits of the modulus, the order or the field.
+fn key_size(key: &Key) -> CK_ULONG {
+    CK_ULONG::from(match key.public_key.key_type() {
+        KeyType::Rsa { bits } => bits,
+        KeyType::Ec(curve) => curve.bits(),
+        KeyType::Ed25519 | KeyType::X25519 => 255,
+        KeyType::Ed448 | KeyType::X448 => 448,
+    })
+}
+
+/// C_GetMechanismList.
+pub(crate) fn list(
+    library: &Library,
+    slot: CK_SLOT_ID,
+    out: Result<List<'_, CK_MECHANISM_TYPE>>,
+) -> Result<()> {
+    let insertion = library.slot(slot)?.token()?;
+    let out = out?;
+    let offers = insertion.offers()?;
+    let mechanisms: Vec<_> = offers.iter().map(|offer| offer.row.mechanism).collect();
+    out.fill(&mechanisms)
+}
+
+/// C_GetMechanismInfo.
+pub(crate) fn info(
+    library: &Library,
+    slot: CK_SLOT_ID,
+    mechanism: CK_MECHANISM_TYPE,
+    out: Result<Place<'_, CK_MECHANISM_INFO>>,
+) -> Result<()> {
+    let slot = library.slot(slot)?;
+    let insertion = slot.token()?;
+    let out = out?;
+    let offers = insertion.offers()?;
+    let offer = offers
+        .iter()
+        .find(|offer| offer.row.mechanism == mechanism)
+        .ok_or(Error::MechanismInvalid)?;
+    let hardware = if slot.is_hardware() { CKF_HW } else { 0 };
+    out.set(CK_MECHANISM_INFO {
+        ulMinKeySize: offer.min_key_size,
+        ulMaxKeySize: offer.max_key_size,
+        flags: offer.row.form.flags() | hardware,
+    });
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! The attributes: one row each, with the kinds of objects that have it and where its value comes from.
+
+use std::borrow::Cow;
+
+use cryptoki_sys::*;
+use ctk_token::{Constraint, Digest, KeyType, Origin, PublicKeyMaterial};
+
+use super::{
+    Class, Value, View,
+    certificate::{Parts, octet_string},
+};
+
+/// What there is to say about an attribute of an object.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Answer<'a> {
+    Shown(Value<'a>),
+    /// The object has it, and nobody gets it.
+    Sensitive,
+    Absent,
+}
+
+/// An attribute's row.
+struct Row {
+    kind: CK_ATTRIBUTE_TYPE,
+    #[cfg(test)]
+    name: &'static str,
+    classes: &'static [Class],
+    column: Column,
+}
+
+enum Column {
+    /// Shown to everybody who sees the object; `None` if this one lacks it.
+    Shown(for<'a> fn(&View<'a>) -> Option<Value<'a>>),
+    /// Never shown, whoever asks; says whether the object has it at all.
+    Secret(fn(&View<'_>) -> bool),
+}
+
+/// The attribute `kind` of an object.
+pub(super) fn attribute<'a>(view: &View<'a>, kind: CK_ATTRIBUTE_TYPE) -> Answer<'a> {
+    let start = ROWS.partition_point(|row| row.kind < kind);
+    let row = ROWS
+        .iter()
+        .skip(start)
+        .take_while(|row| row.kind == kind)
+        .find(|row| row.classes.contains(&view.object.class));
+    match row.map(|row| &row.column) {
+        Some(Column::Shown(value)) => value(view).map_or(Answer::Absent, Answer::Shown),
+        Some(Column::Secret(applies)) if applies(view) => Answer::Sensitive,
+        Some(Column::Secret(_)) | None => Answer::Absent,
+    }
+}
+
+const ALL: &[Class] = Class::ALL;
+const CERTIFICATE: &[Class] = &[Class::Certificate];
+const DATA: &[Class] = &[Class::Data];
+const PUBLIC: &[Class] = &[Class::PublicKey];
+const PRIVATE: &[Class] = &[Class::PrivateKey];
+const KEYS: &[Class] = &[Class::PublicKey, Class::PrivateKey];
+const KEYS_AND_CERTIFICATE: &[Class] = &[Class::Certificate, Class::PublicKey, Class::PrivateKey];
+
+macro_rules! rows {
+    ($($kind:ident $classes:ident $column:ident($value:expr);)*) => {
+        static ROWS: &[Row] = &[$(Row {
+            kind: $kind,
+            #[cfg(test)]
+            name: stringify!($kind),
+            classes: $classes,
+            column: Column::$column($value),
+        },)*];
+    };
+}
+
+// Sorted by value; an attribute that is another thing for another class has a second row.
+rows! {
+    CKA_CLASS ALL Shown(|view| Some(Value::Ulong(view.object.class.value())));
+    CKA_TOKEN ALL Shown(|_| yes());
+    CKA_PRIVATE ALL Shown(|view| Some(Value::Bool(view.object.private)));
+    CKA_LABEL ALL Shown(|view| bytes(view.label().as_bytes()));
+    CKA_UNIQUE_ID ALL Shown(|view| owned(unique_id(view)));
+    CKA_APPLICATION DATA Shown(|view| bytes(view.data()?.application.as_bytes()));
+    CKA_VALUE CERTIFICATE Shown(|view| bytes(&view.certificate()?.der));
+    CKA_VALUE DATA Shown(|view| bytes(view.data()?.value.as_deref()?));
+    CKA_VALUE PRIVATE Secret(|view| !is_rsa(view));
+    CKA_OBJECT_ID DATA Shown(|view| bytes(&view.data()?.object_id));
+    CKA_CERTIFICATE_TYPE CERTIFICATE Shown(|_| Some(Value::Ulong(CKC_X_509)));
+    CKA_ISSUER CERTIFICATE Shown(|view| bytes(parts(view)?.issuer));
+    CKA_SERIAL_NUMBER CERTIFICATE Shown(|view| bytes(parts(view)?.serial_number));
+    CKA_TRUSTED CERTIFICATE Shown(|_| no());
+    CKA_TRUSTED PUBLIC Shown(|_| no());
+    CKA_CERTIFICATE_CATEGORY CERTIFICATE Shown(|view| Some(Value::Ulong(category(view))));
+    CKA_JAVA_MIDP_SECURITY_DOMAIN CERTIFICATE
+        Shown(|_| Some(Value::Ulong(CK_SECURITY_DOMAIN_UNSPECIFIED)));
+    CKA_URL CERTIFICATE Shown(|_| bytes(&[]));
+    CKA_CHECK_VALUE CERTIFICATE Shown(check_value);
+    CKA_KEY_TYPE KEYS Shown(|view| Some(Value::Ulong(key_type(view.key()?.public_key.key_type()))));
+    CKA_SUBJECT CERTIFICATE Shown(|view| bytes(parts(view)?.subject));
+    CKA_SUBJECT KEYS Shown(|view| bytes(view.key()?.subject.as_deref().unwrap_or_default()));
+    CKA_ID KEYS_AND_CERTIFICATE Shown(|view| bytes(view.identity()?));
+    CKA_SENSITIVE PRIVATE Shown(|_| yes());
+    CKA_ENCRYPT PUBLIC Shown(|view| allowed(view.key()?.decrypt));
+    CKA_DECRYPT PRIVATE Shown(|view| allowed(view.key()?.decrypt));
+    CKA_WRAP PUBLIC Shown(|view| allowed(view.key()?.decrypt));
+    CKA_UNWRAP PRIVATE Shown(|view| allowed(view.key()?.decrypt));
+    CKA_SIGN PRIVATE Shown(|view| allowed(view.key()?.sign));
+    CKA_SIGN_RECOVER PRIVATE Shown(|_| no());
+    CKA_VERIFY PUBLIC Shown(|view| allowed(view.key()?.sign));
+    CKA_VERIFY_RECOVER PUBLIC Shown(|_| no());
+    CKA_DERIVE KEYS Shown(|view| allowed(view.key()?.key_exchange));
+    CKA_START_DATE CERTIFICATE
+        Shown(|view| owned(parts(view)?.start_date().map(Vec::from).unwrap_or_default()));
+    CKA_START_DATE KEYS Shown(|_| bytes(&[]));
+    CKA_END_DATE CERTIFICATE
+        Shown(|view| owned(parts(view)?.end_date().map(Vec::from).unwrap_or_default()));
+    CKA_END_DATE KEYS Shown(|_| bytes(&[]));
+    CKA_MODULUS KEYS Shown(|view| bytes(rsa(view)?.0));
+    CKA_MODULUS_BITS PUBLIC Shown(modulus_bits);
+    CKA_PUBLIC_EXPONENT KEYS Shown(|view| bytes(rsa(view)?.1));
+    CKA_PRIVATE_EXPONENT PRIVATE Secret(is_rsa);
+    CKA_PRIME_1 PRIVATE Secret(is_rsa);
+    CKA_PRIME_2 PRIVATE Secret(is_rsa);
+    CKA_EXPONENT_1 PRIVATE Secret(is_rsa);
+    CKA_EXPONENT_2 PRIVATE Secret(is_rsa);
+    CKA_COEFFICIENT PRIVATE Secret(is_rsa);
+    CKA_PUBLIC_KEY_INFO CERTIFICATE Shown(|view| bytes(parts(view)?.public_key_info));
+    CKA_PUBLIC_KEY_INFO KEYS Shown(|view| bytes(view.key()?.public_key.spki()));
+    CKA_EXTRACTABLE PRIVATE Shown(|_| no());
+    CKA_LOCAL KEYS Shown(|view| Some(Value::Bool(is_local(view)?)));
+    CKA_NEVER_EXTRACTABLE PRIVATE Shown(|view| Some(Value::Bool(is_local(view)?)));
+    CKA_ALWAYS_SENSITIVE PRIVATE Shown(|view| Some(Value::Bool(is_local(view)?)));
+    CKA_KEY_GEN_MECHANISM KEYS Shown(key_gen_mechanism);
+    CKA_MODIFIABLE ALL Shown(|_| no());
+    CKA_COPYABLE ALL Shown(|_| no());
+    CKA_DESTROYABLE ALL Shown(|_| no());
+    CKA_EC_PARAMS KEYS Shown(|view| owned(ec_params(view.key()?.public_key.key_type())?));
+    // On the private key it is none of the specification's, and saves programs a search for the public key.
+    CKA_EC_POINT KEYS Shown(|view| owned(octet_string(point(view)?)));
+    CKA_ALWAYS_AUTHENTICATE PRIVATE
+        Shown(|view| Some(Value::Bool(view.authenticates_always(view.key()?))));
+    CKA_WRAP_WITH_TRUSTED PRIVATE Shown(|_| no());
+    CKA_ALLOWED_MECHANISMS PRIVATE Shown(|view| owned(
+        view.allowed(view.key()?).iter().flat_map(|mechanism| mechanism.to_ne_bytes()).collect(),
+    ));
+}
+
+#[allow(clippy::unnecessary_wraps)] // what a row's function returns
+fn yes<'a>() -> Option<Value<'a>> {
+    Some(Value::Bool(true))
+}
+
+#[allow(clippy::unnecessary_wraps)]
+fn no<'a>() -> Option<Value<'a>> {
+    Some(Value::Bool(false))
+}
+
+#[allow(clippy::unnecessary_wraps)]
+fn bytes(value: &[u8]) -> Option<Value<'_>> {
+    Some(Value::Bytes(Cow::Borrowed(value)))
+}
+
+#[allow(clippy::unnecessary_wraps)]
+fn owned<'a>(value: Vec<u8>) -> Option<Value<'a>> {
+    Some(Value::Bytes(Cow::Owned(value)))
+}
+
+#[allow(clippy::unnecessary_wraps)]
+fn allowed<'a>(constraint: Constraint) -> Option<Value<'a>> {
+    Some(Value::Bool(constraint != Constraint::Never))
+}
+
+/// Unique on the token: the class and the token's own name for the item.
+fn unique_id(view: &View<'_>) -> Vec<u8> {
+    let mut id = format!("{}-", view.object.class.value());
+    for byte in view.item.id().as_bytes() {
+        id.push_str(&format!("{byte:02x}"));
+    }
+    id.into_bytes()
+}
+
+fn parts<'a>(view: &View<'a>) -> Option<Parts<'a>> {
+    Parts::of(&view.certificate()?.der)
+}
+
+/// A self-signed authority whose key is here is the person's own certificate before it is an authority's.
+fn category(view: &View<'_>) -> CK_ULONG {
+    if view.has_private_key() {
+        CK_CERTIFICATE_CATEGORY_TOKEN_USER
+    } else if parts(view).is_some_and(|parts| parts.is_authority()) {
+        CK_CERTIFICATE_CATEGORY_AUTHORITY
+    } else {
+        CK_CERTIFICATE_CATEGORY_UNSPECIFIED
+    }
+}
+
+/// The first three bytes of the SHA-1 hash of the certificate (PKCS#11 §4.6.3).
+fn check_value<'a>(view: &View<'a>) -> Option<Value<'a>> {
+    let hash = ctk_crypto::hash(Digest::Sha1, &view.certificate()?.der).ok()?;
+    owned(hash.get(..3)?.to_vec())
+}
+
+fn key_type(key: KeyType) -> CK_KEY_TYPE {
+    match key {
+        KeyType::Rsa { .. } => CKK_RSA,
+        KeyType::Ec(_) => CKK_EC,
+        KeyType::Ed25519 | KeyType::Ed448 => CKK_EC_EDWARDS,
+        KeyType::X25519 | KeyType::X448 => CKK_EC_MONTGOMERY,
+    }
+}
+
+fn is_rsa(view: &View<'_>) -> bool {
+    rsa(view).is_some()
+}
+
+/// Modulus and exponent.
+fn rsa<'a>(view: &View<'a>) -> Option<(&'a [u8], &'a [u8])> {
+    match view.key()?.public_key.material() {
+        PublicKeyMaterial::Rsa { modulus, exponent } => Some((modulus, exponent)),
+        PublicKeyMaterial::Ec { .. } | PublicKeyMaterial::Raw { .. } => None,
+    }
+}
+
+fn modulus_bits<'a>(view: &View<'a>) -> Option<Value<'a>> {
+    match view.key()?.public_key.key_type() {
+        KeyType::Rsa { bits } => Some(Value::Ulong(CK_ULONG::from(bits))),
+        _ => None,
+    }
+}
+
+/// The public point. It is shown as an OCTET STRING for Edwards and Montgomery keys too: PKCS#11 3.2 wants the bare bytes
+/// there, 3.0 wanted the OCTET STRING, and the programs that know only one of the two know that one.
+fn point<'a>(view: &View<'a>) -> Option<&'a [u8]> {
+    match view.key()?.public_key.material() {
+        PublicKeyMaterial::Ec { point, .. } => Some(point),
+        PublicKeyMaterial::Raw { bytes, .. } => Some(bytes),
+        PublicKeyMaterial::Rsa { .. } => None,
+    }
+}
+
+/// The curve as a DER OBJECT IDENTIFIER: OpenSSH reads no other form for ECDSA, and reads it for Ed25519 as well.
+fn ec_params(key: KeyType) -> Option<Vec<u8>> {
+    const EDWARDS: [u8; 4] = [0x06, 0x03, 0x2B, 0x65];
+    let edwards = |last: u8| [&EDWARDS[..], &[last]].concat();
+    match key {
+        KeyType::Ec(curve) => {
+            let oid = curve.oid();
+            let content = oid.as_bytes();
+            Some([&[0x06, u8::try_from(content.len()).ok()?], content].concat())
+        }
+        // 1.3.101.110 to 113 (RFC 8410 §3).
+        KeyType::X25519 => Some(edwards(0x6E)),
+        KeyType::X448 => Some(edwards(0x6F)),
+        KeyType::Ed25519 => Some(edwards(0x70)),
+        KeyType::Ed448 => Some(edwards(0x71)),
+        KeyType::Rsa { .. } => None,
+    }
+}
+
+/// Whether the key was made on the token.
+fn is_local(view: &View<'_>) -> Option<bool> {
+    Some(view.key()?.origin == Origin::Generated)
+}
+
+fn key_gen_mechanism<'a>(view: &View<'a>) -> Option<Value<'a>> {
+    let mechanism = if is_local(view)? {
+        match view.key()?.public_key.key_type() {
+            KeyType::Rsa { .. } => CKM_RSA_PKCS_KEY_PAIR_GEN,
+            KeyType::Ec(_) => CKM_EC_KEY_PAIR_GEN,
+            KeyType::Ed25519 | KeyType::Ed448 => CKM_EC_EDWARDS_KEY_PAIR_GEN,
+            KeyType::X25519 | KeyType::X448 => CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
+        }
+    } else {
+        CK_UNAVAILABLE_INFORMATION
+    };
+    Some(Value::Ulong(mechanism))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_and_none_is_there_twice() {
+        for pair in ROWS.windows(2) {
+            let [first, second] = pair else {
+                unreachable!()
+            };
+            assert!(
+                first.kind <= second.kind,
+                "{} before {}",
+                first.name,
+                second.name
+            );
+            if first.kind == second.kind {
+                let both = first
+                    .classes
+                    .iter()
+                    .find(|class| second.classes.contains(class));
+                assert_eq!(both, None, "{} twice for one class", first.name);
+            }
+        }
+    }
+
+    #[test]
+    fn private_material_is_secret_in_every_row() {
+        for kind in [
+            CKA_PRIVATE_EXPONENT,
+            CKA_PRIME_1,
+            CKA_PRIME_2,
+            CKA_EXPONENT_1,
+            CKA_EXPONENT_2,
+            CKA_COEFFICIENT,
+        ] {
+            let rows: Vec<_> = ROWS.iter().filter(|row| row.kind == kind).collect();
+            assert_eq!(rows.len(), 1);
+            assert!(
+                rows.iter()
+                    .all(|row| matches!(row.column, Column::Secret(_)))
+            );
+        }
+        let value = ROWS
+            .iter()
+            .find(|row| row.kind == CKA_VALUE && row.classes == PRIVATE);
+        assert!(value.is_some_and(|row| matches!(row.column, Column::Secret(_))));
+    }
+}

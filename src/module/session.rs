@@ -1,0 +1,206 @@
+//! Sessions (PKCS#11 §5.6): the threads of work that a program has with a token.
+
+use std::sync::Arc;
+
+use cryptoki_sys::*;
+use ctk_token::Role;
+use parking_lot::Mutex;
+
+use crate::{
+    abi::ptr::Place,
+    error::{Error, Result},
+    insertion::Insertion,
+    library::{self, Library},
+    object::find::Search,
+    sign::Signing,
+    slots::SlotEntry,
+};
+
+/// A session.
+pub(crate) struct Session {
+    pub(crate) handle: CK_SESSION_HANDLE,
+    pub(crate) slot: Arc<SlotEntry>,
+    pub(crate) insertion: Arc<Insertion>,
+    read_write: bool,
+    operations: Mutex<Operations>,
+}
+
+/// What a session is in the middle of.
+#[derive(Default)]
+pub(crate) struct Operations {
+    pub(crate) search: Option<Search>,
+    pub(crate) signing: Stage<Signing>,
+}
+
+/// Where an operation is between its C_…Init and its end.
+#[derive(Default)]
+pub(crate) enum Stage<T> {
+    #[default]
+    Idle,
+    /// Waiting for the program's next call.
+    Active(T),
+    /// Taken by a call in some thread.
+    Running,
+}
+
+impl<T> Stage<T> {
+    /// Takes the operation, for a call that works on it.
+    fn take(&mut self) -> Result<T> {
+        match std::mem::replace(self, Self::Running) {
+            Self::Active(operation) => Ok(operation),
+            Self::Idle => {
+                *self = Self::Idle;
+                Err(Error::OperationNotInitialized)
+            }
+            Self::Running => Err(Error::OperationActive),
+        }
+    }
+
+    /// An operation that can be set up only now.
+    pub(crate) fn ready(&self) -> Result<()> {
+        match self {
+            Self::Idle => Ok(()),
+            Self::Active(_) | Self::Running => Err(Error::OperationActive),
+        }
+    }
+}
+
+impl Session {
+    /// What it is in the middle of. Locked for a moment only, never while a token works.
+    pub(crate) fn operations(&self) -> parking_lot::MutexGuard<'_, Operations> {
+        self.operations.lock()
+    }
+
+    /// Takes the signing operation out: unless it is put back, it has ended.
+    pub(crate) fn take_signing(&self) -> Result<Taken<'_>> {
+        let operation = self.operations().signing.take()?;
+        Ok(Taken {
+            session: self,
+            operation: Some(operation),
+        })
+    }
+
+    /// Ends it; it is not in the library's table any more.
+    pub(crate) fn close(&self) {
+        *self.operations() = Operations::default();
+        self.insertion.session_closed(self.read_write);
+    }
+}
+
+/// A signing operation that a call works on. However the call ends, in an error or a panic, the session is left with the
+/// operation put back or over, and never with one that nobody can end.
+pub(crate) struct Taken<'a> {
+    session: &'a Session,
+    operation: Option<Signing>,
+}
+
+impl Taken<'_> {
+    pub(crate) fn operation(&self) -> Result<&Signing> {
+        self.operation.as_ref().ok_or(Error::GeneralError)
+    }
+
+    pub(crate) fn operation_mut(&mut self) -> Result<&mut Signing> {
+        self.operation.as_mut().ok_or(Error::GeneralError)
+    }
+
+    /// Leaves the operation as it is, for the next call.
+    pub(crate) fn put_back(mut self) {
+        let operation = self.operation.take();
+        self.leave(operation);
+    }
+
+    fn leave(&self, operation: Option<Signing>) {
+        let mut operations = self.session.operations();
+        // C_CloseSession or C_SessionCancel may have ended it meanwhile.
+        if matches!(operations.signing, Stage::Running) {
+            operations.signing = operation.map_or(Stage::Idle, Stage::Active);
+        }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.leave(None);
+    }
+}
+
+/// C_OpenSession (PKCS#11 §5.6.1).
+///
+/// A read-write session with a token that cannot be written is allowed: ssh and pkcs11-tool always ask for one. The
+/// application's callback is accepted and never called.
+pub(crate) fn open(
+    library: &Library,
+    slot: CK_SLOT_ID,
+    flags: CK_FLAGS,
+    out: Result<Place<'_, CK_SESSION_HANDLE>>,
+) -> Result<()> {
+    let slot = library.slot(slot)?;
+    let out = out?;
+    if flags & CKF_SERIAL_SESSION == 0 {
+        return Err(Error::SessionParallelNotSupported);
+    }
+    if flags & CKF_ASYNC_SESSION != 0 {
+        return Err(Error::SessionAsyncNotSupported);
+    }
+    let insertion = slot.token()?;
+    let read_write = flags & CKF_RW_SESSION != 0;
+    let handle = library::new_handle()?;
+    insertion.session_opened(read_write)?;
+    library.add_session(Arc::new(Session {
+        handle,
+        slot,
+        insertion,
+        read_write,
+        operations: Mutex::default(),
+    }));
+    out.set(handle);
+    Ok(())
+}
+
+/// C_CloseSession (PKCS#11 §5.6.2).
+pub(crate) fn close(library: &Library, handle: CK_SESSION_HANDLE) -> Result<()> {
+    library.close_session(handle)
+}
+
+/// C_CloseAllSessions (PKCS#11 §5.6.3).
+pub(crate) fn close_all(library: &Library, slot: CK_SLOT_ID) -> Result<()> {
+    let slot = library.slot(slot)?;
+    library.close_sessions(|session| Arc::ptr_eq(&session.slot, &slot));
+    Ok(())
+}
+
+/// C_GetSessionInfo (PKCS#11 §5.6.4).
+pub(crate) fn info(session: &Session, out: Result<Place<'_, CK_SESSION_INFO>>) -> Result<()> {
+    let out = out?;
+    let state = match (session.insertion.login(), session.read_write) {
+        (Some(Role::User), false) => CKS_RO_USER_FUNCTIONS,
+        (Some(Role::User), true) => CKS_RW_USER_FUNCTIONS,
+        (Some(Role::Admin), _) => CKS_RW_SO_FUNCTIONS,
+        (_, false) => CKS_RO_PUBLIC_SESSION,
+        (_, true) => CKS_RW_PUBLIC_SESSION,
+    };
+    let read_write = if session.read_write {
+        CKF_RW_SESSION
+    } else {
+        0
+    };
+    out.set(CK_SESSION_INFO {
+        slotID: session.slot.id,
+        state,
+        flags: CKF_SERIAL_SESSION | read_write,
+        ulDeviceError: 0,
+    });
+    Ok(())
+}
+
+/// C_SessionCancel (PKCS#11 §5.6.5). Operations that are not active count as cancelled.
+pub(crate) fn cancel(session: &Session, flags: CK_FLAGS) -> Result<()> {
+    let mut operations = session.operations();
+    if flags & CKF_SIGN != 0 {
+        operations.signing = Stage::Idle;
+    }
+    if flags & CKF_FIND_OBJECTS != 0 {
+        operations.search = None;
+    }
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! Signatures (PKCS#11 §5.13): C_SignInit decides everything, C_Sign carries it out.
+
+use std::sync::Arc;
+
+use cryptoki_sys::*;
+use ctk_crypto::{Block, Hash, Hasher, MAX_BLOCK, Reduction, ecdsa};
+use ctk_token::{Constraint, Curve, KeyType, ObjectId, Reuse, TokenError, TokenSession};
+use zeroize::Zeroizing;
+
+use crate::{
+    abi::ptr::{Input, List, Mechanism, Room},
+    error::{During, Error, Result},
+    login,
+    mechanism::{self, table},
+    session::{Session, Stage, Taken},
+};
+
+/// The longest message, in bytes, of a multi-part signature whose mechanism needs the message whole.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// A signature in the making.
+pub(crate) struct Signing {
+    plan: Plan,
+    progress: Progress,
+}
+
+/// What C_SignInit decided.
+struct Plan {
+    token_session: Arc<dyn TokenSession>,
+    key: ObjectId,
+    reduction: Reduction,
+    /// The curve, if the signature has to be turned from DER into r‖s.
+    curve: Option<Curve>,
+    /// The signature's length on the C side, in bytes.
+    len: usize,
+    /// Room that the token needs, in bytes.
+    token_len: usize,
+    /// Each use of the key wants an authentication of its own.
+    authenticates_always: bool,
+}
+
+/// What of the message has come.
+enum Progress {
+    /// Nothing yet: C_Sign and C_SignUpdate are both possible.
+    Nothing,
+    Hashing(Hasher),
+    /// All of it: only the signature is missing.
+    Hashed(Hash),
+    /// The message itself, for what cannot be hashed piece by piece.
+    Collected(Vec<u8>),
+}
+
+impl Signing {
+    /// What a CKU_CONTEXT_SPECIFIC login authenticates for.
+    pub(crate) fn authenticates(&self) -> (Arc<dyn TokenSession>, ObjectId) {
+        (Arc::clone(&self.plan.token_session), self.plan.key.clone())
+    }
+}
+
+/// C_SignInit (PKCS#11 §5.13.1). A mechanism of NULL cancels an active operation.
+pub(crate) fn init(
+    session: &Session,
+    mechanism: Option<Mechanism<'_>>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
+    let Some(mechanism) = mechanism else {
+        // With nothing to cancel it is what it was before 3.0: a missing argument.
+        let mut operations = session.operations();
+        operations
+            .signing
+            .ready()
+            .err()
+            .ok_or(Error::ArgumentsBad)?;
+        operations.signing = Stage::Idle;
+        return Ok(());
+    };
+    session.operations().signing.ready()?;
+    let plan = Plan::new(session, &mechanism, key)?;
+    let mut operations = session.operations();
+    operations.signing.ready()?;
+    operations.signing = Stage::Active(Signing {
+        plan,
+        progress: Progress::Nothing,
+    });
+    Ok(())
+}
+
+impl Plan {
+    fn new(session: &Session, mechanism: &Mechanism<'_>, key: CK_OBJECT_HANDLE) -> Result<Self> {
+        let row = table::row(mechanism.kind)?;
+        let catalog = session.insertion.catalog()?;
+        let (key, private) = catalog.private_key(key).ok_or(Error::KeyHandleInvalid)?;
+        // The handle is one that we gave out, so that this tells nobody anything new, and programs that remember
+        // handles over a logout know from it that they have to log in.
+        if private && !session.insertion.shows_private() {
+            return Err(Error::UserNotLoggedIn);
+        }
+        let key_type = key.public_key.key_type();
+        if !row.form.takes(key_type) {
+            return Err(Error::KeyTypeInconsistent);
+        }
+        if key.sign == Constraint::Never {
+            return Err(Error::KeyFunctionNotPermitted);
+        }
+        let algorithm = row.form.algorithm(mechanism.parameter?)?;
+        let token_session = session.insertion.token_session()?;
+        let reduction = mechanism::reduction(algorithm, key, &*token_session)?
+            .ok_or(Error::MechanismInvalid)?;
+        let curve = match key_type {
+            KeyType::Ec(curve) => Some(curve),
+            _ => None,
+        };
+        let token_len = key.public_key.max_signature_len();
+        if token_len > MAX_BLOCK {
+            return Err(Error::KeyTypeInconsistent);
+        }
+        Ok(Self {
+            key: key.id.clone(),
+            token_session,
+            reduction,
+            curve,
+            len: curve.map_or(token_len, |curve| 2 * curve.bytes()),
+            token_len,
+            authenticates_always: matches!(key.sign, Constraint::Auth(_, Reuse::Operation)),
+        })
+    }
+
+    /// Signs `input`: the message's hash if the plan hashes, else the message. Returns how many bytes were written.
+    fn sign(
+        &self,
+        input: &[u8],
+        out: &mut [u8; MAX_BLOCK],
+    ) -> std::result::Result<usize, TokenError> {
+        let mut block: Block = Zeroizing::new([0; MAX_BLOCK]);
+        let input = self.reduction.apply(input, &mut block)?;
+        let mut signature = [0; MAX_BLOCK];
+        let room = signature.get_mut(..self.token_len).unwrap_or_default();
+        let algorithm = self.reduction.performed();
+        let len = self.token_session.sign(&self.key, algorithm, input, room)?;
+        let signature = signature.get(..len).unwrap_or_default();
+        let len = match self.curve {
+            Some(curve) => ecdsa::der_to_fixed(curve, signature, out)?,
+            None => {
+                out.get_mut(..len)
+                    .unwrap_or_default()
+                    .copy_from_slice(signature);
+                len
+            }
+        };
+        if len == self.len {
+            Ok(len)
+        } else {
+            Err(wrong_length())
+        }
+    }
+
+    /// Whether data of this length can be signed, for what is not hashed first.
+    fn check_len(&self, len: usize) -> Result<()> {
+        let (min, max) = self.reduction.input_len();
+        if self.reduction.message_digest().is_none() && !(min..=max).contains(&len) {
+            return Err(Error::DataLenRange);
+        }
+        Ok(())
+    }
+}
+
+fn wrong_length() -> TokenError {
+    TokenError::Corrupted(ctk_token::Reason::new(
+        "the key store returned a signature of the wrong length",
+    ))
+}
+
+/// C_Sign (PKCS#11 §5.13.2).
+pub(crate) fn sign(
+    session: &Session,
+    data: Result<Input<'_>>,
+    out: Result<List<'_, u8>>,
+) -> Result<()> {
+    let taken = session.take_signing()?;
+    let (data, out) = (data?, out?);
+    let signing = taken.operation()?;
+    if !matches!(signing.progress, Progress::Nothing) {
+        return Err(Error::OperationActive);
+    }
+    let plan = &signing.plan;
+    let room = out.room(plan.len);
+    if room != Ok(Room::Enough) {
+        taken.put_back();
+        return room.map(|_| ());
+    }
+    plan.check_len(data.len())?;
+    let mut signature = [0; MAX_BLOCK];
+    let result = match plan.reduction.message_digest() {
+        Some(digest) => {
+            ctk_crypto::hash(digest, data.bytes()).and_then(|hash| plan.sign(&hash, &mut signature))
+        }
+        None => plan.sign(data.bytes(), &mut signature),
+    };
+    conclude(session, taken, result, &signature, out)
+}
+
+/// C_SignUpdate (PKCS#11 §5.13.3).
+///
+/// Mechanisms that sign their data as it is collect it: pkcs11-tool and others send what they have in pieces to any
+/// mechanism.
+pub(crate) fn update(session: &Session, part: Result<Input<'_>>) -> Result<()> {
+    let mut taken = session.take_signing()?;
+    let part = part?;
+    let signing = taken.operation_mut()?;
+    signing.begin_parts()?;
+    match &mut signing.progress {
+        Progress::Hashing(hasher) => hasher
+            .update(part.bytes())
+            .map_err(|error| Error::from_token(During::Operation, &error))?,
+        Progress::Collected(message) => {
+            let (_, max) = signing.plan.reduction.input_len();
+            let len = message.len().saturating_add(part.len());
+            if len > max.min(MAX_MESSAGE) {
+                return Err(Error::DataLenRange);
+            }
+            message.extend_from_slice(part.bytes());
+        }
+        Progress::Nothing | Progress::Hashed(_) => return Err(Error::OperationActive),
+    }
+    taken.put_back();
+    Ok(())
+}
+
+/// C_SignFinal (PKCS#11 §5.13.4).
+pub(crate) fn finish(session: &Session, out: Result<List<'_, u8>>) -> Result<()> {
+    let mut taken = session.take_signing()?;
+    let out = out?;
+    let signing = taken.operation_mut()?;
+    let room = out.room(signing.plan.len);
+    if room != Ok(Room::Enough) {
+        taken.put_back();
+        return room.map(|_| ());
+    }
+    signing.end_parts()?;
+    let plan = &signing.plan;
+    let mut signature = [0; MAX_BLOCK];
+    let result = match &signing.progress {
+        Progress::Hashed(hash) => plan.sign(hash, &mut signature),
+        Progress::Collected(message) => {
+            plan.check_len(message.len())?;
+            plan.sign(message, &mut signature)
+        }
+        Progress::Nothing | Progress::Hashing(_) => return Err(Error::GeneralError),
+    };
+    conclude(session, taken, result, &signature, out)
+}
+
+impl Signing {
+    /// Gets ready for parts of the message.
+    fn begin_parts(&mut self) -> Result<()> {
+        if let Progress::Nothing = self.progress {
+            self.progress = match self.plan.reduction.message_digest() {
+                Some(digest) => Progress::Hashing(
+                    Hasher::new(digest)
+                        .map_err(|error| Error::from_token(During::Operation, &error))?,
+                ),
+                None => Progress::Collected(Vec::new()),
+            };
+        }
+        Ok(())
+    }
+
+    /// Takes the parts that have come for the whole message.
+    fn end_parts(&mut self) -> Result<()> {
+        self.begin_parts()?;
+        self.progress = match std::mem::replace(&mut self.progress, Progress::Nothing) {
+            Progress::Hashing(hasher) => Progress::Hashed(
+                hasher
+                    .finish()
+                    .map_err(|error| Error::from_token(During::Operation, &error))?,
+            ),
+            other => other,
+        };
+        Ok(())
+    }
+}
+
+/// Hands a signature out, or says why there is none. Either way the operation is over, unless all that is missing is the
+/// authentication that this key wants for each use: with that, the same call works.
+fn conclude(
+    session: &Session,
+    taken: Taken<'_>,
+    result: std::result::Result<usize, TokenError>,
+    signature: &[u8],
+    out: List<'_, u8>,
+) -> Result<()> {
+    let error = match result {
+        Ok(len) => return out.fill(signature.get(..len).unwrap_or_default()),
+        Err(error) => error,
+    };
+    login::lost(session, &error);
+    let once_more = taken
+        .operation()
+        .is_ok_and(|signing| signing.plan.authenticates_always);
+    if once_more && error == TokenError::AuthenticationNeeded {
+        taken.put_back();
+    }
+    Err(Error::from_token(During::Operation, &error))
+}
