@@ -6,8 +6,13 @@
 #![deny(missing_docs)]
 
 pub mod config;
+mod drivers;
 mod environment;
+mod pin;
+mod policy;
 mod sys;
+#[cfg(test)]
+mod test_folder;
 
 use std::{
     sync::Arc,
@@ -15,33 +20,92 @@ use std::{
 };
 
 use ctk_token::{Result, Slot, TokenDriver, TokenError, Wait};
+use parking_lot::Mutex;
 
-pub use config::Problem;
+pub use config::{Configuration, Problem, TokenConfig};
+#[cfg(feature = "pkcs12")]
+pub use drivers::pkcs12;
 pub use environment::Environment;
+pub use pin::PinSource;
 
 /// The longest time that one driver is waited for before the others are asked.
 const SLICE: Duration = Duration::from_millis(500);
 
 /// All tokens of one process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Host {
     drivers: Vec<Arc<dyn TokenDriver>>,
-    slots: Vec<Arc<dyn Slot>>,
+    /// Every slot that was ever seen, by driver and id, in the order in which they are shown.
+    slots: Mutex<Vec<(&'static str, Arc<dyn Slot>)>>,
     problems: Vec<Problem>,
 }
 
 impl Host {
-    /// Reads the configuration and makes its tokens ready. Opens no key store, no card and no network.
+    /// Reads the configuration and makes the tokens ready that this program may see. Opens no key store, no card and
+    /// no network.
     ///
-    /// Never fails as a whole: what is wrong costs its own token and is found in [`problems`](Self::problems).
+    /// Never fails as a whole: what is wrong costs its own token, is logged, and is found in
+    /// [`problems`](Self::problems).
     pub fn open(environment: &Environment) -> Self {
-        let _ = environment;
-        Self::default()
+        let Configuration {
+            tokens, problems, ..
+        } = Configuration::read(environment);
+        for problem in &problems {
+            log::warn!("{problem}");
+        }
+        let program = environment.program.as_deref();
+        let tokens = tokens
+            .into_iter()
+            .filter(|token| token.is_for(program))
+            .collect();
+        Self {
+            problems,
+            ..Self::of_tokens(tokens, environment)
+        }
     }
 
-    /// The slots of the tokens that this program may see, in configured order. Slots are never dropped.
+    /// Serves these tokens, whatever program this is: for the command that maintains them.
+    pub fn of_tokens(mut tokens: Vec<TokenConfig>, environment: &Environment) -> Self {
+        tokens.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
+        let mut drivers = Vec::new();
+        let mut slots: Vec<(&'static str, Arc<dyn Slot>)> = Vec::new();
+        for row in drivers::ROWS {
+            let own: Vec<_> = tokens
+                .iter()
+                .filter(|token| token.driver == row.name)
+                .collect();
+            drivers.extend((row.open)(&own));
+        }
+        let found: Vec<_> = drivers
+            .iter()
+            .flat_map(|driver| named_slots(&**driver))
+            .collect();
+        for token in tokens {
+            let slot = found
+                .iter()
+                .find(|(driver, slot)| *driver == token.driver && slot.id() == token.name);
+            if let Some((driver, slot)) = slot {
+                let configured = policy::ConfiguredSlot::new(slot.clone(), token, environment);
+                slots.push((driver, Arc::new(configured)));
+            }
+        }
+        let host = Self {
+            drivers,
+            slots: Mutex::new(slots),
+            problems: Vec::new(),
+        };
+        host.find_new_slots();
+        host
+    }
+
+    /// The slots, configured ones first in their order. Later ones are added at the end, and none is ever dropped.
     pub fn slots(&self) -> Vec<Arc<dyn Slot>> {
-        self.slots.clone()
+        self.find_new_slots();
+        self.slots
+            .lock()
+            .iter()
+            .map(|(_, slot)| slot.clone())
+            .collect()
     }
 
     /// Whether some slot may have changed since the last call: cheap, and never blocks.
@@ -90,4 +154,29 @@ impl Host {
         std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
         Wait::TimedOut
     }
+
+    fn find_new_slots(&self) {
+        let found: Vec<_> = self
+            .drivers
+            .iter()
+            .flat_map(|driver| named_slots(&**driver))
+            .collect();
+        let mut slots = self.slots.lock();
+        for (driver, slot) in found {
+            let is_known = slots
+                .iter()
+                .any(|(owner, known)| *owner == driver && known.id() == slot.id());
+            if !is_known {
+                slots.push((driver, slot));
+            }
+        }
+    }
+}
+
+fn named_slots(driver: &dyn TokenDriver) -> Vec<(&'static str, Arc<dyn Slot>)> {
+    driver
+        .slots()
+        .into_iter()
+        .map(|slot| (driver.name(), slot))
+        .collect()
 }

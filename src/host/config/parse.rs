@@ -1,0 +1,446 @@
+//! From the text of a file to tokens and problems. A wrong line costs the token it belongs to.
+
+use std::{
+    collections::HashSet,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use ctk_token::{PublicKey, TokenError};
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    Problem,
+    fields::{Fields, Lines, Mistake, Origin},
+    text::{from_base64, from_hex},
+    token::{
+        CertificateFacts, Contents, KeyFacts, Login, MAX_SERIAL, Place, Scope, Setting, Settings,
+        TokenConfig, check_label, check_name, cut_label,
+    },
+};
+use crate::{
+    Environment,
+    drivers::{self, Kind, Row},
+    pin::PinSource,
+};
+
+/// The keys of every token, whatever its driver.
+pub(crate) const COMMON_KEYS: [&str; 13] = [
+    "name",
+    "driver",
+    "label",
+    "serial",
+    "order",
+    "removable",
+    "hidden",
+    "programs",
+    "not_programs",
+    "pin",
+    "login",
+    "certificate",
+    "key",
+];
+const CERTIFICATE_KEYS: [&str; 3] = ["label", "id", "der"];
+const KEY_KEYS: [&str; 4] = ["label", "id", "public", "subject"];
+
+/// What a file said.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    pub(crate) tokens: Vec<TokenConfig>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Reads the text of `file`.
+pub(crate) fn parse(file: &Path, scope: Scope, text: &[u8], environment: &Environment) -> Parsed {
+    let mut reader = Reader {
+        file,
+        scope,
+        environment,
+        parsed: Parsed::default(),
+    };
+    match str::from_utf8(text) {
+        Ok(text) => reader.read(text),
+        Err(error) => {
+            let valid = text.get(..error.valid_up_to()).unwrap_or_default();
+            let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+            reader.problem(
+                Some(line),
+                None,
+                "this line is not UTF-8 text; save the file as UTF-8",
+            );
+        }
+    }
+    reader.parsed
+}
+
+struct Reader<'a> {
+    file: &'a Path,
+    scope: Scope,
+    environment: &'a Environment,
+    parsed: Parsed,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, text: &str) {
+        let lines = Lines::new(text);
+        if let Ok(table) = DeTable::parse(text) {
+            let origin = Origin {
+                lines: &lines,
+                offset: 0,
+            };
+            return self.read_top(table.get_ref(), origin);
+        }
+        // Each table by itself, so that a mistake stays where it is.
+        for range in split(text) {
+            let origin = Origin {
+                lines: &lines,
+                offset: range.start,
+            };
+            self.read_piece(text.get(range).unwrap_or_default(), origin);
+        }
+    }
+
+    fn read_piece(&mut self, piece: &str, origin: Origin<'_>) {
+        let (table, errors) = DeTable::parse_recoverable(piece);
+        let Some(error) = errors.first() else {
+            return self.read_top(table.get_ref(), origin);
+        };
+        let start = error.span().map_or(0, |span| span.start);
+        let name = first_name(table.get_ref());
+        let cost = name
+            .as_ref()
+            .map(|name| format!(", so token {name:?} is not used"));
+        let message = format!("{}{}", error.message(), cost.unwrap_or_default());
+        self.problem(
+            Some(origin.lines.line(origin.offset + start)),
+            name,
+            message,
+        );
+    }
+
+    fn read_top(&mut self, table: &DeTable<'_>, origin: Origin<'_>) {
+        let mut top = Fields::new(table, origin, 1);
+        top.refuse_unknown("the file, outside of [[token]]", &["token"]);
+        let tokens = top.tables("token");
+        self.problems(None, top.into_mistakes());
+        for fields in tokens {
+            self.read_token(fields);
+        }
+    }
+
+    fn read_token(&mut self, mut fields: Fields<'_>) {
+        let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = fields.text("name").unwrap_or_else(|| stem.into_owned());
+        if let Err(message) = check_name(&name) {
+            fields.refuse("name", message);
+        }
+        let token = self.token(&mut fields, name.clone());
+        let mistakes = fields.into_mistakes();
+        match token {
+            Some(token) if mistakes.is_empty() => self.parsed.tokens.push(token),
+            _ => self.problems(Some(&name), mistakes),
+        }
+    }
+
+    /// The token of a table. If the table has no mistakes, there is one.
+    fn token(&self, fields: &mut Fields<'_>, name: String) -> Option<TokenConfig> {
+        let owner = format!("token {name:?}");
+        let row = self.driver(fields, &owner);
+        if let Some(row) = row {
+            let known: Vec<_> = COMMON_KEYS
+                .iter()
+                .copied()
+                .chain(row.keys.iter().map(|key| key.name))
+                .collect();
+            fields.refuse_unknown(&owner, &known);
+        }
+        let label = fields
+            .text("label")
+            .unwrap_or_else(|| cut_label(&name).to_owned());
+        if let Err(message) = check_label(&label) {
+            fields.refuse("label", message);
+        }
+        let serial = fields.text("serial").unwrap_or_default();
+        if serial.len() > MAX_SERIAL || !serial.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let message = format!("serial must have at most {MAX_SERIAL} letters, digits or signs");
+            fields.refuse("serial", message);
+        }
+        let (pin, login) = self.pin(fields);
+        let token = TokenConfig {
+            settings: row
+                .map(|row| self.settings(fields, row, &owner))
+                .unwrap_or_default(),
+            contents: contents(fields, &owner),
+            order: fields.integer("order").unwrap_or_default(),
+            removable: fields.boolean("removable").unwrap_or_default(),
+            hidden: fields.texts("hidden").unwrap_or_default(),
+            programs: fields.texts("programs").unwrap_or_default(),
+            not_programs: fields.texts("not_programs").unwrap_or_default(),
+            driver: row?.name.to_owned(),
+            place: Place {
+                file: self.file.to_owned(),
+                line: fields.line(),
+                scope: self.scope,
+            },
+            name,
+            label,
+            serial,
+            pin,
+            login,
+        };
+        Some(token)
+    }
+
+    fn driver(&self, fields: &mut Fields<'_>, owner: &str) -> Option<&'static Row> {
+        let name = fields.required_text("driver", owner)?;
+        let row = drivers::row(&name);
+        if row.is_none() {
+            let known: Vec<_> = drivers::ROWS.iter().map(|row| row.name).collect();
+            let known = known.join(", ");
+            fields.refuse(
+                "driver",
+                format!("no driver {name:?}; this build has: {known}"),
+            );
+        }
+        row
+    }
+
+    fn settings(&self, fields: &mut Fields<'_>, row: &Row, owner: &str) -> Settings {
+        let mut settings = Settings::default();
+        for key in row.keys {
+            let text = match key.required {
+                true => fields.required_text(key.name, owner),
+                false => fields.text(key.name),
+            };
+            let Some(text) = text else { continue };
+            let setting = match key.kind {
+                Kind::Text => Setting::Text(text),
+                Kind::Path => match self.path(&text) {
+                    Ok(path) => Setting::Path(path),
+                    Err(message) => {
+                        fields.refuse(key.name, message);
+                        continue;
+                    }
+                },
+            };
+            settings.0.insert(key.name.to_owned(), setting);
+        }
+        settings
+    }
+
+    fn pin(&self, fields: &mut Fields<'_>) -> (PinSource, Login) {
+        let pin = match fields.text("pin").map(|text| PinSource::parse(&text)) {
+            None => PinSource::App,
+            Some(Ok(PinSource::File(path))) => match self.path(&path.to_string_lossy()) {
+                Ok(path) => PinSource::File(path),
+                Err(message) => {
+                    fields.refuse("pin", message);
+                    PinSource::App
+                }
+            },
+            Some(Ok(pin)) => pin,
+            Some(Err(message)) => {
+                fields.refuse("pin", message);
+                return (PinSource::App, Login::App);
+            }
+        };
+        let login = fields.text("login");
+        let login = login.map(|text| {
+            let found = Login::ALL
+                .iter()
+                .find(|(name, _)| *name == text)
+                .map(|(_, login)| *login);
+            if found.is_none() {
+                fields.refuse(
+                    "login",
+                    format!("login must be \"app\" or \"on-use\", not {text:?}"),
+                );
+            }
+            found.unwrap_or_default()
+        });
+        let login = login.unwrap_or_default();
+        if login == Login::OnUse && pin == PinSource::App {
+            let message = "login = \"on-use\" needs a PIN source: add pin = \"file:/path\", \
+                           \"env:NAME\" or \"credential:NAME\"";
+            fields.refuse("login", message);
+        }
+        (pin, login)
+    }
+
+    /// An absolute path of what a person wrote: `~/` is the home of the user whose file it is, and a relative path
+    /// begins at the file's folder.
+    fn path(&self, text: &str) -> Result<PathBuf, String> {
+        if text.is_empty() || text.contains('\0') {
+            return Err("the path must not be empty".to_owned());
+        }
+        if let Some(rest) = text.strip_prefix("~/") {
+            if self.scope == Scope::System {
+                return Err(format!(
+                    "{text:?} begins with ~, which is nobody's home here; write the whole path"
+                ));
+            }
+            let home = self.environment.home.as_ref();
+            let home =
+                home.ok_or_else(|| format!("{text:?} begins with ~, but HOME is not known"))?;
+            return Ok(home.join(rest));
+        }
+        Ok(self
+            .file
+            .parent()
+            .map_or_else(|| PathBuf::from(text), |folder| folder.join(text)))
+    }
+
+    fn problems(&mut self, token: Option<&str>, mistakes: Vec<Mistake>) {
+        for mistake in mistakes {
+            self.problem(
+                Some(mistake.line),
+                token.map(str::to_owned),
+                mistake.message,
+            );
+        }
+    }
+
+    fn problem(&mut self, line: Option<usize>, token: Option<String>, message: impl Into<String>) {
+        self.parsed.problems.push(Problem {
+            file: self.file.to_owned(),
+            line,
+            token,
+            message: message.into(),
+        });
+    }
+}
+
+fn contents(fields: &mut Fields<'_>, owner: &str) -> Contents {
+    let mut contents = Contents::default();
+    let mut seen = HashSet::new();
+    let in_owner = |what: &str| format!("a {what} of {owner}");
+    for mut inner in fields.tables("certificate") {
+        inner.refuse_unknown(&in_owner("certificate"), &CERTIFICATE_KEYS);
+        let label = inner.text("label");
+        let identity = identity(&mut inner, &in_owner("certificate"), &mut seen);
+        let der = bytes(&mut inner, "der", Some(&in_owner("certificate")));
+        if der.as_ref().is_some_and(|der| !is_der_sequence(der)) {
+            inner.refuse(
+                "der",
+                "der is not a certificate; run ctk update to store it anew",
+            );
+        }
+        if let (Some(identity), Some(der)) = (identity, der) {
+            contents.certificates.push(CertificateFacts {
+                label: label.unwrap_or_default(),
+                identity,
+                der,
+            });
+        }
+        fields.absorb(inner);
+    }
+    seen.clear();
+    for mut inner in fields.tables("key") {
+        inner.refuse_unknown(&in_owner("key"), &KEY_KEYS);
+        let label = inner.text("label");
+        let identity = identity(&mut inner, &in_owner("key"), &mut seen);
+        let spki = bytes(&mut inner, "public", Some(&in_owner("key")));
+        let subject = bytes(&mut inner, "subject", None);
+        // A kind of key that this version does not know is not the configuration's fault.
+        if let Some(Err(TokenError::Corrupted(reason))) = spki.as_deref().map(PublicKey::from_spki)
+        {
+            inner.refuse(
+                "public",
+                format!("public is {reason}; run ctk update to store it anew"),
+            );
+        }
+        if let (Some(identity), Some(spki)) = (identity, spki) {
+            contents.keys.push(KeyFacts {
+                label: label.unwrap_or_default(),
+                identity,
+                spki,
+                subject,
+            });
+        }
+        fields.absorb(inner);
+    }
+    contents
+}
+
+fn identity(fields: &mut Fields<'_>, owner: &str, seen: &mut HashSet<Vec<u8>>) -> Option<Vec<u8>> {
+    let text = fields.required_text("id", owner)?;
+    let Some(identity) = from_hex(&text).filter(|id| (1..=255).contains(&id.len())) else {
+        fields.refuse(
+            "id",
+            format!("id = {text:?} is not 1 to 255 bytes in hexadecimal"),
+        );
+        return None;
+    };
+    if !seen.insert(identity.clone()) {
+        fields.refuse("id", format!("id = {text:?} is there twice in {owner}"));
+    }
+    Some(identity)
+}
+
+fn bytes(fields: &mut Fields<'_>, key: &str, required_in: Option<&str>) -> Option<Vec<u8>> {
+    let text = match required_in {
+        Some(owner) => fields.required_text(key, owner),
+        None => fields.text(key),
+    }?;
+    let bytes = from_base64(&text);
+    if bytes.is_none() {
+        fields.refuse(
+            key,
+            format!("{key} is not base64; run ctk update to store it anew"),
+        );
+    }
+    bytes
+}
+
+/// One DER SEQUENCE and nothing after it. What is in it is the driver's to judge.
+fn is_der_sequence(der: &[u8]) -> bool {
+    let (Some(0x30), Some(&first)) = (der.first(), der.get(1)) else {
+        return false;
+    };
+    let len_bytes = if first < 0x80 {
+        0
+    } else {
+        usize::from(first & 0x7F)
+    };
+    if len_bytes > 4 || first == 0x80 {
+        return false;
+    }
+    let Some(long) = der.get(2..2 + len_bytes) else {
+        return false;
+    };
+    let long = long
+        .iter()
+        .fold(0_usize, |len, byte| len << 8 | usize::from(*byte));
+    let len = if first < 0x80 {
+        usize::from(first)
+    } else {
+        long
+    };
+    der.len() == 2 + len_bytes + len
+}
+
+/// Cuts a file before each line that is a `[[token]]` header.
+fn split(text: &str) -> Vec<Range<usize>> {
+    let mut starts = vec![0];
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let header: String = line.chars().filter(|c| !c.is_whitespace()).collect();
+        if header.starts_with("[[token]]") && offset > 0 {
+            starts.push(offset);
+        }
+        offset += line.len();
+    }
+    let ends = starts.iter().copied().skip(1).chain([text.len()]);
+    starts
+        .iter()
+        .copied()
+        .zip(ends)
+        .map(|(start, end)| start..end)
+        .collect()
+}
+
+fn first_name(table: &DeTable<'_>) -> Option<String> {
+    let token = table.get("token")?.get_ref().as_array()?.first()?;
+    let name = token.get_ref().as_table()?.get("name")?.get_ref();
+    DeValue::as_str(name).map(str::to_owned)
+}

@@ -1,0 +1,203 @@
+//! The list of drivers: a kind of key store is one row here, behind its feature.
+
+use std::sync::Arc;
+
+use ctk_token::TokenDriver;
+
+use crate::config::TokenConfig;
+
+/// A driver as the configuration and the host know it.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// What `driver =` says.
+    pub(crate) name: &'static str,
+    /// The keys of a token's table that only this driver has.
+    pub(crate) keys: &'static [Key],
+    /// Makes the driver of these tokens, in configured order; each becomes the slot whose id is its name. `None` if
+    /// there is nothing for it to do. Touches no key store.
+    pub(crate) open: fn(&[&TokenConfig]) -> Option<Arc<dyn TokenDriver>>,
+}
+
+/// A key that only one driver has.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) required: bool,
+}
+
+/// What a key's value is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(dead_code, reason = "which kinds occur depends on the features")]
+pub(crate) enum Kind {
+    /// A path, made absolute.
+    Path,
+    /// Any text.
+    Text,
+}
+
+/// All drivers of this build.
+pub(crate) const ROWS: &[Row] = &[
+    #[cfg(feature = "pkcs12")]
+    pkcs12::ROW,
+];
+
+/// The driver of this name.
+pub(crate) fn row(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.name == name)
+}
+
+#[cfg(feature = "pkcs12")]
+pub mod pkcs12 {
+    //! Tokens from PKCS#12 files.
+
+    use std::{path::Path, sync::Arc};
+
+    use ctk_pkcs12::{CertificateRecord, Configuration, Driver, Inventory, KeyRecord};
+    use ctk_token::TokenDriver;
+
+    use super::{Key, Kind, Row};
+    use crate::config::{CertificateFacts, Contents, KeyFacts, TokenConfig};
+
+    /// The name of the driver.
+    pub const NAME: &str = "pkcs12";
+    /// The key with the file's path.
+    pub const FILE: &str = "file";
+
+    pub(super) const ROW: Row = Row {
+        name: NAME,
+        keys: &[Key {
+            name: FILE,
+            kind: Kind::Path,
+            required: true,
+        }],
+        open: |tokens| {
+            let tokens: Vec<_> = tokens.iter().map(|token| configuration(token)).collect();
+            (!tokens.is_empty()).then(|| -> Arc<dyn TokenDriver> { Arc::new(Driver::new(tokens)) })
+        },
+    };
+
+    /// Opens a PKCS#12 file and says what is in it.
+    ///
+    /// # Errors
+    /// [`TokenError::AuthenticationFailed`](ctk_token::TokenError::AuthenticationFailed) for a wrong password, and why
+    /// the file cannot be used otherwise.
+    pub fn inspect(file: &Path, password: &[u8]) -> ctk_token::Result<Contents> {
+        let Inventory { keys, certificates } = ctk_pkcs12::inspect(file, password)?;
+        let key = |key: KeyRecord| KeyFacts {
+            label: key.label,
+            identity: key.identity,
+            spki: key.spki,
+            subject: key.subject,
+        };
+        let certificate = |certificate: CertificateRecord| CertificateFacts {
+            label: certificate.label,
+            identity: certificate.identity,
+            der: certificate.der,
+        };
+        Ok(Contents {
+            keys: keys.into_iter().map(key).collect(),
+            certificates: certificates.into_iter().map(certificate).collect(),
+        })
+    }
+
+    fn configuration(token: &TokenConfig) -> Configuration {
+        let key = |key: &KeyFacts| KeyRecord {
+            label: key.label.clone(),
+            identity: key.identity.clone(),
+            spki: key.spki.clone(),
+            subject: key.subject.clone(),
+        };
+        let certificate = |certificate: &CertificateFacts| CertificateRecord {
+            label: certificate.label.clone(),
+            identity: certificate.identity.clone(),
+            der: certificate.der.clone(),
+        };
+        Configuration {
+            name: token.name.clone(),
+            label: token.label.clone(),
+            serial_number: token.serial.clone(),
+            file: token
+                .settings
+                .path(FILE)
+                .map(Path::to_owned)
+                .unwrap_or_default(),
+            removable: token.removable,
+            contents: Inventory {
+                keys: token.contents.keys.iter().map(key).collect(),
+                certificates: token
+                    .contents
+                    .certificates
+                    .iter()
+                    .map(certificate)
+                    .collect(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::{
+        config::{COMMON_KEYS, Configuration},
+        environment::Environment,
+        test_folder::TestFolder,
+    };
+
+    /// A configuration of two tokens with every key that the driver has.
+    fn configured(row: &Row) -> Vec<TokenConfig> {
+        let folder = TestFolder::new();
+        let mut text = String::new();
+        for name in ["one", "two"] {
+            text += &format!("[[token]]\nname = {name:?}\ndriver = {:?}\n", row.name);
+            for key in row.keys {
+                text += &format!("{} = \"value\"\n", key.name);
+            }
+        }
+        let environment = Environment {
+            config_file: Some(folder.write("ctk.toml", &text)),
+            ..Environment::empty()
+        };
+        let configuration = Configuration::read(&environment);
+        assert_eq!(configuration.problems, []);
+        configuration.tokens
+    }
+
+    #[test]
+    fn every_driver_serves_what_is_configured() {
+        let mut names = HashSet::new();
+        for row in ROWS {
+            assert!(names.insert(row.name), "{} is there twice", row.name);
+            for key in row.keys {
+                assert!(
+                    !COMMON_KEYS.contains(&key.name),
+                    "{} has {}",
+                    row.name,
+                    key.name
+                );
+            }
+            let tokens = configured(row);
+            let driver = (row.open)(&tokens.iter().collect::<Vec<_>>()).unwrap();
+            assert_eq!(driver.name(), row.name);
+            let ids = || -> Vec<_> {
+                driver
+                    .slots()
+                    .iter()
+                    .map(|slot| slot.id().to_owned())
+                    .collect()
+            };
+            assert_eq!(ids()[..2], ["one", "two"]);
+            assert_eq!(ids(), ids());
+            for (slot, config) in driver.slots().iter().zip(&tokens) {
+                let token = slot.token().unwrap();
+                assert_eq!(token.info().label, config.label);
+                assert_eq!(slot.info().removable, config.removable);
+                assert!(Arc::ptr_eq(&token, &slot.token().unwrap()));
+                assert!(token.create_session().is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! What the configuration adds to a driver's token: hidden identities, and a PIN that the program need not ask for.
+//!
+//! Each is a layer over the contract, so that no driver knows of it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use ctk_token::{
+    AuthMethod, AuthOperation, AuthSecret, Constraint, Item, KeyAlgorithm, KeychainContents,
+    LoginPolicy, ObjectId, Operation, Result, Role, Slot, SlotInfo, Token, TokenError, TokenInfo,
+    TokenSession,
+};
+use parking_lot::Mutex;
+
+use crate::{
+    Environment,
+    config::{Login, TokenConfig},
+    pin::{PinSource, StoredPin},
+};
+
+/// What the driver made, and ours of it.
+#[derive(Debug)]
+struct Layered<T: ?Sized> {
+    inner: Arc<T>,
+    ours: Arc<T>,
+}
+
+impl<T: ?Sized> Layered<T> {
+    /// Ours, if it is of this very `inner`. (Pointers to traits may differ in their tables even then.)
+    fn of(&self, inner: &Arc<T>) -> Option<Arc<T>> {
+        let is_same = std::ptr::addr_eq(Arc::as_ptr(&self.inner), Arc::as_ptr(inner));
+        is_same.then(|| self.ours.clone())
+    }
+}
+
+/// A slot whose token follows its configuration.
+#[derive(Debug)]
+pub(crate) struct ConfiguredSlot {
+    inner: Arc<dyn Slot>,
+    policy: Arc<Policy>,
+    /// As long as the driver's token is the same, so is ours.
+    current: Mutex<Option<Layered<dyn Token>>>,
+}
+
+impl ConfiguredSlot {
+    /// `slot` as `config` wants it seen by a process in `environment`.
+    pub(crate) fn new(slot: Arc<dyn Slot>, config: TokenConfig, environment: &Environment) -> Self {
+        Self {
+            inner: slot,
+            policy: Arc::new(Policy {
+                config,
+                environment: environment.clone(),
+                attempts: Mutex::default(),
+            }),
+            current: Mutex::default(),
+        }
+    }
+}
+
+impl Slot for ConfiguredSlot {
+    fn id(&self) -> &str {
+        self.inner.id()
+    }
+
+    fn info(&self) -> SlotInfo {
+        SlotInfo {
+            removable: self.policy.config.removable || self.inner.info().removable,
+            ..self.inner.info()
+        }
+    }
+
+    fn token(&self) -> Option<Arc<dyn Token>> {
+        let inner = self.inner.token();
+        let mut current = self.current.lock();
+        let Some(inner) = inner else {
+            *current = None;
+            return None;
+        };
+        if let Some(ours) = current.as_ref().and_then(|layered| layered.of(&inner)) {
+            return Some(ours);
+        }
+        let ours: Arc<dyn Token> = Arc::new(ConfiguredToken {
+            inner: inner.clone(),
+            policy: self.policy.clone(),
+            seen: Mutex::default(),
+        });
+        *current = Some(Layered {
+            inner,
+            ours: ours.clone(),
+        });
+        Some(ours)
+    }
+}
+
+/// What is configured for one token, and what became of its stored PIN in this process.
+#[derive(Debug)]
+struct Policy {
+    config: TokenConfig,
+    environment: Environment,
+    attempts: Mutex<Attempts>,
+}
+
+#[derive(Debug, Default)]
+struct Attempts {
+    /// How often the stored PIN was accepted.
+    accepted: u64,
+    /// The PIN that was refused, and how.
+    refused: Option<(StoredPin, TokenError)>,
+}
+
+impl Policy {
+    fn login(&self) -> Option<LoginPolicy> {
+        match (&self.config.pin, self.config.login) {
+            (PinSource::App, _) => None,
+            (_, Login::App) => Some(LoginPolicy::AppWithoutPin),
+            (_, Login::OnUse) => Some(LoginPolicy::OnUse),
+        }
+    }
+
+    /// Finishes an authentication with the stored PIN. One that was refused is not sent again before its source has
+    /// changed: a card would lock.
+    ///
+    /// `attempts` stays locked meanwhile, so that two threads cannot spend two tries on one wrong PIN. No other lock of
+    /// ours is taken under it.
+    fn finish(
+        &self,
+        attempts: &mut Attempts,
+        operation: Box<dyn AuthOperation + '_>,
+    ) -> Result<()> {
+        let pin = self
+            .config
+            .pin
+            .read(&self.environment)?
+            .ok_or(TokenError::BadParameter)?;
+        if let Some((refused, error)) = &attempts.refused
+            && *refused == pin
+        {
+            return Err(error.clone());
+        }
+        let finished = operation.finish(AuthSecret::Pin(&pin.bytes));
+        match &finished {
+            Ok(()) => {
+                attempts.refused = None;
+                attempts.accepted += 1;
+            }
+            Err(
+                error @ (TokenError::AuthenticationFailed { .. }
+                | TokenError::PinLocked
+                | TokenError::PinLength { .. }
+                | TokenError::PinExpired),
+            ) => {
+                log::warn!(
+                    "token {:?}: the stored PIN from {} is refused: {error}",
+                    self.config.name,
+                    self.config.pin
+                );
+                attempts.refused = Some((pin, error.clone()));
+            }
+            Err(_) => {}
+        }
+        finished
+    }
+}
+
+struct ConfiguredToken {
+    inner: Arc<dyn Token>,
+    policy: Arc<Policy>,
+    /// As long as the driver's snapshot is the same, so is ours.
+    seen: Mutex<Option<Layered<KeychainContents>>>,
+}
+
+impl Token for ConfiguredToken {
+    fn info(&self) -> TokenInfo {
+        let info = self.inner.info();
+        TokenInfo {
+            login: self.policy.login().unwrap_or(info.login),
+            ..info
+        }
+    }
+
+    fn contents(&self) -> Arc<KeychainContents> {
+        let inner = self.inner.contents();
+        let mut seen = self.seen.lock();
+        if let Some(ours) = seen.as_ref().and_then(|layered| layered.of(&inner)) {
+            return ours;
+        }
+        let ours = visible(&inner, &self.policy);
+        *seen = Some(Layered {
+            inner,
+            ours: ours.clone(),
+        });
+        ours
+    }
+
+    fn create_session(&self) -> Result<Arc<dyn TokenSession>> {
+        let contents = self.contents();
+        let all = self.inner.contents();
+        let hidden = all.items.iter().map(Item::id);
+        let hidden = hidden.filter(|id| !contents.items.iter().any(|item| item.id() == *id));
+        Ok(Arc::new(ConfiguredSession {
+            hidden: hidden.cloned().collect(),
+            inner: self.inner.create_session()?,
+            token: self.inner.clone(),
+            policy: self.policy.clone(),
+        }))
+    }
+}
+
+/// The contents without hidden identities, and with keys free to use if they are opened on use.
+fn visible(all: &Arc<KeychainContents>, policy: &Policy) -> Arc<KeychainContents> {
+    let is_on_use = policy.login() == Some(LoginPolicy::OnUse);
+    if policy.config.hidden.is_empty() && !is_on_use {
+        return all.clone();
+    }
+    let named = |item: &Item| match item {
+        Item::Certificate(certificate) => {
+            Some((certificate.identity.clone(), certificate.label.clone()))
+        }
+        Item::Key(key) => Some((key.identity.clone(), key.label.clone())),
+        Item::Data(_) => None,
+    };
+    // A label may be on the key only: what is hidden is always the whole identity.
+    let hidden: HashSet<Vec<u8>> = all
+        .items
+        .iter()
+        .filter_map(named)
+        .filter(|(identity, label)| policy.config.hides(identity, label))
+        .map(|(identity, _)| identity)
+        .collect();
+    let kept = |item: &&Item| named(item).is_none_or(|(identity, _)| !hidden.contains(&identity));
+    let items = all
+        .items
+        .iter()
+        .filter(kept)
+        .cloned()
+        .map(|item| match item {
+            Item::Key(mut key) if is_on_use => {
+                for constraint in [&mut key.sign, &mut key.decrypt, &mut key.key_exchange] {
+                    if matches!(constraint, Constraint::Auth(..)) {
+                        *constraint = Constraint::Free;
+                    }
+                }
+                Item::Key(key)
+            }
+            other => other,
+        });
+    Arc::new(KeychainContents {
+        generation: all.generation,
+        items: items.collect(),
+    })
+}
+
+struct ConfiguredSession {
+    inner: Arc<dyn TokenSession>,
+    token: Arc<dyn Token>,
+    policy: Arc<Policy>,
+    hidden: HashSet<ObjectId>,
+}
+
+impl ConfiguredSession {
+    fn check_visible(&self, item: &ObjectId) -> Result<()> {
+        match self.hidden.contains(item) {
+            true => Err(TokenError::ObjectNotFound),
+            false => Ok(()),
+        }
+    }
+
+    /// Uses a key; if it is opened on use and not open, opens it with the stored PIN and tries once more.
+    fn with_key<T>(
+        &self,
+        operation: Operation,
+        key: &ObjectId,
+        mut perform: impl FnMut(&dyn TokenSession) -> Result<T>,
+    ) -> Result<T> {
+        self.check_visible(key)?;
+        if self.policy.login() != Some(LoginPolicy::OnUse) {
+            return perform(&*self.inner);
+        }
+        let accepted = self.policy.attempts.lock().accepted;
+        let first = perform(&*self.inner);
+        if !is_closed(&first) {
+            return first;
+        }
+        self.authenticate(Role::User, None, accepted)?;
+        let second = perform(&*self.inner);
+        let contents = self.token.contents();
+        let constraint = contents.key(key).map(|key| key.constraint(operation));
+        match constraint {
+            Some(Constraint::Auth(_, ctk_token::Reuse::Operation)) if is_closed(&second) => {
+                let mut attempts = self.policy.attempts.lock();
+                let operation = self.inner.begin_auth(Role::Context, Some(key))?;
+                self.policy.finish(&mut attempts, operation)?;
+                perform(&*self.inner)
+            }
+            _ => second,
+        }
+    }
+
+    /// Sends the stored PIN, unless another thread did so since `accepted` was read.
+    fn authenticate(&self, role: Role, item: Option<&ObjectId>, accepted: u64) -> Result<()> {
+        let mut attempts = self.policy.attempts.lock();
+        if attempts.accepted != accepted {
+            return Ok(());
+        }
+        let operation = self.inner.begin_auth(role, item)?;
+        self.policy.finish(&mut attempts, operation)
+    }
+}
+
+fn is_closed<T>(result: &Result<T>) -> bool {
+    matches!(
+        result,
+        Err(TokenError::AuthenticationNeeded | TokenError::StateLost)
+    )
+}
+
+impl TokenSession for ConfiguredSession {
+    fn begin_auth(
+        &self,
+        role: Role,
+        item: Option<&ObjectId>,
+    ) -> Result<Box<dyn AuthOperation + '_>> {
+        item.map_or(Ok(()), |item| self.check_visible(item))?;
+        let inner = self.inner.begin_auth(role, item)?;
+        // A stored PIN is the owner's, not the administrator's.
+        if self.policy.login().is_none() || !matches!(role, Role::User | Role::Context) {
+            return Ok(inner);
+        }
+        Ok(Box::new(StoredPinOperation {
+            inner,
+            policy: &self.policy,
+        }))
+    }
+
+    fn end_auth(&self, role: Role) {
+        self.inner.end_auth(role);
+    }
+
+    fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
+        !self.hidden.contains(key) && self.inner.supports(operation, key, algorithm)
+    }
+
+    fn sign(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        signature: &mut [u8],
+    ) -> Result<usize> {
+        self.with_key(Operation::Sign, key, |session| {
+            session.sign(key, algorithm, input, signature)
+        })
+    }
+
+    fn decrypt(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        plaintext: &mut [u8],
+    ) -> Result<usize> {
+        self.with_key(Operation::Decrypt, key, |session| {
+            session.decrypt(key, algorithm, input, plaintext)
+        })
+    }
+
+    fn key_exchange(&self, key: &ObjectId, peer: &[u8], secret: &mut [u8]) -> Result<usize> {
+        self.with_key(Operation::KeyExchange, key, |session| {
+            session.key_exchange(key, peer, secret)
+        })
+    }
+
+    fn read(&self, item: &ObjectId) -> Result<Vec<u8>> {
+        self.check_visible(item)?;
+        self.inner.read(item)
+    }
+
+    fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
+        self.inner.change_pin(role, old, new)
+    }
+
+    fn unblock_pin(&self, new: &[u8]) -> Result<()> {
+        self.inner.unblock_pin(new)
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<()> {
+        self.inner.random(out)
+    }
+}
+
+/// An authentication that the program may leave to us. A PIN that it gives all the same goes to the key store.
+struct StoredPinOperation<'a> {
+    inner: Box<dyn AuthOperation + 'a>,
+    policy: &'a Policy,
+}
+
+impl AuthOperation for StoredPinOperation<'_> {
+    fn method(&self) -> AuthMethod {
+        AuthMethod::FromToken
+    }
+
+    fn finish(self: Box<Self>, secret: AuthSecret<'_>) -> Result<()> {
+        match secret {
+            AuthSecret::Pin(_) => self.inner.finish(secret),
+            AuthSecret::FromToken => self
+                .policy
+                .finish(&mut self.policy.attempts.lock(), self.inner),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
