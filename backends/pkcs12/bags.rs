@@ -101,7 +101,13 @@ impl<'p> Walk<'p> {
 
     /// The bags, if the password was right.
     pub(crate) fn finish(self) -> Result<Bags> {
-        if !self.proven && (self.failed > 0 || !self.password.is_empty()) {
+        if !self.proven && self.failed > 0 {
+            return Err(Failure::WrongPassword);
+        }
+        if !self.proven && !self.password.is_empty() {
+            log::warn!(
+                "pkcs12: a file with neither MAC nor encryption takes the empty password only"
+            );
             return Err(Failure::WrongPassword);
         }
         if self.failed > 0 {

@@ -152,7 +152,6 @@ fn openssl_writes_every_protection() {
         ("plain-keys", "ec", "-keypbe NONE"),
         ("plain-with-mac", "ec", "-keypbe NONE -certpbe NONE"),
         ("nomac-plain-certs", "ec", "-nomac -certpbe NONE"),
-        ("nomac-plain-keys", "ec", "-nomac -keypbe NONE"),
         ("one-iteration", "ec", "-noiter -nomaciter"),
         ("many-iterations", "ec", "-iter 100000"),
         ("aes-128", "ec", "-keypbe AES-128-CBC -certpbe AES-192-CBC"),
@@ -164,7 +163,7 @@ fn openssl_writes_every_protection() {
             let label = if options.is_empty() && file.starts_with("no-name") {
                 name
             } else {
-                "Näme 𝄞"
+                "Näme €"
             };
             let line =
                 format!("pkcs12 -export -inkey {name}.key -in {name}.crt -out {file} {options}");
@@ -196,6 +195,29 @@ fn a_file_that_checks_no_password_takes_the_empty_one_only() {
             Err(TokenError::AuthenticationFailed { tries: None })
         );
     }
+}
+
+#[test]
+fn without_a_mac_any_encrypted_part_checks_the_password() {
+    let workshop = Workshop::new();
+    workshop.identity("ec", "ec");
+    workshop.openssl("pkcs12 -export -inkey ec.key -in ec.crt -out mac.p12 -passout pass:correct");
+    let pfx = workshop.read("mac.p12");
+    let safes = writer::safes(&pfx);
+    let plain = "pkcs8 -topk8 -nocrypt -in ec.key -outform DER";
+    let plain = bag(writer::KEY_BAG, &workshop.openssl(plain).stdout, &[]);
+    let key = data(&sequence(&[plain]));
+    let is_encrypted = |safe: &&Vec<u8>| !writer::is_data(safe);
+    let certificates = safes.iter().find(is_encrypted).unwrap();
+    let safe = sequence(&[key, certificates.clone()]);
+    workshop.write("plain-key.p12", &writer::pfx(&safe, None));
+    check(
+        &workshop,
+        "plain-key.p12",
+        "correct",
+        &[("ec", "ec", true)],
+        1,
+    );
 }
 
 #[test]
@@ -452,7 +474,7 @@ fn every_encryption_with_and_without_mac() {
         options.push(format!("-v2 aes-256-cbc -v2prf hmacWith{digest}"));
     }
     options.push("-scrypt".into());
-    options.push("-scrypt -scrypt_N 32768 -scrypt_r 8 -scrypt_p 2 -v2 aes-128-cbc".into());
+    options.push("-scrypt -scrypt_N 16384 -scrypt_r 8 -scrypt_p 2 -v2 aes-128-cbc".into());
     for options in options {
         let key = bag(
             writer::SHROUDED_KEY_BAG,

@@ -142,6 +142,20 @@ impl Drop for Workshop {
     }
 }
 
+/// What a login may need at most, in a program that is somebody else's.
+pub(crate) const MAX_MEMORY: u64 = 64 << 20;
+
+/// The most memory that this process has had, in bytes, with what libraries and the crypto library allocate.
+pub(crate) fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib << 10
+}
+
 /// A configuration as `ctk add` writes it.
 pub(crate) fn configuration(file: &Path, contents: Inventory) -> Configuration {
     Configuration {

@@ -134,6 +134,49 @@ pub(crate) fn sha1_mac(auth_safe: &[u8], password: &str) -> Vec<u8> {
     )
 }
 
+/// The ContentInfos in the AuthenticatedSafe of a DER file.
+pub(crate) fn safes(pfx: &[u8]) -> Vec<Vec<u8>> {
+    let inside = |der: &[u8], number: usize| elements(der)[number].1.to_vec();
+    let auth_safe = inside(&inside(pfx, 0), 1);
+    let content = inside(&inside(&auth_safe, 1), 0);
+    let safes = inside(&content, 0);
+    elements(&safes)
+        .into_iter()
+        .map(|(identifier, content)| tlv(identifier, content))
+        .collect()
+}
+
+/// Whether this ContentInfo is of the kind `data`.
+pub(crate) fn is_data(safe: &[u8]) -> bool {
+    elements(safe)[0].1.starts_with(&oid(DATA))
+}
+
+/// EncryptedData with PBES2: this key derivation, AES-256, and this ciphertext.
+pub(crate) fn encrypted(derivation: Vec<u8>, ciphertext: &[u8]) -> Vec<u8> {
+    let cipher = sequence(&[oid("2.16.840.1.101.3.4.1.42"), octets(&[7; 16])]);
+    let algorithm = sequence(&[
+        oid("1.2.840.113549.1.5.13"),
+        sequence(&[derivation, cipher]),
+    ]);
+    let info = sequence(&[oid(DATA), algorithm, tlv(0x80, ciphertext)]);
+    sequence(&[
+        oid(ENCRYPTED_DATA),
+        explicit(&sequence(&[integer(0), info])),
+    ])
+}
+
+/// The AlgorithmIdentifier of PBKDF2 with HMAC-SHA-1.
+pub(crate) fn pbkdf2(iterations: u64) -> Vec<u8> {
+    let parameters = sequence(&[octets(b"salt"), integer(iterations)]);
+    sequence(&[oid("1.2.840.113549.1.5.12"), parameters])
+}
+
+/// The AlgorithmIdentifier of scrypt.
+pub(crate) fn scrypt(n: u64, r: u64, p: u64) -> Vec<u8> {
+    let parameters = sequence(&[octets(b"salt"), integer(n), integer(r), integer(p)]);
+    sequence(&[oid("1.3.6.1.4.1.11591.4.11"), parameters])
+}
+
 /// Writes DER again as BER: indefinite lengths, strings in pieces (some of them in pieces again), other lengths in a long form
 /// with leading zeros. Strings of the kind `data` are opened and written again to a depth of `open` strings; what
 /// else is in a string (certificates, ciphertexts) stays.
