@@ -1,0 +1,167 @@
+//! The program openssl signs, requests certificates and makes TLS handshakes through libengine-pkcs11-openssl.
+
+use std::{fmt::Write, fs, path::Path};
+
+use softhsm_tests::{
+    bed::{Bed, Identity, Kind, PIN, WRONG_PIN},
+    process::{LIMIT, Outcome, Server, free_port, run, run_within},
+};
+
+/// RFC 7512: whatever is not unreserved is percent-encoded.
+fn uri(identity: &Identity, pin: &str) -> String {
+    let mut value = String::new();
+    for byte in pin.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            value.push(char::from(byte));
+        } else {
+            write!(value, "%{byte:02X}").expect("text");
+        }
+    }
+    format!(
+        "pkcs11:id={};type=private?pin-value={value}",
+        identity.uri_id()
+    )
+}
+
+fn both() -> (Bed, Vec<Identity>) {
+    Bed::with(&[Kind::Rsa2048, Kind::P256])
+}
+
+#[test]
+fn dgst_signs() {
+    let (bed, identities) = both();
+    bed.work.write("message", vec![7; 100_000]);
+    for identity in &identities {
+        let sign = |pin: &str| {
+            let mut command = bed.openssl();
+            command.args([
+                "dgst", "-sha256", "-engine", "pkcs11", "-keyform", "engine", "-sign",
+            ]);
+            run(command
+                .arg(uri(identity, pin))
+                .args(["-out", "signature", "message"]))
+        };
+        sign(PIN).succeeded();
+        let mut verify = bed.command("openssl");
+        verify
+            .args(["dgst", "-sha256", "-verify"])
+            .arg(&identity.public);
+        run(verify.args(["-signature", "signature", "message"])).succeeded();
+        fs::remove_file(bed.work.path().join("signature")).expect("the signature");
+        sign(WRONG_PIN).refused();
+        let refused = fs::read(bed.work.path().join("signature")).unwrap_or_default();
+        assert!(refused.is_empty(), "a signature in spite of a wrong PIN");
+    }
+}
+
+#[test]
+fn req_makes_a_certificate_request() {
+    let (bed, identities) = both();
+    for identity in &identities {
+        let request = |pin: &str| {
+            let mut command = bed.openssl();
+            command.args([
+                "req",
+                "-new",
+                "-subj",
+                "/CN=From the token",
+                "-out",
+                "request.csr",
+            ]);
+            run(command
+                .args(["-engine", "pkcs11", "-keyform", "engine", "-key"])
+                .arg(uri(identity, pin)))
+        };
+        request(PIN).succeeded();
+        let mut verify = bed.command("openssl");
+        verify.args(["req", "-verify", "-noout", "-pubkey", "-in", "request.csr"]);
+        let outcome = run(&mut verify).succeeded();
+        let public = fs::read_to_string(&identity.public).expect("PEM");
+        assert!(
+            outcome.text().contains(public.trim()),
+            "a request for another key"
+        );
+        request(WRONG_PIN).refused();
+    }
+}
+
+/// A server that wants a certificate of the bed's authority, and its port.
+fn server(bed: &Bed) -> (Server, u16) {
+    let own = bed.identity("server", Kind::P256);
+    let port = free_port();
+    let mut command = bed.command("openssl");
+    command
+        .args([
+            "s_server",
+            "-www",
+            "-Verify",
+            "1",
+            "-verify_return_error",
+            "-accept",
+        ])
+        .arg(format!("127.0.0.1:{port}"))
+        .arg("-cert")
+        .arg(&own.certificate)
+        .arg("-key")
+        .arg(&own.key)
+        .arg("-CAfile")
+        .arg(&bed.authority);
+    let mut server = Server::start(&mut command, &bed.work.path().join("server.log"));
+    server.wait_for_port(port);
+    (server, port)
+}
+
+fn connect(bed: &Bed, port: u16, version: &str, certificate: &Path, key: Option<&str>) -> Outcome {
+    let mut command = bed.openssl();
+    command
+        .args([
+            "s_client",
+            version,
+            "-verify_return_error",
+            "-ign_eof",
+            "-servername",
+            "localhost",
+        ])
+        .args(["-connect", &format!("127.0.0.1:{port}"), "-CAfile"])
+        .arg(&bed.authority);
+    if let Some(key) = key {
+        command
+            .args([
+                "-engine", "pkcs11", "-keyform", "engine", "-key", key, "-cert",
+            ])
+            .arg(certificate);
+    }
+    run_within(LIMIT, &mut command, b"GET / HTTP/1.0\r\n\r\n")
+}
+
+fn handshake(version: &str) {
+    let (bed, identities) = both();
+    let (_server, port) = server(&bed);
+    for identity in &identities {
+        let connect = |key: Option<String>| {
+            connect(&bed, port, version, &identity.certificate, key.as_deref())
+        };
+        connect(Some(uri(identity, PIN)))
+            .succeeded()
+            .says("HTTP/1.0 200 ok");
+        // The server does ask: without a certificate there is no page.
+        let without = connect(None);
+        assert!(
+            !without.text().contains("HTTP/1.0 200"),
+            "{}",
+            without.text()
+        );
+        let wrong = connect(Some(uri(identity, WRONG_PIN))).refused();
+        assert!(!wrong.text().contains("HTTP/1.0 200"), "{}", wrong.text());
+    }
+}
+
+#[test]
+fn tls_1_2_client() {
+    handshake("-tls1_2");
+}
+
+#[test]
+fn tls_1_3_client() {
+    handshake("-tls1_3");
+}
