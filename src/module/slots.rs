@@ -22,7 +22,7 @@ const SLICE: Duration = Duration::from_millis(500);
 
 /// Where the module takes its slots from.
 pub trait SlotSource: Send + Sync {
-    /// Every slot there is. Slots are added but never dropped, and keep their [`Slot::id`].
+    /// Every slot there is. Slots are added but never dropped; a slot is the same `Arc` each time.
     fn slots(&self) -> Vec<Arc<dyn Slot>>;
 
     /// Blocks until some slot may have changed or `deadline` has come.
@@ -76,7 +76,7 @@ impl SlotEntry {
 
     /// Whether this is that slot.
     pub(crate) fn is(&self, slot: &Arc<dyn Slot>) -> bool {
-        Arc::ptr_eq(&self.slot, slot) || self.slot.id() == slot.id()
+        Arc::ptr_eq(&self.slot, slot)
     }
 
     /// The token that is here now.

@@ -1,0 +1,470 @@
+//! A token in memory, and the module driven over its own C functions as a program drives it.
+#![allow(dead_code)] // each test file uses its part
+#![allow(unreachable_pub)] // a module of several test programs
+#![allow(clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks)]
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use cryptoki_sys::*;
+use ctk_crypto::PrivateKey;
+use ctk_pkcs11::{SlotSource, abi::*, initialize_with};
+use ctk_token::*;
+use openssl::{
+    asn1::Asn1Time,
+    bn::BigNum,
+    ec::{EcGroup, EcKey},
+    hash::MessageDigest,
+    nid::Nid,
+    pkey::{PKey, Private},
+    rsa::Rsa,
+    x509::{X509, X509NameBuilder, extension::BasicConstraints},
+};
+
+pub const PIN: &[u8] = b"1234";
+
+/// An identity that a test token has.
+pub struct Identity {
+    pub key: PKey<Private>,
+    pub certificate: X509,
+    pub id: u8,
+}
+
+impl Identity {
+    pub fn new(key: PKey<Private>, id: u8) -> Self {
+        let certificate = certify(&key, &format!("Person {id}"));
+        Self { key, certificate, id }
+    }
+
+    pub fn rsa(bits: u32, id: u8) -> Self {
+        Self::new(PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap(), id)
+    }
+
+    pub fn ec(curve: Nid, id: u8) -> Self {
+        let group = EcGroup::from_curve_name(curve).unwrap();
+        Self::new(PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap(), id)
+    }
+
+    pub fn ed25519(id: u8) -> Self {
+        Self::new(PKey::generate_ed25519().unwrap(), id)
+    }
+
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey::from_spki(&self.key.public_key_to_der().unwrap()).unwrap()
+    }
+}
+
+fn certify(key: &PKey<Private>, name: &str) -> X509 {
+    let mut builder = X509::builder().unwrap();
+    let mut subject = X509NameBuilder::new().unwrap();
+    subject.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
+    let subject = subject.build();
+    builder.set_version(2).unwrap();
+    builder.set_serial_number(&BigNum::from_u32(0x80AB).unwrap().to_asn1_integer().unwrap()).unwrap();
+    builder.set_subject_name(&subject).unwrap();
+    builder.set_issuer_name(&subject).unwrap();
+    builder.set_pubkey(key).unwrap();
+    builder.set_not_before(&Asn1Time::from_str("20260102030405Z").unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::from_str("20510203040506Z").unwrap()).unwrap();
+    builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+    let digest = match key.id() {
+        openssl::pkey::Id::ED25519 => MessageDigest::null(),
+        _ => MessageDigest::sha256(),
+    };
+    builder.sign(key, digest).unwrap();
+    builder.build()
+}
+
+/// What a test can set on its token.
+pub struct Settings {
+    pub login: LoginPolicy,
+    pub reuse: Reuse,
+    pub has_random: bool,
+    pub user_pin: PinState,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            login: LoginPolicy::App,
+            reuse: Reuse::Session,
+            has_random: false,
+            user_pin: PinState::Normal,
+        }
+    }
+}
+
+/// A token of software keys, its slot and its one session.
+pub struct TestToken {
+    keys: Vec<(ObjectId, PrivateKey)>,
+    contents: Mutex<Arc<KeychainContents>>,
+    settings: Settings,
+    verified: AtomicBool,
+    context: AtomicBool,
+    pub present: AtomicBool,
+    pub attempts: AtomicUsize,
+    pub signatures: AtomicUsize,
+    pub sessions: AtomicUsize,
+    /// The next signature waits until this is set.
+    pub hold: (Mutex<bool>, Condvar),
+    pub next_error: Mutex<Option<TokenError>>,
+}
+
+impl TestToken {
+    pub fn new(identities: &[Identity], settings: Settings) -> Arc<Self> {
+        let mut items = Vec::new();
+        let mut keys = Vec::new();
+        for identity in identities {
+            let private = PrivateKey::from_pkcs8(&identity.key.private_key_to_pkcs8().unwrap()).unwrap();
+            let name = |kind: &str| ObjectId::new(format!("{kind}{}", identity.id).as_bytes());
+            items.push(Item::Certificate(Certificate {
+                id: name("certificate"),
+                label: format!("Identity {}", identity.id),
+                identity: vec![identity.id],
+                der: identity.certificate.to_der().unwrap(),
+            }));
+            items.push(Item::Key(Box::new(Key {
+                id: name("key"),
+                label: format!("Identity {}", identity.id),
+                identity: vec![identity.id],
+                public_key: identity.public_key(),
+                subject: Some(identity.certificate.subject_name().to_der().unwrap()),
+                sign: Constraint::Auth(AuthId(0), settings.reuse),
+                decrypt: Constraint::Never,
+                key_exchange: Constraint::Never,
+                origin: Origin::Imported,
+            })));
+            keys.push((name("key"), private));
+        }
+        Arc::new(Self {
+            keys,
+            contents: Mutex::new(Arc::new(KeychainContents { generation: 1, items })),
+            settings,
+            verified: AtomicBool::new(false),
+            context: AtomicBool::new(false),
+            present: AtomicBool::new(true),
+            attempts: AtomicUsize::new(0),
+            signatures: AtomicUsize::new(0),
+            sessions: AtomicUsize::new(0),
+            hold: (Mutex::new(false), Condvar::new()),
+            next_error: Mutex::new(None),
+        })
+    }
+
+    /// Puts new contents in place of the old.
+    pub fn change(&self, change: impl FnOnce(&mut Vec<Item>)) {
+        let mut contents = self.contents.lock().unwrap();
+        let mut items = contents.items.clone();
+        change(&mut items);
+        *contents = Arc::new(KeychainContents { generation: contents.generation + 1, items });
+    }
+
+    pub fn is_verified(&self) -> bool {
+        self.verified.load(Ordering::SeqCst)
+    }
+}
+
+struct TestSlot(Arc<TestToken>, Arc<dyn Token>, String);
+struct TestTokenFace(Arc<TestToken>);
+struct TestSession(Arc<TestToken>);
+
+impl Slot for TestSlot {
+    fn id(&self) -> &str {
+        &self.2
+    }
+    fn info(&self) -> SlotInfo {
+        SlotInfo {
+            description: format!("Test slot {}", self.2),
+            manufacturer: "Tests".into(),
+            removable: true,
+            hardware: false,
+        }
+    }
+    fn token(&self) -> Option<Arc<dyn Token>> {
+        self.0.present.load(Ordering::SeqCst).then(|| Arc::clone(&self.1))
+    }
+}
+
+impl Token for TestTokenFace {
+    fn info(&self) -> TokenInfo {
+        TokenInfo {
+            login: self.0.settings.login,
+            min_pin_len: 4,
+            max_pin_len: 8,
+            has_random: self.0.settings.has_random,
+            user_pin: self.0.settings.user_pin,
+            ..TokenInfo::software("Test: token", "Test", "0123456789abcdef")
+        }
+    }
+    fn contents(&self) -> Arc<KeychainContents> {
+        Arc::clone(&self.0.contents.lock().unwrap())
+    }
+    fn create_session(&self) -> Result<Arc<dyn TokenSession>> {
+        self.0.sessions.fetch_add(1, Ordering::SeqCst);
+        Ok(Arc::new(TestSession(Arc::clone(&self.0))))
+    }
+}
+
+struct TestLogin<'a>(&'a TestToken, Role);
+
+impl AuthOperation for TestLogin<'_> {
+    fn method(&self) -> AuthMethod {
+        AuthMethod::AlreadyAuthenticated
+    }
+    fn finish(self: Box<Self>, secret: AuthSecret<'_>) -> Result<()> {
+        self.0.attempts.fetch_add(1, Ordering::SeqCst);
+        match secret {
+            AuthSecret::Pin(pin) if pin == PIN => {}
+            AuthSecret::Pin(_) => return Err(TokenError::AuthenticationFailed { tries: None }),
+            AuthSecret::FromToken if self.0.settings.login == LoginPolicy::AppWithoutPin => {}
+            AuthSecret::FromToken => return Err(TokenError::BadParameter),
+        }
+        match self.1 {
+            Role::Context => self.0.context.store(true, Ordering::SeqCst),
+            _ => self.0.verified.store(true, Ordering::SeqCst),
+        }
+        Ok(())
+    }
+}
+
+impl TokenSession for TestSession {
+    fn begin_auth(&self, role: Role, _: Option<&ObjectId>) -> Result<Box<dyn AuthOperation + '_>> {
+        match role {
+            Role::User | Role::Context => Ok(Box::new(TestLogin(&self.0, role))),
+            Role::Admin | Role::Unblock => Err(TokenError::NotSupported),
+        }
+    }
+    fn end_auth(&self, role: Role) {
+        if role == Role::User {
+            self.0.verified.store(false, Ordering::SeqCst);
+        }
+    }
+    fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
+        let known = self.0.keys.iter().find(|(id, _)| id == key);
+        known.is_some_and(|(_, key)| key.supports(operation, algorithm))
+    }
+    fn sign(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        signature: &mut [u8],
+    ) -> Result<usize> {
+        if let Some(error) = self.0.next_error.lock().unwrap().take() {
+            return Err(error);
+        }
+        let mut held = self.0.hold.0.lock().unwrap();
+        while *held {
+            held = self.0.hold.1.wait(held).unwrap();
+        }
+        drop(held);
+        let open = match (self.0.settings.login, self.0.settings.reuse) {
+            (LoginPolicy::OnUse, _) => true,
+            (_, Reuse::Session) => self.0.is_verified(),
+            (_, Reuse::Operation) => self.0.context.swap(false, Ordering::SeqCst),
+        };
+        if !open {
+            return Err(TokenError::AuthenticationNeeded);
+        }
+        self.0.signatures.fetch_add(1, Ordering::SeqCst);
+        let known = self.0.keys.iter().find(|(id, _)| id == key);
+        known.ok_or(TokenError::ObjectNotFound)?.1.sign(algorithm, input, signature)
+    }
+    fn random(&self, out: &mut [u8]) -> Result<()> {
+        ctk_crypto::random(out)
+    }
+}
+
+impl Drop for TestSession {
+    fn drop(&mut self) {
+        self.0.verified.store(false, Ordering::SeqCst);
+        self.0.sessions.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The slots of test tokens.
+pub struct Source(Vec<Arc<dyn Slot>>);
+
+impl Source {
+    pub fn new(tokens: &[Arc<TestToken>]) -> Box<Self> {
+        let slot = |(index, token): (usize, &Arc<TestToken>)| -> Arc<dyn Slot> {
+            let face = Arc::new(TestTokenFace(Arc::clone(token)));
+            Arc::new(TestSlot(Arc::clone(token), face, format!("{index}")))
+        };
+        Box::new(Self(tokens.iter().enumerate().map(slot).collect()))
+    }
+}
+
+impl SlotSource for Source {
+    fn slots(&self) -> Vec<Arc<dyn Slot>> {
+        self.0.clone()
+    }
+    fn wait_for_change(&self, _: Instant) -> Result<Wait> {
+        Err(TokenError::NotSupported)
+    }
+}
+
+/// The module, initialised, for one test at a time: it is one per process.
+pub struct Module {
+    _turn: MutexGuard<'static, ()>,
+}
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Waits for this test's turn with the module.
+pub fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Module {
+    pub fn start(tokens: &[Arc<TestToken>]) -> Self {
+        let module = Self { _turn: turn() };
+        // What a failed test may have left behind.
+        unsafe { C_Finalize(std::ptr::null_mut()) };
+        initialize_with(Source::new(tokens)).unwrap();
+        module
+    }
+
+    pub fn open(&self) -> CK_SESSION_HANDLE {
+        open(0, CKF_SERIAL_SESSION)
+    }
+
+    pub fn open_and_login(&self) -> CK_SESSION_HANDLE {
+        let session = self.open();
+        assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
+        session
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        unsafe { C_Finalize(std::ptr::null_mut()) };
+    }
+}
+
+pub fn open(slot: CK_SLOT_ID, flags: CK_FLAGS) -> CK_SESSION_HANDLE {
+    let mut session = 0;
+    let rv = unsafe { C_OpenSession(slot, flags, std::ptr::null_mut(), None, &raw mut session) };
+    assert_eq!(rv, CKR_OK);
+    assert_ne!(session, CK_INVALID_HANDLE);
+    session
+}
+
+pub fn login(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: Option<&[u8]>) -> CK_RV {
+    let (start, len) = pin.map_or((std::ptr::null_mut(), 0), |pin| {
+        (pin.as_ptr().cast_mut(), pin.len() as CK_ULONG)
+    });
+    unsafe { C_Login(session, user, start, len) }
+}
+
+pub fn attribute(kind: CK_ATTRIBUTE_TYPE, value: &[u8]) -> CK_ATTRIBUTE {
+    CK_ATTRIBUTE {
+        type_: kind,
+        pValue: value.as_ptr().cast_mut().cast(),
+        ulValueLen: value.len() as CK_ULONG,
+    }
+}
+
+/// All handles of a search.
+pub fn find(session: CK_SESSION_HANDLE, template: &[(CK_ATTRIBUTE_TYPE, &[u8])]) -> Vec<CK_OBJECT_HANDLE> {
+    let mut template: Vec<_> = template.iter().map(|(kind, value)| attribute(*kind, value)).collect();
+    let len = template.len() as CK_ULONG;
+    let mut found = Vec::new();
+    unsafe {
+        assert_eq!(C_FindObjectsInit(session, template.as_mut_ptr(), len), CKR_OK);
+        loop {
+            let (mut handles, mut count) = ([0; 3], 0);
+            assert_eq!(C_FindObjects(session, handles.as_mut_ptr(), 3, &raw mut count), CKR_OK);
+            if count == 0 {
+                break;
+            }
+            found.extend(&handles[..count as usize]);
+        }
+        assert_eq!(C_FindObjectsFinal(session), CKR_OK);
+    }
+    found
+}
+
+pub fn of_class(session: CK_SESSION_HANDLE, class: CK_OBJECT_CLASS) -> Vec<CK_OBJECT_HANDLE> {
+    find(session, &[(CKA_CLASS, &class.to_ne_bytes())])
+}
+
+/// One attribute, or the error.
+pub fn value(
+    session: CK_SESSION_HANDLE,
+    object: CK_OBJECT_HANDLE,
+    kind: CK_ATTRIBUTE_TYPE,
+) -> std::result::Result<Vec<u8>, CK_RV> {
+    let mut one = CK_ATTRIBUTE { type_: kind, pValue: std::ptr::null_mut(), ulValueLen: 77 };
+    unsafe {
+        let rv = C_GetAttributeValue(session, object, &raw mut one, 1);
+        if rv != CKR_OK {
+            if rv != CKR_OBJECT_HANDLE_INVALID {
+                assert_eq!(one.ulValueLen, CK_UNAVAILABLE_INFORMATION);
+            }
+            return Err(rv);
+        }
+        let mut bytes = vec![0; one.ulValueLen as usize];
+        one.pValue = bytes.as_mut_ptr().cast();
+        assert_eq!(C_GetAttributeValue(session, object, &raw mut one, 1), CKR_OK);
+        assert_eq!(one.ulValueLen as usize, bytes.len());
+        Ok(bytes)
+    }
+}
+
+pub fn ulong(bytes: &[u8]) -> CK_ULONG {
+    CK_ULONG::from_ne_bytes(bytes.try_into().unwrap())
+}
+
+pub fn sign_init<T>(
+    session: CK_SESSION_HANDLE,
+    mechanism: CK_MECHANISM_TYPE,
+    parameter: Option<&T>,
+    key: CK_OBJECT_HANDLE,
+) -> CK_RV {
+    let mut mechanism = CK_MECHANISM {
+        mechanism,
+        pParameter: parameter
+            .map_or(std::ptr::null_mut(), |value| std::ptr::from_ref(value).cast_mut().cast()),
+        ulParameterLen: parameter.map_or(0, |_| size_of::<T>() as CK_ULONG),
+    };
+    unsafe { C_SignInit(session, &raw mut mechanism, key) }
+}
+
+/// C_Sign with a buffer of this length.
+pub fn sign(
+    session: CK_SESSION_HANDLE,
+    data: &[u8],
+    room: usize,
+) -> std::result::Result<Vec<u8>, (CK_RV, CK_ULONG)> {
+    let mut out = vec![0; room];
+    let mut len = room as CK_ULONG;
+    let rv = unsafe {
+        C_Sign(
+            session,
+            data.as_ptr().cast_mut(),
+            data.len() as CK_ULONG,
+            out.as_mut_ptr(),
+            &raw mut len,
+        )
+    };
+    if rv != CKR_OK {
+        return Err((rv, len));
+    }
+    out.truncate(len as usize);
+    Ok(out)
+}
+
+/// A condition that other threads bring about, within seconds.
+pub fn eventually(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it never happened");
+        std::thread::yield_now();
+    }
+}
