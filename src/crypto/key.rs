@@ -45,10 +45,13 @@ impl PrivateKey {
     /// anything else that is not a sound key.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self> {
         sys::ready();
-        refuse_trailing_bytes(der)?;
-        let key = PKey::private_key_from_pkcs8(der).map_err(|_| refusal(der))?;
+        let kind = Kind::of(der).ok_or_else(unsound)?;
+        // Not the library's PKCS#8 call, which knows RFC 5208 only: this one also takes a public key beside the
+        // private one. It takes older forms too, which `Kind` has ruled out.
+        let key = PKey::private_key_from_der(der).map_err(|_| kind.refusal())?;
         let spki = match key.id() {
             Id::EC => ec_spki(&key)?,
+            Id::RSA | Id::RSA_PSS => rsa_spki(&key)?,
             _ => key.public_key_to_der().map_err(sys::failed)?,
         };
         let public = PublicKey::from_spki(&spki)?;
@@ -161,21 +164,49 @@ fn ec_spki(key: &PKey<Private>) -> Result<Vec<u8>> {
         .map_err(sys::failed)
 }
 
-/// The library would ignore what follows the key.
-fn refuse_trailing_bytes(der: &[u8]) -> Result<()> {
-    match der::take(der::SEQUENCE, der) {
-        Some((_, [])) => Ok(()),
-        _ => Err(unsound()),
-    }
+/// SubjectPublicKeyInfo as for any RSA key, also of one marked for PSS only, for which AWS-LC writes none.
+fn rsa_spki(key: &PKey<Private>) -> Result<Vec<u8>> {
+    let key = key.rsa().map_err(|_| unsound())?;
+    let (modulus, exponent) = (key.n().to_owned(), key.e().to_owned());
+    modulus
+        .and_then(|modulus| Rsa::from_public_components(modulus, exponent?))
+        .and_then(PKey::from_rsa)
+        .and_then(|key| key.public_key_to_der())
+        .map_err(sys::failed)
 }
 
-/// Why the library did not take a key: because of its kind, or because it is damaged.
-fn refusal(der: &[u8]) -> TokenError {
-    match algorithm_oid(der) {
-        Some((RSA | RSA_PSS | ED25519, _)) => unsound(),
-        Some((EC, Some(curve))) if curve_is_known(curve) => unsound(),
-        Some(_) => TokenError::NotSupported,
-        None => unsound(),
+/// The object identifiers in a private key's AlgorithmIdentifier.
+struct Kind<'a> {
+    algorithm: &'a [u8],
+    /// The parameters, if they are an object identifier.
+    curve: Option<&'a [u8]>,
+}
+
+impl<'a> Kind<'a> {
+    /// `None` if `der` is not a PrivateKeyInfo or something follows it, which the library would ignore.
+    fn of(der: &'a [u8]) -> Option<Self> {
+        let info = der::whole(der::SEQUENCE, der)?;
+        let (_version, rest) = der::take(der::INTEGER, info)?;
+        let (identifier, _) = der::take(der::SEQUENCE, rest)?;
+        let (algorithm, parameters) = der::take(der::OBJECT_IDENTIFIER, identifier)?;
+        Some(Self {
+            algorithm,
+            curve: der::whole(der::OBJECT_IDENTIFIER, parameters),
+        })
+    }
+
+    /// Why the library did not take such a key: because of its kind, or because it is damaged.
+    fn refusal(&self) -> TokenError {
+        let known = match self.algorithm {
+            RSA | RSA_PSS | ED25519 => true,
+            EC => self.curve.is_some_and(sys::has_curve),
+            _ => false,
+        };
+        if known {
+            unsound()
+        } else {
+            TokenError::NotSupported
+        }
     }
 }
 
@@ -184,23 +215,8 @@ const RSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 
-/// The object identifiers of a PrivateKeyInfo's algorithm and, if it is one, of its parameters.
-fn algorithm_oid(der: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
-    let info = der::whole(der::SEQUENCE, der)?;
-    let (_version, rest) = der::take(der::INTEGER, info)?;
-    let (algorithm, _) = der::take(der::SEQUENCE, rest)?;
-    let (oid, parameters) = der::take(der::OBJECT_IDENTIFIER, algorithm)?;
-    Some((oid, der::whole(der::OBJECT_IDENTIFIER, parameters)))
-}
-
-fn curve_is_known(oid: &[u8]) -> bool {
-    ctk_token::Curve::ALL
-        .iter()
-        .any(|curve| curve.oid().as_bytes() == oid && sys::has_curve(*curve))
-}
-
 fn unsound() -> TokenError {
     TokenError::Corrupted(Reason::new(
-        "the private key is damaged: its numbers do not belong together",
+        "the private key is damaged: restore the file from a copy",
     ))
 }

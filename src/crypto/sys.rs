@@ -22,19 +22,21 @@ pub(crate) fn failed(errors: ErrorStack) -> TokenError {
     )))
 }
 
-/// Whether the library has this curve.
-pub(crate) fn has_curve(curve: Curve) -> bool {
-    let curve = match curve {
-        Curve::P224 => Nid::SECP224R1,
-        Curve::P256 => Nid::X9_62_PRIME256V1,
-        Curve::P384 => Nid::SECP384R1,
-        Curve::P521 => Nid::SECP521R1,
-        Curve::Secp256k1 => Nid::SECP256K1,
-        Curve::BrainpoolP256r1 => Nid::BRAINPOOL_P256R1,
-        Curve::BrainpoolP384r1 => Nid::BRAINPOOL_P384R1,
-        Curve::BrainpoolP512r1 => Nid::BRAINPOOL_P512R1,
+/// Whether this is the object identifier of a [`Curve`] that the library has.
+pub(crate) fn has_curve(oid: &[u8]) -> bool {
+    let mut curves = Curve::ALL.iter();
+    let nid = match curves.find(|curve| curve.oid().as_bytes() == oid) {
+        Some(Curve::P224) => Nid::SECP224R1,
+        Some(Curve::P256) => Nid::X9_62_PRIME256V1,
+        Some(Curve::P384) => Nid::SECP384R1,
+        Some(Curve::P521) => Nid::SECP521R1,
+        Some(Curve::Secp256k1) => Nid::SECP256K1,
+        Some(Curve::BrainpoolP256r1) => Nid::BRAINPOOL_P256R1,
+        Some(Curve::BrainpoolP384r1) => Nid::BRAINPOOL_P384R1,
+        Some(Curve::BrainpoolP512r1) => Nid::BRAINPOOL_P512R1,
+        None => return false,
     };
-    EcGroup::from_curve_name(curve).is_ok()
+    EcGroup::from_curve_name(nid).is_ok()
 }
 
 #[cfg(feature = "aws-lc")]

@@ -1,0 +1,441 @@
+//! Every way down from a signature scheme ends in a signature that the library and the `openssl` command accept.
+
+// clippy.toml's allowances for tests end at the helper functions.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{ec, file, openssl, pkcs8, rsa};
+use ctk_crypto::{Block, MAX_BLOCK, PrivateKey, Reduction, hash, verify};
+use ctk_token::{Digest, KeyAlgorithm, KeyType, Operation, Pss, Result, TokenError};
+
+fn block() -> Block {
+    Block::new([0xee; MAX_BLOCK])
+}
+
+const MESSAGE: &[u8] = b"pay to the bearer on demand";
+
+/// Signs a message as the module does: plan, hash, reduce, raw operation.
+fn sign(key: &PrivateKey, asked: KeyAlgorithm, input: &[u8]) -> Result<Vec<u8>> {
+    let supported = |algorithm| key.supports(Operation::Sign, algorithm);
+    let plan =
+        Reduction::new(asked, key.public_key(), supported)?.ok_or(TokenError::NotSupported)?;
+    let hashed;
+    let input = match plan.message_digest() {
+        Some(digest) => {
+            hashed = hash(digest, input)?;
+            &*hashed
+        }
+        None => input,
+    };
+    let mut block = block();
+    let input = plan.apply(input, &mut block)?;
+    let mut signature = vec![0; key.public_key().max_signature_len()];
+    let len = key.sign(plan.performed(), input, &mut signature)?;
+    signature.truncate(len);
+    Ok(signature)
+}
+
+fn name(digest: Digest) -> String {
+    format!("{digest:?}").to_lowercase()
+}
+
+fn pss(digest: Digest, mgf: Digest, salt_len: u32) -> Pss {
+    Pss {
+        digest,
+        mgf,
+        salt_len,
+    }
+}
+
+/// `openssl dgst -verify` over MESSAGE.
+fn command_verifies(key: &[u8], digest: Digest, options: &[String], signature: &[u8]) -> bool {
+    let (message, signature) = (file("message", MESSAGE), file("signature", signature));
+    let key = file("key.der", key);
+    let digest = format!("-{}", name(digest));
+    let mut arguments = vec!["dgst", &digest, "-keyform", "DER", "-prverify"];
+    arguments.push(key.to_str().unwrap());
+    for option in options {
+        arguments.extend(["-sigopt", option]);
+    }
+    arguments.extend(["-signature", signature.to_str().unwrap()]);
+    arguments.push(message.to_str().unwrap());
+    openssl(&arguments).0
+}
+
+#[test]
+fn pkcs1_signatures_are_byte_for_byte_those_of_openssl() {
+    for bits in [1024, 1025, 2048] {
+        let der = rsa(bits);
+        let key = PrivateKey::from_pkcs8(&der).unwrap();
+        let (path, message) = (file("key.der", &der), file("message", MESSAGE));
+        for digest in Digest::ALL {
+            let asked = KeyAlgorithm::RsaPkcs1Message(digest);
+            let signature = sign(&key, asked, MESSAGE).unwrap();
+            let (_, expected) = openssl(&[
+                "dgst",
+                &format!("-{}", name(digest)),
+                "-keyform",
+                "DER",
+                "-sign",
+                path.to_str().unwrap(),
+                message.to_str().unwrap(),
+            ]);
+            assert_eq!(signature, expected, "{bits} {digest:?}");
+            let digest_form = KeyAlgorithm::RsaPkcs1Digest(digest);
+            let hash = hash(digest, MESSAGE).unwrap();
+            assert_eq!(sign(&key, digest_form, &hash).unwrap(), expected);
+            for (form, input) in [(asked, MESSAGE), (digest_form, &*hash)] {
+                assert_eq!(verify(key.public_key(), form, input, &signature), Ok(true));
+                let mut other = input.to_vec();
+                other[0] ^= 1;
+                assert_eq!(
+                    verify(key.public_key(), form, &other, &signature),
+                    Ok(false)
+                );
+            }
+        }
+    }
+}
+
+/// TLS 1.0's 36 bytes, nothing, and the longest.
+#[test]
+fn pkcs1_takes_any_short_input() {
+    let der = rsa(1024);
+    let key = PrivateKey::from_pkcs8(&der).unwrap();
+    let path = file("key.der", &der);
+    for len in [0, 1, 36, 117] {
+        let input = vec![0x42; len];
+        let signature = sign(&key, KeyAlgorithm::RsaPkcs1, &input).unwrap();
+        assert_eq!(
+            verify(key.public_key(), KeyAlgorithm::RsaPkcs1, &input, &signature),
+            Ok(true),
+            "{len}"
+        );
+        let (_, opened) = openssl(&[
+            "pkeyutl",
+            "-verifyrecover",
+            "-keyform",
+            "DER",
+            "-inkey",
+            path.to_str().unwrap(),
+            "-in",
+            file("signature", &signature).to_str().unwrap(),
+        ]);
+        assert_eq!(opened, input, "{len}");
+    }
+    assert_eq!(
+        sign(&key, KeyAlgorithm::RsaPkcs1, &[0x42; 118]),
+        Err(TokenError::DataLength)
+    );
+}
+
+#[test]
+fn pss_signatures_verify_elsewhere() {
+    let der = rsa(2048);
+    let key = PrivateKey::from_pkcs8(&der).unwrap();
+    for digest in Digest::ALL {
+        for mgf in Digest::ALL {
+            let longest = 256 - digest.len() as u32 - 2;
+            for salt_len in [0, digest.len() as u32, longest] {
+                let pss = pss(digest, mgf, salt_len);
+                let signature = sign(&key, KeyAlgorithm::RsaPssMessage(pss), MESSAGE).unwrap();
+                assert_eq!(
+                    verify(
+                        key.public_key(),
+                        KeyAlgorithm::RsaPssMessage(pss),
+                        MESSAGE,
+                        &signature
+                    ),
+                    Ok(true),
+                    "{pss:?}"
+                );
+                let options = [
+                    "rsa_padding_mode:pss".to_owned(),
+                    format!("rsa_pss_saltlen:{salt_len}"),
+                    format!("rsa_mgf1_md:{}", name(mgf)),
+                ];
+                assert!(
+                    command_verifies(&der, digest, &options, &signature),
+                    "{pss:?}"
+                );
+            }
+        }
+    }
+}
+
+/// The encoded message has one bit less than the modulus: 8·n + 1 bits leave a whole byte out.
+#[test]
+fn pss_fits_moduli_of_every_length() {
+    for bits in 1023..=1032_u32 {
+        let der = rsa(bits);
+        let key = PrivateKey::from_pkcs8(&der).unwrap();
+        assert_eq!(key.public_key().key_type(), KeyType::Rsa { bits });
+        let longest = (bits - 1).div_ceil(8) - 32 - 2;
+        for salt_len in [0, 32, longest] {
+            let asked = KeyAlgorithm::RsaPssMessage(pss(Digest::Sha256, Digest::Sha256, salt_len));
+            let signature = sign(&key, asked, MESSAGE).unwrap();
+            assert_eq!(signature.len(), bits.div_ceil(8) as usize);
+            assert_eq!(
+                verify(key.public_key(), asked, MESSAGE, &signature),
+                Ok(true),
+                "{bits} {salt_len}"
+            );
+            let options = [
+                "rsa_padding_mode:pss".to_owned(),
+                format!("rsa_pss_saltlen:{salt_len}"),
+            ];
+            assert!(
+                command_verifies(&der, Digest::Sha256, &options, &signature),
+                "{bits} {salt_len}"
+            );
+        }
+        let asked = KeyAlgorithm::RsaPssMessage(pss(Digest::Sha256, Digest::Sha256, longest + 1));
+        assert_eq!(sign(&key, asked, MESSAGE), Err(TokenError::BadParameter));
+    }
+}
+
+#[test]
+fn pss_parameters_are_part_of_the_signature() {
+    let key = PrivateKey::from_pkcs8(&rsa(2048)).unwrap();
+    let right = pss(Digest::Sha256, Digest::Sha256, 32);
+    let hash = hash(Digest::Sha256, MESSAGE).unwrap();
+    let signature = sign(&key, KeyAlgorithm::RsaPssDigest(right), &hash).unwrap();
+    let verified = |pss| {
+        verify(
+            key.public_key(),
+            KeyAlgorithm::RsaPssDigest(pss),
+            &hash,
+            &signature,
+        )
+    };
+    assert_eq!(verified(right), Ok(true));
+    assert_eq!(
+        verified(Pss {
+            salt_len: 31,
+            ..right
+        }),
+        Ok(false)
+    );
+    assert_eq!(
+        verified(Pss {
+            salt_len: 0,
+            ..right
+        }),
+        Ok(false)
+    );
+    assert_eq!(
+        verified(Pss {
+            mgf: Digest::Sha1,
+            ..right
+        }),
+        Ok(false)
+    );
+    assert_eq!(
+        verified(Pss {
+            digest: Digest::Sha384,
+            ..right
+        }),
+        Err(TokenError::DataLength)
+    );
+    assert_eq!(
+        verified(Pss {
+            salt_len: 223,
+            ..right
+        }),
+        Err(TokenError::BadParameter)
+    );
+}
+
+#[test]
+fn elliptic_signatures_verify_elsewhere() {
+    for curve in common::CURVES {
+        let der = ec(curve);
+        let key = PrivateKey::from_pkcs8(&der).unwrap();
+        for digest in Digest::ALL {
+            let asked = KeyAlgorithm::EcdsaMessage(digest);
+            let signature = sign(&key, asked, MESSAGE).unwrap();
+            assert_eq!(
+                verify(key.public_key(), asked, MESSAGE, &signature),
+                Ok(true)
+            );
+            assert!(
+                command_verifies(&der, digest, &[], &signature),
+                "{curve} {digest:?}"
+            );
+        }
+    }
+    let der = pkcs8(&["ED25519"]);
+    let key = PrivateKey::from_pkcs8(&der).unwrap();
+    for message in [b"".as_slice(), MESSAGE, &[0x42; 100_000]] {
+        let signature = sign(&key, KeyAlgorithm::EdDsa, message).unwrap();
+        assert_eq!(
+            verify(key.public_key(), KeyAlgorithm::EdDsa, message, &signature),
+            Ok(true)
+        );
+        // The command does not take an empty file.
+        if !message.is_empty() {
+            let (verified, _) = openssl(&[
+                "pkeyutl",
+                "-verify",
+                "-rawin",
+                "-keyform",
+                "DER",
+                "-inkey",
+                file("key.der", &der).to_str().unwrap(),
+                "-in",
+                file("message", message).to_str().unwrap(),
+                "-sigfile",
+                file("signature", &signature).to_str().unwrap(),
+            ]);
+            assert!(verified);
+        }
+    }
+}
+
+/// Whatever step of the chain a key store offers, the rest is done here and the result is the same.
+#[test]
+fn the_walk_stops_at_the_first_supported_step() {
+    let key = PrivateKey::from_pkcs8(&rsa(1024)).unwrap();
+    let public = key.public_key();
+    let asked = KeyAlgorithm::RsaPkcs1Message(Digest::Sha256);
+    let digest_form = KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256);
+    let walk = |asked, offered: &[KeyAlgorithm]| {
+        Reduction::new(asked, public, |algorithm| offered.contains(&algorithm)).unwrap()
+    };
+
+    // Hashing here is preferred to sending the message, whatever is below it.
+    let everything = [
+        asked,
+        digest_form,
+        KeyAlgorithm::RsaPkcs1,
+        KeyAlgorithm::RsaRaw,
+    ];
+    let plan = walk(asked, &everything).unwrap();
+    assert_eq!(plan.performed(), digest_form);
+    assert_eq!(plan.message_digest(), Some(Digest::Sha256));
+    assert_eq!(plan.input_len(), (0, usize::MAX));
+    assert!(!plan.needs_block());
+    let plan = walk(asked, &[asked, KeyAlgorithm::RsaRaw]).unwrap();
+    assert_eq!(plan.performed(), KeyAlgorithm::RsaRaw);
+    assert!(plan.needs_block());
+
+    // Only the message form: the message goes through as it is.
+    let plan = walk(asked, &[asked]).unwrap();
+    assert_eq!(plan.performed(), asked);
+    assert_eq!(plan.message_digest(), None);
+    assert_eq!(plan.apply(MESSAGE, &mut block()).unwrap(), MESSAGE);
+
+    // A store that pads by itself gets the DigestInfo.
+    let plan = walk(digest_form, &[KeyAlgorithm::RsaPkcs1]).unwrap();
+    assert_eq!(plan.performed(), KeyAlgorithm::RsaPkcs1);
+    assert_eq!(plan.input_len(), (32, 32));
+    let mut padded = block();
+    let info = plan.apply(&[7; 32], &mut padded).unwrap();
+    assert_eq!(info.len(), 51);
+    assert_eq!((info[0], &info[19..]), (0x30, &[7; 32][..]));
+    let raw = walk(digest_form, &[KeyAlgorithm::RsaRaw]).unwrap();
+    let mut whole = block();
+    let whole = raw.apply(&[7; 32], &mut whole).unwrap();
+    assert_eq!(whole.len(), 128);
+    assert!(whole.ends_with(info));
+
+    assert!(walk(asked, &[]).is_none());
+    assert!(walk(digest_form, &[asked]).is_none());
+    assert!(walk(KeyAlgorithm::RsaRaw, &[KeyAlgorithm::RsaPkcs1]).is_none());
+    let plan = walk(KeyAlgorithm::RsaRaw, &[KeyAlgorithm::RsaRaw]).unwrap();
+    assert_eq!(plan.input_len(), (128, 128));
+}
+
+#[test]
+fn a_key_of_another_kind_has_no_way() {
+    let rsa = PrivateKey::from_pkcs8(&rsa(1024)).unwrap();
+    let ec = PrivateKey::from_pkcs8(&ec("P-256")).unwrap();
+    let ed = PrivateKey::from_pkcs8(&pkcs8(&["ED25519"])).unwrap();
+    let agreement = PrivateKey::from_pkcs8(&pkcs8(&["X25519"])).unwrap();
+    let pss = pss(Digest::Sha256, Digest::Sha256, 32);
+    for (asked, home) in [
+        (KeyAlgorithm::RsaRaw, &rsa),
+        (KeyAlgorithm::RsaPkcs1, &rsa),
+        (KeyAlgorithm::RsaPkcs1Digest(Digest::Sha1), &rsa),
+        (KeyAlgorithm::RsaPkcs1Message(Digest::Sha1), &rsa),
+        (KeyAlgorithm::RsaPssDigest(pss), &rsa),
+        (KeyAlgorithm::RsaPssMessage(pss), &rsa),
+        (KeyAlgorithm::EcdsaDigest, &ec),
+        (KeyAlgorithm::EcdsaMessage(Digest::Sha1), &ec),
+        (KeyAlgorithm::EdDsa, &ed),
+    ] {
+        for key in [&rsa, &ec, &ed, &agreement] {
+            let plan = Reduction::new(asked, key.public_key(), |_| true).unwrap();
+            assert_eq!(plan.is_some(), std::ptr::eq(key, home), "{asked:?} {key:?}");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_modulus_is_refused_at_once() {
+    let key = PrivateKey::from_pkcs8(&rsa(512)).unwrap();
+    let plan = |asked| Reduction::new(asked, key.public_key(), |_| true).map(|plan| plan.is_some());
+    // 19 + 64 + 11 bytes for SHA-512, 19 + 32 + 11 for SHA-256.
+    assert_eq!(
+        plan(KeyAlgorithm::RsaPkcs1Message(Digest::Sha512)),
+        Err(TokenError::BadParameter)
+    );
+    assert_eq!(
+        plan(KeyAlgorithm::RsaPkcs1Message(Digest::Sha256)),
+        Ok(true)
+    );
+    for (salt_len, expected) in [
+        (30, Ok(true)),
+        (31, Err(TokenError::BadParameter)),
+        (u32::MAX, Err(TokenError::BadParameter)),
+    ] {
+        let pss = pss(Digest::Sha256, Digest::Sha1, salt_len);
+        assert_eq!(plan(KeyAlgorithm::RsaPssDigest(pss)), expected);
+        assert_eq!(plan(KeyAlgorithm::RsaPssMessage(pss)), expected);
+    }
+}
+
+#[test]
+fn inputs_of_other_lengths_are_refused() {
+    let rsa = PrivateKey::from_pkcs8(&rsa(1024)).unwrap();
+    let ec = PrivateKey::from_pkcs8(&ec("P-256")).unwrap();
+    let pss = pss(Digest::Sha256, Digest::Sha256, 32);
+    for (key, asked, bad) in [
+        (&rsa, KeyAlgorithm::RsaRaw, &[0, 127, 129][..]),
+        (&rsa, KeyAlgorithm::RsaPkcs1, &[118, 128, 5000]),
+        (
+            &rsa,
+            KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256),
+            &[0, 31, 33, 51],
+        ),
+        (&rsa, KeyAlgorithm::RsaPssDigest(pss), &[0, 20, 31, 33]),
+        // After hashing, the hash is what goes in.
+        (&rsa, KeyAlgorithm::RsaPssMessage(pss), &[0, 20, 31, 33]),
+        (
+            &rsa,
+            KeyAlgorithm::RsaPkcs1Message(Digest::Sha256),
+            &[0, 31, 33],
+        ),
+        (&ec, KeyAlgorithm::EcdsaDigest, &[0]),
+    ] {
+        let supported = |algorithm| key.supports(Operation::Sign, algorithm);
+        let plan = Reduction::new(asked, key.public_key(), supported)
+            .unwrap()
+            .unwrap();
+        for len in bad {
+            assert_eq!(
+                plan.apply(&vec![0; *len], &mut block()),
+                Err(TokenError::DataLength),
+                "{asked:?} {len}"
+            );
+        }
+        let (min, max) = plan.input_len();
+        if asked.message_digest().is_none() {
+            assert!(
+                bad.iter().all(|len| !(min..=max).contains(len)),
+                "{asked:?}"
+            );
+        }
+    }
+}
