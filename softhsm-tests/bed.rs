@@ -292,9 +292,16 @@ impl Bed {
         command
     }
 
-    /// A program that runs on OpenSSL, with the engine set up for the module by openssl.cnf, as on a person's machine.
+    /// The program openssl, with the engine set up for the module by openssl.cnf, as on a person's machine.
     pub fn openssl(&self) -> Command {
-        let configuration = self.work.write(
+        let mut command = self.command("openssl");
+        command.env("OPENSSL_CONF", self.openssl_configuration());
+        command
+    }
+
+    /// An openssl.cnf that sets up the engine for the module under test.
+    pub fn openssl_configuration(&self) -> PathBuf {
+        self.work.write(
             "openssl.cnf",
             format!(
                 "openssl_conf = openssl_init\n\
@@ -304,10 +311,7 @@ impl Bed {
                  [req]\ndistinguished_name = empty\n[empty]\n",
                 self.module.display()
             ),
-        );
-        let mut command = self.command("openssl");
-        command.env("OPENSSL_CONF", configuration);
-        command
+        )
     }
 }
 

@@ -1,0 +1,133 @@
+/* What the host programs share: loading the module, a login, a signature. Each ends with status 0 only if all went as it must. */
+#ifndef HOST_H
+#define HOST_H
+
+#include <ctk_pkcs11.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Ends the program with the place where something was not as it must be. */
+#define MUST(condition)                                                                          \
+    do {                                                                                         \
+        if (!(condition)) {                                                                      \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);              \
+            _exit(1);                                                                            \
+        }                                                                                        \
+    } while (0)
+
+#define MUST_GIVE(wanted, call)                                                                  \
+    do {                                                                                         \
+        CK_RV rv_ = (call);                                                                      \
+        if (rv_ != (wanted)) {                                                                   \
+            fprintf(stderr, "%s:%d: %s gives 0x%lx\n", __FILE__, __LINE__, #call, rv_);          \
+            _exit(1);                                                                            \
+        }                                                                                        \
+    } while (0)
+
+/* Which module, and the PIN of its first token. */
+static inline const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    MUST(value != NULL);
+    return value;
+}
+
+static inline void *open_module(void)
+{
+    void *module = dlopen(variable("CTK_MODULE"), RTLD_NOW | RTLD_LOCAL);
+    if (module == NULL)
+        fprintf(stderr, "%s\n", dlerror());
+    MUST(module != NULL);
+    return module;
+}
+
+static inline CK_FUNCTION_LIST *functions(void *module)
+{
+    CK_RV (*get)(CK_FUNCTION_LIST **);
+    CK_FUNCTION_LIST *list = NULL;
+    void *symbol = dlsym(module, "C_GetFunctionList");
+
+    MUST(symbol != NULL);
+    memcpy(&get, &symbol, sizeof get);
+    MUST_GIVE(CKR_OK, get(&list));
+    return list;
+}
+
+/* A session on the first token. */
+static inline CK_SESSION_HANDLE open_session(CK_FUNCTION_LIST *p11)
+{
+    CK_SLOT_ID slots[16];
+    CK_ULONG count = 16;
+    CK_SESSION_HANDLE session = CK_INVALID_HANDLE;
+
+    MUST_GIVE(CKR_OK, p11->C_GetSlotList(CK_TRUE, slots, &count));
+    MUST(count > 0);
+    MUST_GIVE(CKR_OK, p11->C_OpenSession(slots[0], CKF_SERIAL_SESSION, NULL, NULL, &session));
+    MUST(session != CK_INVALID_HANDLE);
+    return session;
+}
+
+static inline void log_in(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE session)
+{
+    const char *pin = variable("TEST_PIN");
+
+    MUST_GIVE(CKR_OK, p11->C_Login(session, CKU_USER, (CK_UTF8CHAR *)pin, strlen(pin)));
+}
+
+/* The first private key that a session sees; after a login there is one. */
+static inline CK_OBJECT_HANDLE private_key(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE session)
+{
+    CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
+    CK_ATTRIBUTE wanted = { CKA_CLASS, &class, sizeof class };
+    CK_OBJECT_HANDLE key = CK_INVALID_HANDLE;
+    CK_ULONG count = 0;
+
+    MUST_GIVE(CKR_OK, p11->C_FindObjectsInit(session, &wanted, 1));
+    MUST_GIVE(CKR_OK, p11->C_FindObjects(session, &key, 1, &count));
+    MUST_GIVE(CKR_OK, p11->C_FindObjectsFinal(session));
+    MUST(count == 1);
+    return key;
+}
+
+/* Signs with a P-256 key: 64 bytes, and not zeros. */
+static inline void sign(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key)
+{
+    CK_MECHANISM mechanism = { CKM_ECDSA_SHA256, NULL, 0 };
+    CK_BYTE message[] = "a message", signature[64] = { 0 }, zeros[64] = { 0 };
+    CK_ULONG length = sizeof signature;
+
+    MUST_GIVE(CKR_OK, p11->C_SignInit(session, &mechanism, key));
+    MUST_GIVE(CKR_OK, p11->C_Sign(session, message, sizeof message, signature, &length));
+    MUST(length == 64);
+    MUST(memcmp(signature, zeros, 64) != 0);
+}
+
+/* From C_Initialize to a signature. */
+static inline CK_SESSION_HANDLE use(CK_FUNCTION_LIST *p11)
+{
+    CK_SESSION_HANDLE session;
+
+    MUST_GIVE(CKR_OK, p11->C_Initialize(NULL));
+    session = open_session(p11);
+    log_in(p11, session);
+    sign(p11, session, private_key(p11, session));
+    return session;
+}
+
+/* Waits for a child, which must end with status 0. */
+static inline void child_ends(pid_t child)
+{
+    int status = -1;
+
+    MUST(waitpid(child, &status, 0) == child);
+    if (status != 0)
+        fprintf(stderr, "the child's status is 0x%x\n", status);
+    MUST(status == 0);
+}
+
+#endif
