@@ -12,128 +12,15 @@
 
 mod support;
 
-use std::{collections::HashSet, path::Path};
-
-use ctk_pkcs12::{Inventory, inspect};
-use ctk_token::{TokenError, TokenSession};
 use support::{
-    Workshop, configuration, log_in, sign, token,
+    Workshop,
+    check::check,
+    shrouded,
     writer::{self, bag, certificate_bag, data, friendly_name, local_key_id, sequence},
 };
 
 const PASSWORD: &str = "correct horse";
 const UTF8_PASSWORD: &str = "pässwörd €";
-
-/// What a file must turn out to hold: name of the key made by the workshop, label, whether it has a certificate.
-type Expected<'a> = &'a [(&'a str, &'a str, bool)];
-
-/// Checks one file from the outside, as `ctk add` and a program use it.
-fn check(
-    workshop: &Workshop,
-    file: &str,
-    password: &str,
-    expected: Expected<'_>,
-    certificates: usize,
-) -> Inventory {
-    let path = workshop.path(file);
-    let inventory = inspect(&path, password.as_bytes())
-        .unwrap_or_else(|error| panic!("{file} does not open: {error}"));
-    assert_eq!(
-        inventory.keys.len(),
-        expected.len(),
-        "{file}: {inventory:#?}"
-    );
-    assert_eq!(
-        inventory.certificates.len(),
-        certificates,
-        "{file}: {inventory:#?}"
-    );
-    for (name, label, certified) in expected {
-        let spki = workshop.spki(name);
-        let key = inventory
-            .keys
-            .iter()
-            .find(|key| key.spki == spki)
-            .unwrap_or_else(|| panic!("{file}: the key {name} is not in it: {inventory:#?}"));
-        assert_eq!(key.label, *label, "{file}");
-        assert_eq!(key.identity.len(), 20, "{file}");
-        let certificate = inventory
-            .certificates
-            .iter()
-            .find(|c| c.identity == key.identity);
-        assert_eq!(
-            certificate.is_some(),
-            *certified,
-            "{file}: the certificate of {name}"
-        );
-        assert_eq!(key.subject.is_some(), *certified, "{file}");
-        if let Some(certificate) = certificate {
-            assert_eq!(certificate.der, workshop.der(name), "{file}");
-            assert_eq!(certificate.label, *label, "{file}");
-        }
-    }
-    refuses_wrong_passwords(&path, password);
-    signs(workshop, &path, password, &inventory);
-    inventory
-}
-
-fn refuses_wrong_passwords(path: &Path, password: &str) {
-    let longer = format!("{password}x");
-    for wrong in ["", "wrong", &longer] {
-        if wrong == password {
-            continue;
-        }
-        let answer = inspect(path, wrong.as_bytes());
-        assert_eq!(
-            answer,
-            Err(TokenError::AuthenticationFailed { tries: None }),
-            "{}: the password {wrong:?}",
-            path.display()
-        );
-    }
-}
-
-fn signs(workshop: &Workshop, path: &Path, password: &str, inventory: &Inventory) {
-    let token = token(configuration(path, inventory.clone()));
-    let session = token.create_session().unwrap();
-    let contents = token.contents();
-    assert_eq!(
-        contents.keys().count(),
-        inventory.keys.len(),
-        "{}",
-        path.display()
-    );
-    assert_eq!(
-        contents.certificates().count(),
-        inventory.certificates.len()
-    );
-    assert_eq!(
-        log_in(&*session, format!("{password}x").as_bytes()),
-        Err(TokenError::AuthenticationFailed { tries: None })
-    );
-    for key in contents.keys() {
-        assert_eq!(
-            sign(&*session, key, 1),
-            Err(TokenError::AuthenticationNeeded)
-        );
-    }
-    log_in(&*session, password.as_bytes()).unwrap();
-    for key in contents.keys() {
-        let (input, signature) = sign(&*session, key, 2).unwrap();
-        let key_type = key.public_key.key_type();
-        assert!(
-            workshop.openssl_verifies(key.public_key.spki(), key_type, &input, &signature),
-            "{}: openssl does not accept the signature of {:?}",
-            path.display(),
-            key.label
-        );
-        let other = [&input[..input.len() - 1], &[3]].concat();
-        assert!(
-            !workshop.openssl_verifies(key.public_key.spki(), key_type, &other, &signature),
-            "openssl accepts anything"
-        );
-    }
-}
 
 #[test]
 fn openssl_writes_every_protection() {
@@ -180,24 +67,6 @@ fn openssl_writes_every_protection() {
 }
 
 #[test]
-fn a_file_that_checks_no_password_takes_the_empty_one_only() {
-    let workshop = Workshop::new();
-    workshop.identity("ec", "ec");
-    workshop.openssl("pkcs12 -export -inkey ec.key -in ec.crt -out open.p12 -nomac -keypbe NONE -certpbe NONE -passout pass:x");
-    check(&workshop, "open.p12", "", &[("ec", "ec", true)], 1);
-    let inventory = inspect(&workshop.path("open.p12"), b"").unwrap();
-    let session = token(configuration(&workshop.path("open.p12"), inventory))
-        .create_session()
-        .unwrap();
-    for pin in [&b"x"[..], b"1234", b"\0"] {
-        assert_eq!(
-            log_in(&*session, pin),
-            Err(TokenError::AuthenticationFailed { tries: None })
-        );
-    }
-}
-
-#[test]
 fn without_a_mac_any_encrypted_part_checks_the_password() {
     let workshop = Workshop::new();
     workshop.identity("ec", "ec");
@@ -218,94 +87,6 @@ fn without_a_mac_any_encrypted_part_checks_the_password() {
         &[("ec", "ec", true)],
         1,
     );
-}
-
-#[test]
-fn a_chain_and_certificates_without_keys() {
-    let workshop = Workshop::new();
-    workshop.identity("Root", "ec");
-    workshop.key("leaf", "rsa");
-    workshop.openssl("req -new -key leaf.key -out leaf.csr -subj /O=Example/CN=Leaf");
-    workshop.openssl("x509 -req -in leaf.csr -CA Root.crt -CAkey Root.key -out leaf.crt -days 3");
-    workshop.openssl("pkcs12 -export -inkey leaf.key -in leaf.crt -certfile Root.crt -out chain.p12 -passout pass:correct");
-    let inventory = check(
-        &workshop,
-        "chain.p12",
-        "correct",
-        &[("leaf", "Leaf", true)],
-        2,
-    );
-    assert_eq!(inventory.certificates[1].label, "Root");
-    assert_eq!(inventory.certificates[1].der, workshop.der("Root"));
-
-    workshop
-        .openssl("pkcs12 -export -nokeys -in Root.crt -out certificates.p12 -passout pass:correct");
-    let inventory = inspect(&workshop.path("certificates.p12"), b"correct").unwrap();
-    assert!(inventory.keys.is_empty());
-    assert_eq!(inventory.certificates[0].label, "Root");
-    refuses_wrong_passwords(&workshop.path("certificates.p12"), "correct");
-}
-
-#[test]
-fn every_kind_of_key() {
-    let workshop = Workshop::new();
-    for kind in ["rsa", "ec", "P-384", "P-521", "ed25519"] {
-        workshop.identity(kind, kind);
-        workshop.openssl(&format!(
-            "pkcs12 -export -inkey {kind}.key -in {kind}.crt -out {kind}.p12 -passout pass:correct"
-        ));
-        check(
-            &workshop,
-            &format!("{kind}.p12"),
-            "correct",
-            &[(kind, kind, true)],
-            1,
-        );
-    }
-}
-
-#[test]
-fn a_key_that_cannot_sign_is_listed_and_an_unknown_one_costs_itself_only() {
-    let workshop = Workshop::new();
-    workshop.identity("ec", "ec");
-    workshop.key("x", "x25519");
-    workshop.key("odd", "secp112r1");
-    let plain = |name: &str| {
-        workshop
-            .openssl(&format!(
-                "pkcs8 -topk8 -nocrypt -in {name}.key -outform DER"
-            ))
-            .stdout
-    };
-    let bags = sequence(&[
-        bag(writer::KEY_BAG, &plain("odd"), &[friendly_name("odd")]),
-        bag(writer::KEY_BAG, &plain("x"), &[friendly_name("x")]),
-        bag(writer::KEY_BAG, &plain("ec"), &[]),
-        bag(writer::KEY_BAG, &sequence(&[writer::integer(0)]), &[]),
-        bag("1.2.840.113549.1.12.10.1.5", &sequence(&[]), &[]),
-    ]);
-    let safe = sequence(&[data(&sequence(&[bag(
-        writer::SAFE_CONTENTS_BAG,
-        &bags,
-        &[],
-    )]))]);
-    let mac = writer::sha1_mac(&safe, "correct");
-    let path = workshop.write("kinds.p12", &writer::pfx(&safe, Some(mac)));
-    let inventory = inspect(&path, b"correct").unwrap();
-    let found: Vec<_> = inventory
-        .keys
-        .iter()
-        .map(|key| (&*key.label, &*key.spki))
-        .collect();
-    let (x, ec) = (workshop.spki("x"), workshop.spki("ec"));
-    assert_eq!(found, [("x", &*x), ("Key 2", &*ec)]);
-    let token = token(configuration(&path, inventory));
-    let session = token.create_session().unwrap();
-    log_in(&*session, b"correct").unwrap();
-    let contents = token.contents();
-    let keys: Vec<_> = contents.keys().collect();
-    assert_eq!(sign(&*session, keys[0], 1), Err(TokenError::NotSupported));
-    assert!(sign(&*session, keys[1], 1).is_ok());
 }
 
 #[test]
@@ -439,19 +220,6 @@ fn keytool_writes_several_entries() {
     }
 }
 
-/// A key as openssl encrypts it, ready for a bag.
-fn shrouded(workshop: &Workshop, name: &str, options: &str) -> Vec<u8> {
-    let password = format!("pass:{PASSWORD}");
-    let line = format!(
-        "pkcs8 -topk8 -provider legacy -provider default -in {name}.key -outform DER {options}"
-    );
-    let arguments: Vec<&str> = line
-        .split_whitespace()
-        .chain(["-passout", &password])
-        .collect();
-    workshop.run("openssl", &arguments).stdout
-}
-
 #[test]
 fn every_encryption_with_and_without_mac() {
     let workshop = Workshop::new();
@@ -478,7 +246,7 @@ fn every_encryption_with_and_without_mac() {
     for options in options {
         let key = bag(
             writer::SHROUDED_KEY_BAG,
-            &shrouded(&workshop, "ec", &options),
+            &shrouded(&workshop, "ec", PASSWORD, &options),
             &[],
         );
         let certificate = certificate_bag(&workshop.der("ec"), &[]);
@@ -506,7 +274,7 @@ fn windows_safe(workshop: &Workshop) -> Vec<u8> {
         ]
     };
     let keys = ["rsa", "ec"].iter().zip(1..).map(|(name, id)| {
-        let key = shrouded(workshop, name, "-v1 PBE-SHA1-3DES");
+        let key = shrouded(workshop, name, PASSWORD, "-v1 PBE-SHA1-3DES");
         bag(
             writer::SHROUDED_KEY_BAG,
             &key,
@@ -565,136 +333,4 @@ fn files_of_tools_written_again_as_ber() {
         assert_eq!(workshop.read(file)[..2], [0x30, 0x80]);
         check(&workshop, file, "correct", &[("ec", "ec", true)], 1);
     }
-}
-
-#[test]
-fn certificates_against_the_rules_keep_their_identity() {
-    let workshop = Workshop::new();
-    workshop.key("ec", "ec");
-    let long = format!("0x7f{}", "ab".repeat(29));
-    for serial in ["-5", "0", &long] {
-        workshop.openssl(&format!(
-            "req -x509 -new -key ec.key -out ec.crt -days 30 -subj /CN=Odd -set_serial {serial}"
-        ));
-        workshop
-            .openssl("pkcs12 -export -inkey ec.key -in ec.crt -out odd.p12 -passout pass:correct");
-        check(&workshop, "odd.p12", "correct", &[("ec", "Odd", true)], 1);
-    }
-}
-
-#[test]
-fn of_several_certificates_with_one_key_one_has_its_identity() {
-    let workshop = Workshop::new();
-    workshop.key("ec", "ec");
-    let certify = |name: &str, days: u32| {
-        workshop.openssl(&format!(
-            "req -x509 -new -key ec.key -out {name}.crt -days {days} -subj /CN={name}"
-        ));
-        workshop.der(name)
-    };
-    let old = certify("old", 30);
-    // notBefore is in seconds.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
-    let new = certify("new", 30);
-    let key = shrouded(&workshop, "ec", "");
-    let file = |key_attributes: &[Vec<u8>], old_attributes: &[Vec<u8>]| {
-        let safe = sequence(&[data(&sequence(&[
-            bag(writer::SHROUDED_KEY_BAG, &key, key_attributes),
-            certificate_bag(&new, &[]),
-            certificate_bag(&old, old_attributes),
-            certificate_bag(&new, &[]),
-        ]))]);
-        workshop.write("renewed.p12", &writer::pfx(&safe, None))
-    };
-    let newest = inspect(&file(&[], &[]), PASSWORD.as_bytes()).unwrap();
-    let linked = inspect(
-        &file(&[local_key_id(b"1")], &[local_key_id(b"1")]),
-        PASSWORD.as_bytes(),
-    )
-    .unwrap();
-    for (inventory, own, label) in [(newest, &new, "new"), (linked, &old, "old")] {
-        assert_eq!(inventory.certificates.len(), 2);
-        assert_eq!(inventory.certificates[0].der, *own);
-        assert_eq!(
-            inventory.certificates[0].identity,
-            inventory.keys[0].identity
-        );
-        assert_eq!(inventory.keys[0].label, label);
-        let identities: HashSet<_> = inventory.certificates.iter().map(|c| &c.identity).collect();
-        assert_eq!(identities.len(), 2);
-    }
-}
-
-#[test]
-fn a_failed_login_leaves_an_earlier_one_alone() {
-    let workshop = Workshop::new();
-    workshop.identity("ec", "ec");
-    workshop.openssl("pkcs12 -export -inkey ec.key -in ec.crt -out work.p12 -passout pass:correct");
-    let path = workshop.path("work.p12");
-    let inventory = inspect(&path, b"correct").unwrap();
-    let token = token(configuration(&path, inventory));
-    let session = token.create_session().unwrap();
-    let contents = token.contents();
-    let key = contents.keys().next().unwrap();
-    log_in(&*session, b"correct").unwrap();
-    let works = |session: &dyn TokenSession| assert!(sign(session, key, 7).is_ok());
-
-    assert!(matches!(
-        log_in(&*session, b"wrong"),
-        Err(TokenError::AuthenticationFailed { .. })
-    ));
-    works(&*session);
-    let too_long = log_in(&*session, &[b'x'; 256]);
-    assert_eq!(too_long, Err(TokenError::PinLength { min: 0, max: 255 }));
-    works(&*session);
-
-    // Renewed: the same key, another certificate.
-    workshop.openssl("req -x509 -new -key ec.key -out ec.crt -days 60 -subj /CN=renewed");
-    workshop.openssl("pkcs12 -export -inkey ec.key -in ec.crt -out work.p12 -passout pass:correct");
-    log_in(&*session, b"correct").unwrap();
-    works(&*session);
-
-    // Replaced: another key of the same name and password.
-    workshop.identity("other", "ec");
-    workshop.openssl(
-        "pkcs12 -export -inkey other.key -in other.crt -out work.p12 -passout pass:correct",
-    );
-    works(&*session);
-    let Err(TokenError::Corrupted(reason)) = log_in(&*session, b"correct") else {
-        panic!()
-    };
-    assert!(
-        reason.as_str().contains("replaced: run `ctk update work`"),
-        "{reason}"
-    );
-    works(&*session);
-    assert!(matches!(
-        log_in(&*session, b"wrong"),
-        Err(TokenError::AuthenticationFailed { .. })
-    ));
-
-    let whole = workshop.read("work.p12");
-    workshop.write("work.p12", &whole[..whole.len() / 2]);
-    let Err(TokenError::Corrupted(reason)) = log_in(&*session, b"correct") else {
-        panic!()
-    };
-    assert!(reason.as_str().contains("damaged"), "{reason}");
-    works(&*session);
-
-    std::fs::remove_file(&path).unwrap();
-    let Err(TokenError::Unreachable(reason)) = log_in(&*session, b"correct") else {
-        panic!()
-    };
-    assert!(
-        reason.as_str().contains("no such file: put it back"),
-        "{reason}"
-    );
-    assert!(reason.as_str().contains("`ctk remove work`"), "{reason}");
-    works(&*session);
-
-    session.end_auth(ctk_token::Role::User);
-    assert_eq!(
-        sign(&*session, key, 7),
-        Err(TokenError::AuthenticationNeeded)
-    );
 }

@@ -1,6 +1,7 @@
 //! What the tests of this crate share: a work folder, the tools that write files, and checks of signatures by openssl.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod check;
 pub(crate) mod writer;
 
 use std::{
@@ -39,6 +40,8 @@ impl Workshop {
 
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path(name);
+        // Where a file is written over, ext4 waits for the disk.
+        let _ = fs::remove_file(&path);
         fs::write(&path, bytes).unwrap();
         path
     }
@@ -199,4 +202,17 @@ pub(crate) fn sign(session: &dyn TokenSession, key: &Key, salt: u8) -> Result<(V
     let len = session.sign(&key.id, algorithm, &input, &mut signature)?;
     signature.truncate(len);
     Ok((input, signature))
+}
+
+/// A key as openssl encrypts it, ready for a bag.
+pub(crate) fn shrouded(workshop: &Workshop, name: &str, password: &str, options: &str) -> Vec<u8> {
+    let password = format!("pass:{password}");
+    let line = format!(
+        "pkcs8 -topk8 -provider legacy -provider default -in {name}.key -outform DER {options}"
+    );
+    let arguments: Vec<&str> = line
+        .split_whitespace()
+        .chain(["-passout", &password])
+        .collect();
+    workshop.run("openssl", &arguments).stdout
 }

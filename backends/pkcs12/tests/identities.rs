@@ -1,0 +1,193 @@
+//! Keys and certificates are paired and named as they should be, whatever kinds and oddities a file holds.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+mod support;
+
+use std::collections::HashSet;
+
+use ctk_pkcs12::inspect;
+use ctk_token::TokenError;
+use support::{
+    Workshop,
+    check::{check, refuses_wrong_passwords},
+    configuration, log_in, shrouded, sign, token,
+    writer::{self, bag, certificate_bag, data, friendly_name, local_key_id, sequence},
+};
+
+#[test]
+fn a_chain_and_certificates_without_keys() {
+    let workshop = Workshop::new();
+    workshop.identity("Root", "ec");
+    workshop.key("leaf", "rsa");
+    workshop.openssl("req -new -key leaf.key -out leaf.csr -subj /O=Example/CN=Leaf");
+    workshop.openssl("x509 -req -in leaf.csr -CA Root.crt -CAkey Root.key -out leaf.crt -days 3");
+    workshop.openssl("pkcs12 -export -inkey leaf.key -in leaf.crt -certfile Root.crt -out chain.p12 -passout pass:correct");
+    let inventory = check(
+        &workshop,
+        "chain.p12",
+        "correct",
+        &[("leaf", "Leaf", true)],
+        2,
+    );
+    assert_eq!(inventory.certificates[1].label, "Root");
+    assert_eq!(inventory.certificates[1].der, workshop.der("Root"));
+
+    workshop
+        .openssl("pkcs12 -export -nokeys -in Root.crt -out certificates.p12 -passout pass:correct");
+    let inventory = inspect(&workshop.path("certificates.p12"), b"correct").unwrap();
+    assert!(inventory.keys.is_empty());
+    assert_eq!(inventory.certificates[0].label, "Root");
+    refuses_wrong_passwords(&workshop.path("certificates.p12"), "correct");
+}
+
+#[test]
+fn every_kind_of_key() {
+    let workshop = Workshop::new();
+    for kind in ["rsa", "ec", "P-384", "P-521", "ed25519"] {
+        workshop.identity(kind, kind);
+        workshop.openssl(&format!(
+            "pkcs12 -export -inkey {kind}.key -in {kind}.crt -out {kind}.p12 -passout pass:correct"
+        ));
+        check(
+            &workshop,
+            &format!("{kind}.p12"),
+            "correct",
+            &[(kind, kind, true)],
+            1,
+        );
+    }
+}
+
+#[test]
+fn a_key_that_cannot_sign_is_listed_and_an_unknown_one_costs_itself_only() {
+    let workshop = Workshop::new();
+    workshop.identity("ec", "ec");
+    workshop.key("x", "x25519");
+    workshop.key("odd", "secp112r1");
+    let plain = |name: &str| {
+        workshop
+            .openssl(&format!(
+                "pkcs8 -topk8 -nocrypt -in {name}.key -outform DER"
+            ))
+            .stdout
+    };
+    let bags = sequence(&[
+        bag(writer::KEY_BAG, &plain("odd"), &[friendly_name("odd")]),
+        bag(writer::KEY_BAG, &plain("x"), &[friendly_name("x")]),
+        bag(writer::KEY_BAG, &plain("ec"), &[]),
+        bag(writer::KEY_BAG, &sequence(&[writer::integer(0)]), &[]),
+        bag("1.2.840.113549.1.12.10.1.5", &sequence(&[]), &[]),
+    ]);
+    let safe = sequence(&[data(&sequence(&[bag(
+        writer::SAFE_CONTENTS_BAG,
+        &bags,
+        &[],
+    )]))]);
+    let mac = writer::sha1_mac(&safe, "correct");
+    let path = workshop.write("kinds.p12", &writer::pfx(&safe, Some(mac)));
+    let inventory = inspect(&path, b"correct").unwrap();
+    let found: Vec<_> = inventory
+        .keys
+        .iter()
+        .map(|key| (&*key.label, &*key.spki))
+        .collect();
+    let (x, ec) = (workshop.spki("x"), workshop.spki("ec"));
+    assert_eq!(found, [("x", &*x), ("Key 2", &*ec)]);
+    let token = token(configuration(&path, inventory));
+    let session = token.create_session().unwrap();
+    log_in(&*session, b"correct").unwrap();
+    let contents = token.contents();
+    let keys: Vec<_> = contents.keys().collect();
+    assert_eq!(sign(&*session, keys[0], 1), Err(TokenError::NotSupported));
+    assert!(sign(&*session, keys[1], 1).is_ok());
+}
+
+#[test]
+fn a_key_with_another_password_costs_itself_only() {
+    let workshop = Workshop::new();
+    workshop.identity("ec", "ec");
+    workshop.key("other", "ec");
+    let bags = [("other", "unknown"), ("ec", "correct")].map(|(name, password)| {
+        let key = shrouded(&workshop, name, password, "");
+        bag(writer::SHROUDED_KEY_BAG, &key, &[])
+    });
+    let certificate = certificate_bag(&workshop.der("ec"), &[]);
+    let bags = [&bags[..], &[certificate]].concat();
+    let safe = sequence(&[data(&sequence(&bags))]);
+    for mac in [None, Some(writer::sha1_mac(&safe, "correct"))] {
+        workshop.write("two.p12", &writer::pfx(&safe, mac));
+        let inventory = inspect(&workshop.path("two.p12"), b"correct").unwrap();
+        assert_eq!(inventory.keys.len(), 1);
+        assert_eq!(inventory.keys[0].spki, workshop.spki("ec"));
+        let neither = inspect(&workshop.path("two.p12"), b"wrong");
+        assert_eq!(
+            neither,
+            Err(TokenError::AuthenticationFailed { tries: None })
+        );
+    }
+}
+
+#[test]
+fn certificates_against_the_rules_keep_their_identity() {
+    let workshop = Workshop::new();
+    workshop.key("ec", "ec");
+    let long = format!("0x7f{}", "ab".repeat(29));
+    for serial in ["-5", "0", &long] {
+        workshop.openssl(&format!(
+            "req -x509 -new -key ec.key -out ec.crt -days 30 -subj /CN=Odd -set_serial {serial}"
+        ));
+        workshop
+            .openssl("pkcs12 -export -inkey ec.key -in ec.crt -out odd.p12 -passout pass:correct");
+        check(&workshop, "odd.p12", "correct", &[("ec", "Odd", true)], 1);
+    }
+}
+
+#[test]
+fn of_several_certificates_with_one_key_one_has_its_identity() {
+    let workshop = Workshop::new();
+    workshop.key("ec", "ec");
+    let certify = |name: &str, days: u32| {
+        workshop.openssl(&format!(
+            "req -x509 -new -key ec.key -out {name}.crt -days {days} -subj /CN={name}"
+        ));
+        workshop.der(name)
+    };
+    let old = certify("old", 30);
+    // notBefore is in seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let new = certify("new", 30);
+    let key = shrouded(&workshop, "ec", "correct", "");
+    let file = |key_attributes: &[Vec<u8>], old_attributes: &[Vec<u8>]| {
+        let safe = sequence(&[data(&sequence(&[
+            bag(writer::SHROUDED_KEY_BAG, &key, key_attributes),
+            certificate_bag(&new, &[]),
+            certificate_bag(&old, old_attributes),
+            certificate_bag(&new, &[]),
+        ]))]);
+        workshop.write("renewed.p12", &writer::pfx(&safe, None))
+    };
+    let newest = inspect(&file(&[], &[]), b"correct").unwrap();
+    let linked = inspect(
+        &file(&[local_key_id(b"1")], &[local_key_id(b"1")]),
+        b"correct",
+    )
+    .unwrap();
+    for (inventory, own, label) in [(newest, &new, "new"), (linked, &old, "old")] {
+        assert_eq!(inventory.certificates.len(), 2);
+        assert_eq!(inventory.certificates[0].der, *own);
+        assert_eq!(
+            inventory.certificates[0].identity,
+            inventory.keys[0].identity
+        );
+        assert_eq!(inventory.keys[0].label, label);
+        let identities: HashSet<_> = inventory.certificates.iter().map(|c| &c.identity).collect();
+        assert_eq!(identities.len(), 2);
+    }
+}
