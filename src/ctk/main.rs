@@ -1,1 +1,56 @@
-fn main(){}
+//! The command `ctk`: registers tokens and says what is wrong. It talks to people; programs talk to the module.
+
+#![deny(unsafe_code)]
+
+mod add;
+mod args;
+mod console;
+mod doctor;
+mod facts;
+mod list;
+mod module;
+mod password;
+mod remove;
+mod serial;
+mod settings;
+mod sys;
+mod table;
+mod test;
+mod update;
+mod uri;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Arguments, Command};
+use console::{Console, Outcome};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let console = Console::new(arguments.json);
+    let outcome = run(&console, arguments.command);
+    console.exit_code(outcome)
+}
+
+fn run(console: &Console, command: Command) -> Outcome {
+    match command {
+        Command::Add(arguments) => add::run(console, &arguments),
+        Command::List => list::run_list(console),
+        Command::Show(arguments) => list::run_show(console, &arguments.name),
+        Command::Update(arguments) => update::run(console, &arguments),
+        Command::Remove(arguments) => remove::run(console, &arguments),
+        Command::Test(arguments) => test::run(console, &arguments.name),
+        Command::Doctor => doctor::run(console),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "ctk", &mut script);
+            console.bytes(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Arguments::command()).render(&mut page)?;
+            console.bytes(&page)
+        }
+    }
+}

@@ -70,6 +70,14 @@ impl PinSource {
         }
     }
 
+    /// Whether the PIN can be read now. Says nothing about its being right, and keeps nothing.
+    ///
+    /// # Errors
+    /// [`TokenError::Unreachable`] with the reason.
+    pub fn check(&self, environment: &Environment) -> Result<()> {
+        self.read(environment).map(|_| ())
+    }
+
     /// Reads the PIN. `None`: it is the program that asks.
     ///
     /// # Errors

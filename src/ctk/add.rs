@@ -1,0 +1,189 @@
+//! `ctk add`: registers a PKCS#12 file. Its public facts are stored, its keys and password are not.
+
+use std::path::Path;
+
+use ctk_host::{
+    Configuration, PinSource, TokenConfig,
+    config::{Contents, Login, Place, Setting, Settings, write},
+    pkcs12,
+};
+use ctk_token::TokenError;
+use serde::Serialize;
+
+use crate::{
+    args::AddArguments,
+    console::{Console, Outcome, failure, short},
+    facts::TokenFacts,
+    list::identity_table,
+    module, password, serial, settings,
+};
+
+pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
+    let file = existing(&arguments.file)?;
+    let name = arguments
+        .name
+        .clone()
+        .unwrap_or_else(|| settings::name_of(&file));
+    let Some((place, scope)) = write::place(&console.environment, arguments.system, &name) else {
+        return failure("there is no home directory to write to: set HOME, or use --system");
+    };
+    let mut token = TokenConfig {
+        label: settings::label_of(&file),
+        name,
+        driver: pkcs12::NAME.to_owned(),
+        serial: String::new(),
+        order: 0,
+        removable: false,
+        hidden: Vec::new(),
+        programs: Vec::new(),
+        not_programs: Vec::new(),
+        pin: PinSource::App,
+        login: Login::App,
+        settings: Settings([(pkcs12::FILE.to_owned(), Setting::Path(file.clone()))].into()),
+        contents: Contents::default(),
+        place: Place {
+            file: place,
+            line: 1,
+            scope,
+        },
+    };
+    // All that can be refused is refused before a person types a password.
+    settings::apply(&arguments.settings, &mut token)?;
+    let configuration = console.configuration();
+    check_new(&token, &file, &configuration)?;
+    token.contents = inspect(console, &arguments.file, &file)?;
+    settings::check_hidden(&arguments.settings, &token)?;
+    token.serial = serial::serial(&token.contents).or_else(failure)?;
+    write::add(&token, &console.environment)?;
+    warn_of_twins(console, &token, &configuration);
+    done(console, "Added", &token)
+}
+
+/// The file's whole path, without links, so that programs find it from anywhere and twins are noticed.
+pub(crate) fn existing(file: &Path) -> Outcome<std::path::PathBuf> {
+    let whole = file
+        .canonicalize()
+        .or_else(|error| failure(format!("{}: {error}", file.display())))?;
+    if !whole.is_file() {
+        return failure(format!("{}: not a file", file.display()));
+    }
+    if whole.to_str().is_none() {
+        return failure(format!(
+            "{}: the path is not UTF-8 text; rename it",
+            file.display()
+        ));
+    }
+    Ok(whole)
+}
+
+/// Asks for the password and reads what is in the file.
+pub(crate) fn inspect(console: &Console, shown: &Path, file: &Path) -> Outcome<Contents> {
+    let shown = shown.display();
+    let explain = |error: &TokenError| match error {
+        TokenError::AuthenticationFailed { .. } => {
+            format!("{shown}: wrong password, or not a PKCS#12 file")
+        }
+        // These reasons name the file.
+        TokenError::Unreachable(reason) | TokenError::Corrupted(reason) => reason.to_string(),
+        other => format!("{shown}: {other}"),
+    };
+    let prompt = format!("Password of {shown}: ");
+    let contents = password::with_password(
+        console,
+        &prompt,
+        |typed| pkcs12::inspect(file, typed),
+        explain,
+    )?;
+    if contents.keys.is_empty() && contents.certificates.is_empty() {
+        return failure(format!("{shown}: there is no key and no certificate in it"));
+    }
+    Ok(contents)
+}
+
+fn check_new(token: &TokenConfig, file: &Path, configuration: &Configuration) -> Outcome {
+    let same = |other: &&TokenConfig| {
+        let path = other.settings.path(pkcs12::FILE);
+        path.is_some_and(|path| path == file || path.canonicalize().is_ok_and(|path| path == file))
+    };
+    let own = || {
+        configuration
+            .tokens
+            .iter()
+            .filter(|other| other.place.scope == token.place.scope)
+    };
+    if let Some(other) = own().find(same) {
+        return failure(format!(
+            "{} is registered already, as token {:?}; if the file was renewed: ctk update {}",
+            file.display(),
+            other.name,
+            other.name
+        ));
+    }
+    if own().any(|other| other.name == token.name) {
+        return failure(format!(
+            "the name {:?} is taken; choose another with --name, or if that token is to use this file: ctk update {} \
+             --file {}",
+            token.name,
+            token.name,
+            file.display()
+        ));
+    }
+    Ok(())
+}
+
+fn warn_of_twins(console: &Console, token: &TokenConfig, configuration: &Configuration) {
+    for other in configuration
+        .tokens
+        .iter()
+        .filter(|other| other.serial == token.serial)
+    {
+        console.warn(format!(
+            "token {:?} has the same keys; programs will show both (ctk remove {} forgets the other)",
+            other.name, other.name
+        ));
+    }
+}
+
+#[derive(Serialize)]
+struct Done {
+    #[serde(flatten)]
+    token: TokenFacts,
+    module: Option<std::path::PathBuf>,
+}
+
+/// Says what the token is now and how it is used.
+pub(crate) fn done(console: &Console, verb: &str, token: &TokenConfig) -> Outcome {
+    // As it is read again: the place is the true one then.
+    let read = Configuration::read(&console.environment);
+    let facts = TokenFacts::new(
+        read.token(&token.name).unwrap_or(token),
+        &console.environment,
+    );
+    let module = module::find();
+    if console.json {
+        return console.object(&Done {
+            token: facts,
+            module,
+        });
+    }
+    let place = short(&token.place.file, &console.environment);
+    let mut text = format!("{verb} token {:?} in {place}\n\n", token.name);
+    text += &identity_table(&facts);
+    text +=
+        "\nTo use it, give programs the module, and where they want one the address of a key:\n";
+    text += &match &module {
+        Some(path) => format!("  {}\n", path.display()),
+        None => format!(
+            "  {} (not found on this machine; ctk doctor says more)\n",
+            module::FILE
+        ),
+    };
+    let keys = facts
+        .identities
+        .iter()
+        .filter(|identity| identity.key.is_some() && !identity.hidden);
+    text += &keys
+        .map(|identity| format!("  {}\n", identity.uri))
+        .collect::<String>();
+    console.text(&text)
+}

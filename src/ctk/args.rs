@@ -1,0 +1,158 @@
+//! The command line, as people write it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ctk_host::{PinSource, config};
+
+const AFTER: &str = "\
+Passwords are asked for on the terminal, or read as the first line of standard input if that is not a terminal.
+
+Configuration: the one file that CTK_CONFIG names; else ~/.config/ctk/ctk.toml, ~/.config/ctk/tokens.d/*.toml,
+/etc/ctk/ctk.toml and /etc/ctk/tokens.d/*.toml.
+
+With --json a command prints one JSON object:
+  list    {tokens: [TOKEN], problems: [PROBLEM]}
+  show, add, update   TOKEN; add and update also say module (a path or null)
+  remove  {name, configuration, file}
+  test    {name, keys: [{id, label, key, results: [{algorithm, ok, error}]}], ok}
+  doctor  {checks: [{state: ok|hint|warning|problem, subject, message}], ok}
+  TOKEN   {name, label, driver, serial, file, configuration, line, scope: user|system|chosen, order, removable, hidden,
+          programs, not_programs, pin, login, identities: [{id, label, key, subject, issuer, not_before, not_after,
+          days_left, expired, hidden, uri}]}; key is null for a certificate without key, and what only a certificate
+          says is null for a key without one
+  PROBLEM {file, line, token, message}
+  a failure  {error}
+
+Exit status: 0 done, 1 failed or something is wrong, 2 wrong usage.";
+
+/// Registers certificates and private keys as tokens, for every program that speaks PKCS#11
+#[derive(Debug, Parser)]
+#[command(name = "ctk", version, after_long_help = AFTER)]
+pub(crate) struct Arguments {
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Register a PKCS#12 file (.p12, .pfx) as a token; the file stays where it is
+    Add(AddArguments),
+    /// List the tokens with their keys
+    List,
+    /// Show everything about a token
+    Show(NameArguments),
+    /// Take over a renewed file, or change what is configured
+    Update(UpdateArguments),
+    /// Forget a token; its file stays
+    Remove(RemoveArguments),
+    /// Log in to a token, and sign and verify with each of its keys
+    Test(NameArguments),
+    /// Say what is wrong with this machine's set-up and what to do
+    Doctor,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff)
+    Man,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NameArguments {
+    /// The token's name
+    pub(crate) name: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AddArguments {
+    /// The PKCS#12 file
+    pub(crate) file: PathBuf,
+    /// What commands call the token [default: from the file's name]
+    #[arg(long, value_parser = name)]
+    pub(crate) name: Option<String>,
+    /// Register it for the whole machine, in /etc/ctk
+    #[arg(long)]
+    pub(crate) system: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UpdateArguments {
+    /// The token's name
+    pub(crate) name: String,
+    /// The file it is in now; without any option the same file is read again
+    #[arg(long)]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: SettingArguments,
+}
+
+/// What a person may choose about a token.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub(crate) struct SettingArguments {
+    /// What programs show [default: from the file's name]
+    #[arg(long, value_parser = label)]
+    pub(crate) label: Option<String>,
+    /// Its place among the tokens: lower is earlier [default: 0]
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) order: Option<i64>,
+    /// Tell programs that it can be removed: some look at no others
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) removable: Option<bool>,
+    /// Where the PIN comes from: app (the program asks), file:PATH, env:NAME, credential:NAME
+    #[arg(long, value_name = "SOURCE", value_parser = PinSource::parse)]
+    pub(crate) pin: Option<PinSource>,
+    /// When a stored PIN is used: when the program logs in, or when it uses a key
+    #[arg(long)]
+    pub(crate) login: Option<LoginArgument>,
+    /// Hide an identity from programs, by its CKA_ID or label; can be given several times, "" for none
+    #[arg(long, value_name = "ID|LABEL")]
+    pub(crate) hide: Vec<String>,
+    /// Show the token to this program only, by name or path; can be given several times, "" for all
+    #[arg(long = "program", value_name = "PROGRAM")]
+    pub(crate) programs: Vec<String>,
+    /// Hide the token from this program; can be given several times, "" for none
+    #[arg(long = "not-program", value_name = "PROGRAM")]
+    pub(crate) not_programs: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum LoginArgument {
+    App,
+    OnUse,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RemoveArguments {
+    /// The token's name
+    pub(crate) name: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    config::check_name(text).map(|()| text.to_owned())
+}
+
+fn label(text: &str) -> Result<String, String> {
+    config::check_label(text).map(|()| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,150 @@
+//! What every command has: the process it runs in, where it prints, and how it ends.
+
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use ctk_host::{Configuration, Environment, Problem, TokenConfig};
+use serde::Serialize;
+
+/// How a command ended, if it did not do its work: a sentence that says what is wrong and what to do.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The sentence.
+    Said(String),
+    /// It has been printed already.
+    Shown,
+    /// The command line asks for something that does not go together.
+    Usage(String),
+    /// Nobody reads the output any more.
+    Unheard,
+}
+
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Unheard,
+            _ => Self::Said(error.to_string()),
+        }
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Said(problem.to_string())
+    }
+}
+
+/// A failure in words.
+pub(crate) fn failure<T>(message: impl fmt::Display) -> Outcome<T> {
+    Err(Failure::Said(message.to_string()))
+}
+
+#[derive(Debug)]
+pub(crate) struct Console {
+    pub(crate) json: bool,
+    pub(crate) environment: Environment,
+}
+
+impl Console {
+    pub(crate) fn new(json: bool) -> Self {
+        Self {
+            json,
+            environment: Environment::from_process(),
+        }
+    }
+
+    /// The configuration. What is wrong with it is said on standard error, for it may explain what follows.
+    pub(crate) fn configuration(&self) -> Configuration {
+        let configuration = Configuration::read(&self.environment);
+        if !self.json {
+            for problem in &configuration.problems {
+                self.warn(problem);
+            }
+        }
+        configuration
+    }
+
+    /// The token of this name.
+    pub(crate) fn token(&self, name: &str) -> Outcome<TokenConfig> {
+        let configuration = self.configuration();
+        if let Some(token) = configuration.token(name) {
+            return Ok(token.clone());
+        }
+        if let Some(problem) = configuration
+            .problems
+            .iter()
+            .find(|problem| problem.token.as_deref() == Some(name))
+        {
+            return failure(format!("token {name:?} is not usable: {problem}"));
+        }
+        let known: Vec<_> = configuration
+            .tokens
+            .iter()
+            .map(|token| token.name.as_str())
+            .collect();
+        failure(match known.is_empty() {
+            true => {
+                format!("no token {name:?}: there are none yet; ctk add FILE.p12 registers one")
+            }
+            false => format!("no token {name:?}; there are: {}", known.join(", ")),
+        })
+    }
+
+    /// Prints text for a person.
+    pub(crate) fn text(&self, text: &str) -> Outcome {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Prints one JSON object.
+    pub(crate) fn object(&self, object: &impl Serialize) -> Outcome {
+        let text = serde_json::to_string_pretty(object).map_err(io::Error::from)?;
+        self.text(&format!("{text}\n"))
+    }
+
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Outcome {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        Ok(out.flush()?)
+    }
+
+    pub(crate) fn warn(&self, message: impl fmt::Display) {
+        let _ = writeln!(io::stderr(), "ctk: {message}");
+    }
+
+    /// Whether a person can be asked.
+    pub(crate) fn is_interactive(&self) -> bool {
+        io::stdin().is_terminal()
+    }
+
+    pub(crate) fn exit_code(&self, outcome: Outcome) -> ExitCode {
+        let (message, code) = match outcome {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(Failure::Shown | Failure::Unheard) => return ExitCode::FAILURE,
+            Err(Failure::Said(message)) => (message, ExitCode::FAILURE),
+            Err(Failure::Usage(message)) => (message, ExitCode::from(2)),
+        };
+        if self.json {
+            let _ = self.object(&serde_json::json!({ "error": message }));
+        }
+        self.warn(message);
+        code
+    }
+}
+
+/// A path as a person writes it, with `~` for the home directory.
+pub(crate) fn short(path: &Path, environment: &Environment) -> String {
+    let home = environment
+        .home
+        .as_ref()
+        .filter(|home| home.as_os_str().len() > 1);
+    match home.and_then(|home| path.strip_prefix(home).ok()) {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => path.display().to_string(),
+    }
+}

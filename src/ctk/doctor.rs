@@ -1,0 +1,267 @@
+//! `ctk doctor`: what is wrong with this machine's set-up, and what to do.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use ctk_host::{PinSource, TokenConfig, pkcs12};
+use serde::Serialize;
+
+use crate::{
+    console::{Console, Failure, Outcome, short},
+    facts::TokenFacts,
+    module, settings, sys,
+};
+
+/// How many days before its end a certificate is spoken of.
+const SOON: i64 = 30;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// As it should be.
+    Ok,
+    /// Worth knowing.
+    Hint,
+    /// It works, but a person should look.
+    Warning,
+    /// It does not work.
+    Problem,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    state: State,
+    subject: String,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Report {
+    checks: Vec<Check>,
+    ok: bool,
+}
+
+pub(crate) fn run(console: &Console) -> Outcome {
+    let mut checks = Vec::new();
+    check_configuration(console, &mut checks);
+    check_programs(&mut checks);
+    let ok = checks.iter().all(|check| check.state != State::Problem);
+    let report = Report { checks, ok };
+    if console.json {
+        console.object(&report)?;
+    } else {
+        console.text(&text(&report))?;
+    }
+    match ok {
+        true => Ok(()),
+        false => Err(Failure::Shown),
+    }
+}
+
+fn text(report: &Report) -> String {
+    let line = |check: &Check| {
+        let state = match check.state {
+            State::Ok => "ok",
+            State::Hint => "hint",
+            State::Warning => "warning",
+            State::Problem => "PROBLEM",
+        };
+        format!("{state:<8} {}: {}\n", check.subject, check.message)
+    };
+    let mut text: String = report.checks.iter().map(line).collect();
+    let problems = report
+        .checks
+        .iter()
+        .filter(|check| check.state == State::Problem)
+        .count();
+    text += &match problems {
+        0 => "\nNothing is wrong.\n".to_owned(),
+        1 => "\n1 problem.\n".to_owned(),
+        count => format!("\n{count} problems.\n"),
+    };
+    text
+}
+
+fn check_configuration(console: &Console, checks: &mut Vec<Check>) {
+    let configuration = ctk_host::Configuration::read(&console.environment);
+    let mut add = |state, subject: &str, message: String| {
+        checks.push(Check {
+            state,
+            subject: subject.to_owned(),
+            message,
+        });
+    };
+    for problem in &configuration.problems {
+        add(State::Problem, "configuration", problem.to_string());
+    }
+    for file in &configuration.files {
+        if !configuration
+            .problems
+            .iter()
+            .any(|problem| problem.file == *file)
+        {
+            add(
+                State::Ok,
+                "configuration",
+                short(file, &console.environment),
+            );
+        }
+    }
+    if configuration.tokens.is_empty() {
+        let message = "there is none that can be used; ctk add FILE.p12 registers one";
+        add(State::Hint, "tokens", message.to_owned());
+    }
+    for token in &configuration.tokens {
+        check_token(console, token, &mut |state, message| {
+            add(state, &format!("token {:?}", token.name), message);
+        });
+    }
+}
+
+fn check_token(console: &Console, token: &TokenConfig, add: &mut dyn FnMut(State, String)) {
+    let name = &token.name;
+    if let Some(file) = token.settings.path(pkcs12::FILE) {
+        check_file(token, file, add);
+    }
+    if token.contents.keys.is_empty() && token.contents.certificates.is_empty() {
+        let message =
+            format!("nothing is known of its contents, so programs see none: ctk update {name}");
+        add(State::Warning, message);
+    }
+    if token.serial.is_empty() {
+        add(
+            State::Hint,
+            format!("it has no serial number: ctk update {name} gives it one"),
+        );
+    }
+    for hidden in token
+        .hidden
+        .iter()
+        .filter(|hidden| !settings::hides_something(hidden, token))
+    {
+        add(
+            State::Warning,
+            format!("hidden = {hidden:?} hides nothing: no id or label is like this"),
+        );
+    }
+    // The variables and credentials of a service are only there in the service.
+    if let PinSource::File(_) = token.pin
+        && let Err(error) = token.pin.check(&console.environment)
+    {
+        add(State::Problem, error.to_string());
+    }
+    for identity in TokenFacts::new(token, &console.environment).identities {
+        let certificate = &identity.certificate;
+        let label = crate::table::printable(&identity.label);
+        match (certificate.expired, certificate.days_left) {
+            (Some(true), _) => add(
+                State::Warning,
+                format!(
+                    "the certificate {label:?} has expired; when it is renewed: ctk update {name}"
+                ),
+            ),
+            (_, Some(days)) if days < SOON => {
+                add(
+                    State::Warning,
+                    format!("the certificate {label:?} expires in {days} days"),
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+fn check_file(token: &TokenConfig, file: &Path, add: &mut dyn FnMut(State, String)) {
+    let (shown, name) = (file.display(), &token.name);
+    let metadata = match fs::File::open(file).and_then(|opened| opened.metadata()) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            let advice = format!("if it has moved: ctk update {name} --file NEW.p12");
+            return add(State::Problem, format!("{shown}: {error}; {advice}"));
+        }
+    };
+    if !metadata.is_file() {
+        return add(State::Problem, format!("{shown} is not a regular file"));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        let message = format!(
+            "{shown} is open to group or others, who can try passwords on a copy: chmod go= {shown}"
+        );
+        add(State::Warning, message);
+    }
+    let registered = fs::metadata(&token.place.file).map(|metadata| metadata.mtime());
+    if registered.is_ok_and(|registered| metadata.mtime() > registered) {
+        let message = format!(
+            "{shown} has changed since it was registered; if it was renewed: ctk update {name}"
+        );
+        return add(State::Warning, message);
+    }
+    add(State::Ok, format!("{shown} is there"));
+}
+
+fn check_programs(checks: &mut Vec<Check>) {
+    let mut add = |state, subject: &str, message: String| {
+        checks.push(Check {
+            state,
+            subject: subject.to_owned(),
+            message,
+        });
+    };
+    let Some(module) = module::find() else {
+        let folder = std::env::current_exe().unwrap_or_default();
+        let places: Vec<_> = module::candidates(&folder)
+            .iter()
+            .filter_map(|path| Some(path.parent()?.display().to_string()))
+            .collect();
+        let message = format!("{} is in none of: {}", module::FILE, places.join(", "));
+        return add(State::Problem, "module", message);
+    };
+    let shown = module.display();
+    match sys::check_module(&module) {
+        Ok(()) => add(State::Ok, "module", format!("{shown} can be loaded")),
+        Err(error) => add(
+            State::Problem,
+            "module",
+            format!("{shown} cannot be loaded: {error}"),
+        ),
+    }
+    if !["/usr/lib", "/usr/local/lib"]
+        .iter()
+        .any(|folder| module.starts_with(folder))
+    {
+        let message = format!(
+            "ssh-agent loads modules from /usr/lib and /usr/local/lib only; start it with -P '{shown}' or install the \
+             module there"
+        );
+        add(State::Hint, "ssh-agent", message);
+    }
+    let engine =
+        first_existing("engines-3/pkcs11.so").or_else(|| first_existing("engines-1.1/pkcs11.so"));
+    match engine.or_else(|| first_existing("ossl-modules/pkcs11.so")) {
+        Some(path) => add(
+            State::Ok,
+            "openssl",
+            format!(
+                "{} is there; tell it the module: MODULE_PATH = {shown} in openssl.cnf",
+                path.display()
+            ),
+        ),
+        None => {
+            let message = "to use tokens with OpenSSL install its PKCS#11 engine or provider (Debian: \
+                           libengine-pkcs11-openssl)";
+            add(State::Hint, "openssl", message.to_owned());
+        }
+    }
+}
+
+fn first_existing(name: &str) -> Option<PathBuf> {
+    let triplet = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let folders = [triplet.as_str(), "/usr/lib64", "/usr/lib", "/usr/local/lib"];
+    folders
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.is_file())
+}

@@ -1,0 +1,173 @@
+//! `ctk list` and `ctk show`: the tokens and what they hold, without any password.
+
+use serde::Serialize;
+
+use crate::{
+    console::{Console, Outcome, short},
+    facts::{IdentityFacts, ProblemFacts, TokenFacts},
+    table::{printable, table},
+};
+
+#[derive(Serialize)]
+struct Listing<'a> {
+    tokens: Vec<TokenFacts>,
+    problems: Vec<ProblemFacts<'a>>,
+}
+
+/// All tokens, one line for each key.
+pub(crate) fn run_list(console: &Console) -> Outcome {
+    let configuration = console.configuration();
+    let tokens: Vec<_> = configuration
+        .tokens
+        .iter()
+        .map(|token| TokenFacts::new(token, &console.environment))
+        .collect();
+    if console.json {
+        let problems = configuration
+            .problems
+            .iter()
+            .map(ProblemFacts::new)
+            .collect();
+        return console.object(&Listing { tokens, problems });
+    }
+    if tokens.is_empty() {
+        return console.text("No tokens. ctk add FILE.p12 registers one.\n");
+    }
+    let rows: Vec<_> = tokens.iter().flat_map(rows).collect();
+    console.text(&table(
+        &["TOKEN", "LABEL", "KEY", "SUBJECT", "EXPIRES", "ID"],
+        &rows,
+    ))
+}
+
+/// Everything about one token.
+pub(crate) fn run_show(console: &Console, name: &str) -> Outcome {
+    let token = TokenFacts::new(&console.token(name)?, &console.environment);
+    if console.json {
+        return console.object(&token);
+    }
+    console.text(&details(&token, console))
+}
+
+fn rows(token: &TokenFacts) -> Vec<Vec<String>> {
+    let name = token.name.clone();
+    let with_key: Vec<_> = token
+        .identities
+        .iter()
+        .filter(|identity| identity.key.is_some())
+        .collect();
+    // Certificates without keys are only worth a line if they are all there is.
+    let shown = match with_key.is_empty() {
+        true => token.identities.iter().collect(),
+        false => with_key,
+    };
+    if shown.is_empty() {
+        let nothing = "(nothing)".to_owned();
+        return vec![vec![
+            name,
+            token.label.clone(),
+            "-".into(),
+            nothing,
+            "-".into(),
+            "-".into(),
+        ]];
+    }
+    let row = |identity: &IdentityFacts| {
+        let mut row = vec![name.clone(), token.label.clone()];
+        row.extend(identity_row(identity));
+        row
+    };
+    shown.into_iter().map(row).collect()
+}
+
+fn identity_row(identity: &IdentityFacts) -> [String; 4] {
+    let certificate = &identity.certificate;
+    let subject = certificate
+        .common_name
+        .as_ref()
+        .or(certificate.subject.as_ref());
+    let hidden = if identity.hidden { " (hidden)" } else { "" };
+    [
+        identity.key.clone().unwrap_or_else(|| "-".to_owned()),
+        format!("{}{hidden}", subject.unwrap_or(&identity.label)),
+        certificate.expiry(),
+        identity.id.clone(),
+    ]
+}
+
+/// The keys and certificates of one token as a table.
+pub(crate) fn identity_table(token: &TokenFacts) -> String {
+    let rows: Vec<_> = token
+        .identities
+        .iter()
+        .map(|identity| identity_row(identity).to_vec())
+        .collect();
+    table(&["KEY", "SUBJECT", "EXPIRES", "ID"], &rows)
+}
+
+fn details(token: &TokenFacts, console: &Console) -> String {
+    let path = |path| short(path, &console.environment);
+    let list = |entries: &[String], none: &str| match entries {
+        [] => none.to_owned(),
+        entries => entries.join(", "),
+    };
+    let mut lines = vec![
+        ("Token", token.name.clone()),
+        ("Label", token.label.clone()),
+        ("Driver", token.driver.clone()),
+        (
+            "File",
+            token.file.as_deref().map_or_else(|| "-".to_owned(), path),
+        ),
+        ("Serial", token.serial.clone()),
+        ("PIN", token.pin.clone()),
+        ("Login", token.login.to_owned()),
+        ("Order", token.order.to_string()),
+        (
+            "Removable",
+            if token.removable { "yes" } else { "no" }.to_owned(),
+        ),
+        ("Hidden", list(&token.hidden, "nothing")),
+        ("Programs", list(&token.programs, "all")),
+        ("Not for", list(&token.not_programs, "none")),
+        (
+            "Configured",
+            format!("{}:{}", path(&token.configuration), token.line),
+        ),
+    ];
+    for identity in &token.identities {
+        let certificate = &identity.certificate;
+        let kind = match &identity.key {
+            Some(key) => format!("{key}, {}", identity.label),
+            None => format!("{} (certificate only)", identity.label),
+        };
+        lines.push(("", String::new()));
+        lines.push((
+            if identity.key.is_some() {
+                "Key"
+            } else {
+                "Certificate"
+            },
+            kind,
+        ));
+        lines.push(("ID", identity.id.clone()));
+        for (name, value) in [
+            ("Subject", &certificate.subject),
+            ("Issuer", &certificate.issuer),
+        ] {
+            lines.extend(value.clone().map(|value| (name, value)));
+        }
+        if let Some(start) = &certificate.not_before {
+            lines.push(("Valid from", start.get(..10).unwrap_or(start).to_owned()));
+            lines.push(("Expires", certificate.expiry()));
+        }
+        if identity.hidden {
+            lines.push(("Hidden", "yes, programs do not see it".to_owned()));
+        }
+        lines.push(("URI", identity.uri.clone()));
+    }
+    let line = |(name, value): &(&str, String)| {
+        format!("{}\n", format!("{name:<12}{}", printable(value)).trim_end())
+    };
+    lines.iter().map(line).collect()
+}

@@ -1,0 +1,88 @@
+//! Passwords: from the terminal without echo, or the first line of standard input. Never from the command line, which
+//! everybody on the machine can read.
+
+use std::io::{self, BufRead, Read};
+
+use ctk_token::TokenError;
+use zeroize::Zeroizing;
+
+use crate::console::{Console, Failure, Outcome, failure};
+
+/// Longest password, in bytes: what a PIN can be.
+const MAX: usize = 255;
+/// How often a person at a terminal may try.
+const TRIES: usize = 3;
+
+/// Asks for a password and tries it; at a terminal up to three times.
+pub(crate) fn with_password<T>(
+    console: &Console,
+    prompt: &str,
+    mut open: impl FnMut(&[u8]) -> ctk_token::Result<T>,
+    explain: impl Fn(&TokenError) -> String,
+) -> Outcome<T> {
+    let tries = if console.is_interactive() { TRIES } else { 1 };
+    for left in (0..tries).rev() {
+        let password = read(console, prompt)?;
+        match open(&password) {
+            Ok(opened) => return Ok(opened),
+            Err(error @ TokenError::AuthenticationFailed { .. }) if left > 0 => {
+                console.warn(format!("{}; try again", explain(&error)));
+            }
+            Err(error) => return failure(explain(&error)),
+        }
+    }
+    Err(Failure::Shown)
+}
+
+fn read(console: &Console, prompt: &str) -> Outcome<Zeroizing<Vec<u8>>> {
+    if console.is_interactive() {
+        let text = rpassword::prompt_password(prompt)?;
+        return check(Zeroizing::new(text.into_bytes()));
+    }
+    check(first_line(&mut io::stdin().lock())?)
+}
+
+fn first_line(input: &mut impl BufRead) -> Outcome<Zeroizing<Vec<u8>>> {
+    // With all its room from the start, the buffer never moves and leaves no copy behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(2 * MAX));
+    let read = input.take(MAX as u64 + 2).read_until(b'\n', &mut line)?;
+    if read == 0 {
+        return failure(
+            "no password on standard input: write it there as one line (an empty line for an empty password)",
+        );
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    Ok(line)
+}
+
+fn check(password: Zeroizing<Vec<u8>>) -> Outcome<Zeroizing<Vec<u8>>> {
+    if password.len() > MAX {
+        return failure(format!("the password is longer than {MAX} bytes"));
+    }
+    Ok(password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_is_the_password() {
+        let line = |input: &[u8]| {
+            first_line(&mut &*input.to_vec())
+                .ok()
+                .map(|line| line.to_vec())
+        };
+        assert_eq!(line(b"secret\nmore\n"), Some(b"secret".to_vec()));
+        assert_eq!(line(b"secret"), Some(b"secret".to_vec()));
+        assert_eq!(line(b" s \r\n"), Some(b" s \r".to_vec()));
+        assert_eq!(line(b"\n"), Some(vec![]));
+        assert_eq!(line(b"\xff\xfe\n"), Some(vec![0xff, 0xfe]));
+        assert_eq!(line(b""), None);
+        let long = first_line(&mut &*vec![b'a'; 1000]).unwrap();
+        assert!(check(long).is_err());
+        assert!(check(Zeroizing::new(vec![b'a'; MAX])).is_ok());
+    }
+}

@@ -1,0 +1,81 @@
+//! `ctk update`: takes over a renewed file, or changes what is configured.
+
+use std::collections::HashSet;
+
+use ctk_host::{
+    TokenConfig,
+    config::{Contents, Setting, write},
+    pkcs12,
+};
+
+use crate::{
+    add,
+    args::{SettingArguments, UpdateArguments},
+    console::{Console, Outcome, failure},
+    serial, settings,
+};
+
+pub(crate) fn run(console: &Console, arguments: &UpdateArguments) -> Outcome {
+    let mut token = console.token(&arguments.name)?;
+    settings::apply(&arguments.settings, &mut token)?;
+    if arguments.file.is_some() || arguments.settings == SettingArguments::default() {
+        read_again(console, arguments, &mut token)?;
+    }
+    settings::check_hidden(&arguments.settings, &token)?;
+    write::update(&token, &console.environment)?;
+    add::done(console, "Updated", &token)
+}
+
+fn read_again(console: &Console, arguments: &UpdateArguments, token: &mut TokenConfig) -> Outcome {
+    let named = arguments
+        .file
+        .as_deref()
+        .or_else(|| token.settings.path(pkcs12::FILE));
+    let Some(named) = named.map(ToOwned::to_owned) else {
+        return failure(format!("token {:?} has no file", token.name));
+    };
+    let file = add::existing(&named)?;
+    let contents = add::inspect(console, &named, &file)?;
+    if !console.json {
+        console.text(&format!("{}\n", difference(&token.contents, &contents)))?;
+    }
+    token.contents = contents;
+    // It stays the same token for programs that know it by its serial number.
+    if token.serial.is_empty() {
+        token.serial = serial::serial(&token.contents).or_else(failure)?;
+    }
+    // A path that a person wrote by links stays.
+    if arguments.file.is_some() {
+        token
+            .settings
+            .0
+            .insert(pkcs12::FILE.to_owned(), Setting::Path(file));
+    }
+    Ok(())
+}
+
+fn difference(old: &Contents, new: &Contents) -> String {
+    let keys = |contents: &Contents| -> HashSet<Vec<u8>> {
+        contents
+            .keys
+            .iter()
+            .map(|key| key.identity.clone())
+            .collect()
+    };
+    let certificates = |contents: &Contents| -> HashSet<Vec<u8>> {
+        contents
+            .certificates
+            .iter()
+            .map(|certificate| certificate.der.clone())
+            .collect()
+    };
+    let count = |what: &str, old: &HashSet<Vec<u8>>, new: &HashSet<Vec<u8>>| {
+        let (added, gone) = (new.difference(old).count(), old.difference(new).count());
+        format!("{} {what} ({added} new, {gone} gone)", new.len())
+    };
+    format!(
+        "The file holds {} and {}.",
+        count("keys", &keys(old), &keys(new)),
+        count("certificates", &certificates(old), &certificates(new))
+    )
+}
