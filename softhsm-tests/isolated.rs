@@ -26,7 +26,15 @@ pub fn isolated<T: Environment>(test: &str, prepare: impl FnOnce() -> T, body: i
             .envs(prepared.variables()),
         b"",
     );
-    outcome.succeeded().says(&format!("{MARK}: {test} is done"));
+    let text = outcome.text();
+    let done = outcome.status.success() && text.contains(&format!("{MARK}: {test} is done"));
+    // Set off, so that nobody counts the inner test program's results.
+    let text: String = text.lines().map(|line| format!("  | {line}\n")).collect();
+    assert!(
+        done,
+        "{test}: its own process ended with {}:\n{text}",
+        outcome.status
+    );
 }
 
 /// What a test process needs in its environment.

@@ -9,7 +9,7 @@ use std::{
 use cryptoki_sys::*;
 use libloading::Library;
 
-/// The built libctk_pkcs11.so: `CTK_MODULE`, else the release build, else the debug build of this workspace.
+/// The built libctk_pkcs11.so: `CTK_MODULE`, else the newest of this workspace's release and debug builds.
 pub fn module_path() -> PathBuf {
     built(
         "CTK_MODULE",
@@ -39,7 +39,8 @@ fn built(variable: &str, name: &str, how: &str) -> PathBuf {
     ["release", "debug"]
         .iter()
         .map(|profile| target.join(profile).join(name))
-        .find(|path| path.is_file())
+        .filter(|path| path.is_file())
+        .max_by_key(|path| path.metadata().and_then(|file| file.modified()).ok())
         .unwrap_or_else(|| panic!("{name} is not built: {how}, or set {variable}"))
 }
 

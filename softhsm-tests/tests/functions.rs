@@ -165,12 +165,8 @@ const FUNCTIONS: &[Row] = &[
     unsupported("C_DigestUpdate"),
     unsupported("C_DigestKey"),
     unsupported("C_DigestFinal"),
-    // NULL as mechanism ends the running operation, of which there is none (PKCS#11 3.0, C_SignInit).
-    on_session(
-        "C_SignInit",
-        &[S, Pointer, ANY],
-        &[CKR_OK, CKR_OPERATION_NOT_INITIALIZED],
-    ),
+    // NULL as mechanism ends the running operation (PKCS#11 3.0); here there is none, and so an argument is missing.
+    on_session("C_SignInit", &[S, Pointer, ANY], BAD),
     on_session(
         "C_Sign",
         &[S, Pointer, Count, Pointer, Room],
