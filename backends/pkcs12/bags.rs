@@ -105,10 +105,7 @@ impl<'p> Walk<'p> {
             return Err(Failure::WrongPassword);
         }
         if !self.proven && !self.password.is_empty() {
-            log::warn!(
-                "pkcs12: a file with neither MAC nor encryption takes the empty password only"
-            );
-            return Err(Failure::WrongPassword);
+            return Err(Failure::Unprotected);
         }
         if self.failed > 0 {
             log::warn!(

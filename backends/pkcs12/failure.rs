@@ -13,6 +13,8 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 pub(crate) enum Failure {
     /// The password does not fit. A file with a MAC whose content was altered looks the same.
     WrongPassword,
+    /// The file has neither MAC nor encryption, so that no password but the empty one counts as right.
+    Unprotected,
     /// The file is not what RFC 7292 describes.
     Damaged(&'static str),
     /// The file uses something that is not supported.
@@ -24,11 +26,13 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The same, about this file, for whoever uses the token.
+    /// The same, about this file, for whoever logs in.
     pub(crate) fn about(self, file: &Path) -> TokenError {
         let file = file.display();
         match self {
-            Self::WrongPassword => TokenError::AuthenticationFailed { tries: None },
+            Self::WrongPassword | Self::Unprotected => {
+                TokenError::AuthenticationFailed { tries: None }
+            }
             Self::Damaged(what) => corrupted(format!(
                 "{file}: damaged, or not a PKCS#12 file ({what}): restore or export it again"
             )),
@@ -37,6 +41,19 @@ impl Failure {
             )),
             Self::Excessive(what) => corrupted(format!("{file}: {what}: export it again")),
             Self::Library(error) => error,
+        }
+    }
+}
+
+impl Failure {
+    /// The same, about this file, for whoever registers it.
+    pub(crate) fn about_new(self, file: &Path) -> TokenError {
+        match self {
+            Self::Unprotected => corrupted(format!(
+                "{}: has neither a MAC nor encryption, so no password protects it: export it again with one, or use the empty password",
+                file.display()
+            )),
+            failure => failure.about(file),
         }
     }
 }

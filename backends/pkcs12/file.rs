@@ -32,7 +32,7 @@ pub(crate) fn read(file: &Path, missing: &str) -> Result<Zeroizing<Vec<u8>>> {
     let corrupted = |what: String| TokenError::Corrupted(Reason::new(format!("{shown}: {what}")));
     // Before it is opened, because opening a FIFO would wait for a writer.
     if !fs::metadata(file).map_err(unreachable)?.is_file() {
-        return Err(corrupted("not a file".into()));
+        return Err(corrupted("not a regular file".into()));
     }
     let opened = File::open(file).map_err(unreachable)?;
     let len = opened.metadata().map_err(unreachable)?.len();

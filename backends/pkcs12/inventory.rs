@@ -45,9 +45,10 @@ pub struct CertificateRecord {
 /// [`AuthenticationFailed`](ctk_token::TokenError::AuthenticationFailed) for a wrong password,
 /// [`Unreachable`](ctk_token::TokenError::Unreachable) if the file cannot be read,
 /// [`Corrupted`](ctk_token::TokenError::Corrupted) if it is damaged, of another format, or protected in a way that is not
-/// supported.
+/// supported; also
+/// if it is not protected at all and the password is not empty.
 pub fn inspect(file: &Path, password: &[u8]) -> Result<Inventory> {
     let bytes = file::read(file, "check the path")?;
-    let opened = identity::open(&bytes, password).map_err(|failure| failure.about(file))?;
+    let opened = identity::open(&bytes, password).map_err(|failure| failure.about_new(file))?;
     Ok(opened.inventory)
 }

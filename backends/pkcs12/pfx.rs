@@ -18,7 +18,7 @@ use crate::{
 /// password is the PIN with which people log in, any PIN would do, so it is opened by the empty password only.
 ///
 /// # Errors
-/// [`Failure::WrongPassword`]; everything else is the file's fault.
+/// [`Failure::WrongPassword`], [`Failure::Unprotected`]; everything else is the file's fault.
 pub(crate) fn open(file: &[u8], password: &[u8]) -> Result<Bags> {
     let mut pfx = Reader::new(file).sequence().map_err(|_| not_a_pfx(file))?;
     if pfx.unsigned()? != 3 {
