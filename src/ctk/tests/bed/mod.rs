@@ -1,0 +1,179 @@
+//! An empty home for one test, the command in it, and files made by openssl.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use serde_json::Value;
+
+pub(crate) struct Bed(PathBuf);
+
+/// How a command ended and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) error: String,
+}
+
+impl Ran {
+    /// What it printed, after checking that it has done its work.
+    pub(crate) fn succeeded(self) -> String {
+        assert_eq!(self.code, 0, "{}{}", self.out, self.error);
+        self.out
+    }
+
+    /// What it complained of, after checking that it failed so.
+    pub(crate) fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{}{}", self.out, self.error);
+        assert!(!self.error.is_empty());
+        self.error
+    }
+}
+
+impl Bed {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("ctk-command-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(path.join("home")).unwrap();
+        Self(path.canonicalize().unwrap())
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.path("home")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The command with these arguments, in this home.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ctk"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.home())
+            .current_dir(&self.0);
+        command
+    }
+
+    pub(crate) fn ctk(&self, arguments: &[&str], input: &str) -> Ran {
+        self.run(&mut self.command(arguments), input)
+    }
+
+    /// Its JSON, after checking that it has done its work.
+    pub(crate) fn json(&self, arguments: &[&str], input: &str) -> Value {
+        let ran = self.ctk(&[&["--json"], arguments].concat(), input);
+        serde_json::from_str(&ran.succeeded()).unwrap()
+    }
+
+    /// What the doctor says, whatever it finds.
+    pub(crate) fn doctor(&self) -> Value {
+        serde_json::from_str(&self.ctk(&["doctor", "--json"], "").out).unwrap()
+    }
+
+    pub(crate) fn run(&self, command: &mut Command, input: &str) -> Ran {
+        let command = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that needs no input may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        Ran {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            error: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// NAME.p12 with one new identity, and its parts NAME.key and NAME.crt.
+    pub(crate) fn p12(&self, name: &str, kind: &str, password: &str) -> PathBuf {
+        let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
+        let kind: &[&str] = match kind {
+            "ec" => &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            kind => &["-newkey", kind],
+        };
+        let subject = format!("/CN=CN of {name}");
+        let mut request = vec!["req", "-x509", "-nodes", "-days", "100", "-subj", &subject];
+        request.extend(["-keyout", &key, "-out", &certificate]);
+        request.extend(kind);
+        self.openssl(&request);
+        let (file, label) = (format!("{name}.p12"), format!("label of {name}"));
+        let secret = format!("pass:{password}");
+        self.openssl(&[
+            "pkcs12",
+            "-export",
+            "-inkey",
+            &key,
+            "-in",
+            &certificate,
+            "-name",
+            &label,
+            "-passout",
+            &secret,
+            "-out",
+            &file,
+        ]);
+        self.path(&file)
+    }
+
+    /// The id of a key, as its certificate names it.
+    pub(crate) fn key_id(&self, name: &str) -> String {
+        let certificate = format!("{name}.crt");
+        let text = self.openssl(&[
+            "x509",
+            "-in",
+            &certificate,
+            "-noout",
+            "-ext",
+            "subjectKeyIdentifier",
+        ]);
+        let text = String::from_utf8(text).unwrap();
+        text.lines()
+            .last()
+            .unwrap()
+            .trim()
+            .replace(':', "")
+            .to_lowercase()
+    }
+
+    /// The serial number that a token of this key alone has.
+    pub(crate) fn serial(&self, name: &str) -> String {
+        let (key, public) = (format!("{name}.key"), format!("{name}.pub"));
+        self.openssl(&[
+            "pkey", "-in", &key, "-pubout", "-outform", "DER", "-out", &public,
+        ]);
+        let text = String::from_utf8(self.openssl(&["dgst", "-sha256", "-r", &public])).unwrap();
+        text.chars().take(16).collect()
+    }
+
+    fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = Command::new("openssl")
+            .args(arguments)
+            .current_dir(&self.0)
+            .output();
+        let output = output.expect("openssl is installed");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stdout
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(Path::new(&self.0));
+    }
+}
