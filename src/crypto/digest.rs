@@ -96,6 +96,8 @@ pub fn hash(digest: Digest, data: &[u8]) -> Result<Hash> {
 /// As [`Hasher::new`].
 pub fn hmac(digest: Digest, key: &[u8], data: &[u8]) -> Result<Hash> {
     sys::ready();
+    // Keys are filled up with zeros, so one zero is the same as nothing, which OpenSSL refuses.
+    let key = if key.is_empty() { &[0] } else { key };
     let key = PKey::hmac(key).map_err(sys::failed)?;
     let mut context = MdCtx::new().map_err(sys::failed)?;
     context

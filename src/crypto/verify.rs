@@ -48,6 +48,12 @@ pub fn verify(
     if algorithm == KeyAlgorithm::EdDsa {
         return verify_eddsa(&library_key, input, signature);
     }
+    if bits > 0 && signature.len() != bits.div_ceil(8) as usize {
+        return Ok(false);
+    }
+    if algorithm == KeyAlgorithm::RsaPkcs1 {
+        return verify_pkcs1(&library_key, input, signature);
+    }
     let input = match key_type {
         KeyType::Ec(curve) => input.get(..curve.bytes()).unwrap_or(input),
         _ => input,
@@ -65,7 +71,6 @@ fn set_padding(
 ) -> std::result::Result<(), ErrorStack> {
     match algorithm {
         KeyAlgorithm::RsaRaw => context.set_rsa_padding(Padding::NONE),
-        KeyAlgorithm::RsaPkcs1 => context.set_rsa_padding(Padding::PKCS1),
         KeyAlgorithm::RsaPkcs1Digest(digest) => {
             context.set_rsa_padding(Padding::PKCS1)?;
             context.set_signature_md(md(digest))
@@ -85,6 +90,14 @@ fn set_padding(
     }
 }
 
+/// What the padding of a signature holds must be the input. Not by a context: OpenSSL's takes no empty input.
+fn verify_pkcs1(key: &PKey<Public>, input: &[u8], signature: &[u8]) -> Result<bool> {
+    let key = key.rsa().map_err(sys::failed)?;
+    let mut signed = vec![0; key.size() as usize];
+    let len = key.public_decrypt(signature, &mut signed, Padding::PKCS1);
+    Ok(len.is_ok_and(|len| signed.get(..len) == Some(input)))
+}
+
 fn verify_eddsa(key: &PKey<Public>, message: &[u8], signature: &[u8]) -> Result<bool> {
     let mut context = MdCtx::new().map_err(sys::failed)?;
     context.digest_verify_init(None, key).map_err(sys::failed)?;
@@ -102,4 +115,75 @@ fn library_key(key: &PublicKey) -> Result<PKey<Public>> {
         _ => PKey::public_key_from_der(key.spki()),
     };
     library_key.map_err(|_| TokenError::NotSupported)
+}
+
+#[cfg(test)]
+mod tests {
+    use ctk_token::{Curve, Digest};
+
+    use super::*;
+
+    fn unhex(text: &str) -> Vec<u8> {
+        (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+            .collect()
+    }
+
+    /// RFC 6979 §A.2.5: P-256, SHA-256, "sample".
+    #[test]
+    fn ecdsa_is_that_of_rfc_6979() {
+        let spki = [
+            unhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
+            unhex("60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6"),
+            unhex("7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299"),
+        ]
+        .concat();
+        let key = PublicKey::from_spki(&spki).unwrap();
+        let fixed = [
+            unhex("efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716"),
+            unhex("f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8"),
+        ]
+        .concat();
+        let mut der = [0; 80];
+        let len = crate::ecdsa::fixed_to_der(Curve::P256, &fixed, &mut der).unwrap();
+        let signature = &der[..len];
+        let algorithm = KeyAlgorithm::EcdsaMessage(Digest::Sha256);
+        assert_eq!(verify(&key, algorithm, b"sample", signature), Ok(true));
+        assert_eq!(verify(&key, algorithm, b"samplf", signature), Ok(false));
+        assert_eq!(verify(&key, algorithm, b"sample", &fixed), Ok(false));
+    }
+
+    /// A point that is not on its curve, and an even modulus: refused or false, as the library finds out, but never
+    /// a panic and never true.
+    #[test]
+    fn impossible_public_keys_verify_nothing() {
+        let spki = [
+            unhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
+            vec![7; 64],
+        ]
+        .concat();
+        let key = PublicKey::from_spki(&spki).unwrap();
+        let signature = [0x30, 6, 2, 1, 1, 2, 1, 1];
+        assert_eq!(
+            verify(&key, KeyAlgorithm::EcdsaDigest, &[1; 32], &signature),
+            Err(TokenError::NotSupported)
+        );
+
+        let spki = [
+            unhex("30819f300d06092a864886f70d010101050003818d0030818902818100"),
+            vec![0xc6; 128],
+            unhex("0203010001"),
+        ]
+        .concat();
+        let key = PublicKey::from_spki(&spki).unwrap();
+        assert_eq!(key.key_type(), KeyType::Rsa { bits: 1024 });
+        for algorithm in [
+            KeyAlgorithm::RsaPkcs1,
+            KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256),
+        ] {
+            let answer = verify(&key, algorithm, &[1; 32], &[1; 128]);
+            assert!(answer != Ok(true), "{answer:?}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Every way down from a signature scheme ends in a signature that the library and the `openssl` command accept.
 
 // clippy.toml's allowances for tests end at the helper functions.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
 
@@ -128,6 +128,51 @@ fn pkcs1_takes_any_short_input() {
         sign(&key, KeyAlgorithm::RsaPkcs1, &[0x42; 118]),
         Err(TokenError::DataLength)
     );
+}
+
+/// Blocks that a lax reader takes for a padded DigestInfo: verification must not.
+#[test]
+fn only_the_one_pkcs1_padding_verifies() {
+    let key = PrivateKey::from_pkcs8(&rsa(1024)).unwrap();
+    let asked = KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256);
+    let hash = hash(Digest::Sha256, MESSAGE).unwrap();
+    let raw = |algorithm| algorithm == KeyAlgorithm::RsaRaw;
+    let plan = Reduction::new(asked, key.public_key(), raw)
+        .unwrap()
+        .unwrap();
+    let mut block = block();
+    let right = plan.apply(&hash, &mut block).unwrap().to_vec();
+    let info = &right[128 - 51..];
+    let padded = |ones: usize, rest: &[u8]| {
+        let mut block = [&[0, 1][..], &vec![0xff; ones], &[0], rest].concat();
+        block.resize(128, 0x42);
+        block
+    };
+    let mut without_null = info.to_vec();
+    without_null.drain(15..17);
+    (without_null[1], without_null[3]) = (without_null[1] - 2, without_null[3] - 2);
+    let mut encryption = right.clone();
+    encryption[1] = 2;
+    let mut gap = right.clone();
+    gap[20] = 0xfe;
+
+    let verified = |block: &[u8]| {
+        let mut signature = vec![0; key.public_key().max_signature_len()];
+        key.sign(KeyAlgorithm::RsaRaw, block, &mut signature)
+            .unwrap();
+        verify(key.public_key(), asked, &hash, &signature)
+    };
+    assert_eq!(verified(&right), Ok(true));
+    for (block, why) in [
+        (padded(8, info), "bytes after the DigestInfo"),
+        (padded(73, info), "a byte after the DigestInfo"),
+        (padded(76, &without_null), "no NULL parameters"),
+        (padded(125 - 32, &hash), "no DigestInfo"),
+        (encryption, "block type 2"),
+        (gap, "a byte that is not FF"),
+    ] {
+        assert_eq!(verified(&block), Ok(false), "{why}");
+    }
 }
 
 #[test]
