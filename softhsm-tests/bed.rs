@@ -299,19 +299,9 @@ impl Bed {
         command
     }
 
-    /// An openssl.cnf that sets up the engine for the module under test.
+    /// The example's openssl.cnf, which sets up the engine for the module that CTK_MODULE names.
     pub fn openssl_configuration(&self) -> PathBuf {
-        self.work.write(
-            "openssl.cnf",
-            format!(
-                "openssl_conf = openssl_init\n\
-                 [openssl_init]\nengines = engine_section\n\
-                 [engine_section]\npkcs11 = pkcs11_section\n\
-                 [pkcs11_section]\nengine_id = pkcs11\nMODULE_PATH = {}\ninit = 0\n\
-                 [req]\ndistinguished_name = empty\n[empty]\n",
-                self.module.display()
-            ),
-        )
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/openssl-engine/openssl.cnf")
     }
 }
 

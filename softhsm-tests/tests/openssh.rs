@@ -1,6 +1,11 @@
 //! ssh, ssh-keygen and ssh-agent log in to a real sshd with the keys of a token.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use softhsm_tests::{
     bed::{Bed, Identity, Kind, PIN, WRONG_PIN},
@@ -83,7 +88,7 @@ impl Ssh {
     fn log_in(&self, mut command: Command, options: &[String]) -> Outcome {
         let user =
             String::from_utf8(run(Command::new("id").arg("-un")).succeeded().stdout).expect("text");
-        command.args(["-F", "none", "-p", &self.port.to_string()]);
+        command.args(["-p", &self.port.to_string()]);
         for option in [
             "StrictHostKeyChecking=yes",
             "GlobalKnownHostsFile=none",
@@ -112,9 +117,12 @@ impl Ssh {
         self.bed
             .work
             .write("authorized_keys", format!("{wanted}\n"));
+        let module = self.bed.module.to_str().expect("UTF-8");
         let options = [
+            "-F",
+            "none",
             "-I",
-            self.bed.module.to_str().expect("UTF-8"),
+            module,
             "-o",
             "IdentityFile=none",
             "-o",
@@ -172,6 +180,24 @@ fn ssh_logs_in() {
 }
 
 #[test]
+fn ssh_logs_in_by_the_example_configuration() {
+    let ssh = Ssh::new();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/openssh/config");
+    let example = fs::read_to_string(example).expect("the example");
+    let place = "/usr/local/lib/libctk_pkcs11.so";
+    assert!(example.contains(place));
+    let config = example.replace(place, ssh.bed.module.to_str().expect("UTF-8"));
+    let config = ssh.bed.work.write("config", config);
+    let options = ["-F", config.to_str().expect("UTF-8")].map(str::to_owned);
+    ssh.log_in(ssh.with_pin("ssh", PIN), &options)
+        .succeeded()
+        .says("arrived");
+    ssh.log_in(ssh.with_pin("ssh", WRONG_PIN), &options)
+        .refused()
+        .says("Permission denied");
+}
+
+#[test]
 fn ssh_agent_takes_the_token() {
     let ssh = Ssh::new();
     let socket = ssh.bed.work.path().join("agent");
@@ -210,7 +236,7 @@ fn ssh_agent_takes_the_token() {
             .write("authorized_keys", public_line(identity) + "\n");
         let mut command = ssh.bed.command("ssh");
         command.env("SSH_AUTH_SOCK", &socket);
-        let options = ["-o", "IdentityFile=none"].map(str::to_owned);
+        let options = ["-F", "none", "-o", "IdentityFile=none"].map(str::to_owned);
         ssh.log_in(command, &options).succeeded().says("arrived");
     }
     add(PIN, "-e").succeeded();
