@@ -180,3 +180,79 @@ fn named_slots(driver: &dyn TokenDriver) -> Vec<(&'static str, Arc<dyn Slot>)> {
         .map(|slot| (driver.name(), slot))
         .collect()
 }
+
+#[cfg(all(test, feature = "pkcs12"))]
+mod tests {
+    use super::*;
+    use crate::test_folder::TestFolder;
+
+    fn host(text: &str, program: &str) -> Host {
+        let folder = TestFolder::new();
+        Host::open(&Environment {
+            config_file: Some(folder.write("ctk.toml", text)),
+            program: Some(program.into()),
+            ..Environment::empty()
+        })
+    }
+
+    fn ids(host: &Host) -> Vec<String> {
+        host.slots()
+            .iter()
+            .map(|slot| slot.id().to_owned())
+            .collect()
+    }
+
+    const TOKENS: &str = r#"
+        [[token]]
+        name = "late"
+        driver = "pkcs12"
+        file = "late.p12"
+        order = 1
+        [[token]]
+        name = "broken"
+        driver = "pkcs12"
+        [[token]]
+        name = "for-ssh"
+        driver = "pkcs12"
+        file = "ssh.p12"
+        programs = ["ssh"]
+        [[token]]
+        name = "early"
+        driver = "pkcs12"
+        file = "early.p12"
+        order = -1
+        removable = true
+        not_programs = ["/usr/bin/curl"]
+    "#;
+
+    #[test]
+    fn a_program_sees_its_tokens_in_their_order() {
+        let ssh = host(TOKENS, "/usr/bin/ssh");
+        assert_eq!(ids(&ssh), ["early", "for-ssh", "late"]);
+        assert_eq!(ids(&host(TOKENS, "/usr/bin/curl")), ["late"]);
+        assert_eq!(ids(&host(TOKENS, "/usr/bin/firefox")), ["early", "late"]);
+        assert_eq!(ssh.problems().len(), 1);
+        assert_eq!(ssh.problems()[0].token.as_deref(), Some("broken"));
+        let slots = ssh.slots();
+        assert!(slots[0].info().removable && !slots[1].info().removable);
+        // The very same slots and tokens each time.
+        let again = ssh.slots();
+        assert!(slots.iter().zip(&again).all(|(slot, other)| {
+            Arc::ptr_eq(slot, other) && Arc::ptr_eq(&slot.token().unwrap(), &other.token().unwrap())
+        }));
+    }
+
+    #[test]
+    fn nothing_configured_waits_until_the_deadline() {
+        let host = host("", "/usr/bin/ssh");
+        assert_eq!(
+            (ids(&host).len(), host.problems().len(), host.changed()),
+            (0, 0, false)
+        );
+        let started = Instant::now();
+        let waited = host.wait_for_change(started + Duration::from_millis(30));
+        assert_eq!(waited, Ok(Wait::TimedOut));
+        assert!(started.elapsed() >= Duration::from_millis(30));
+        assert_eq!(host.wait_for_change(started), Ok(Wait::TimedOut));
+    }
+}

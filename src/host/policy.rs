@@ -78,11 +78,11 @@ impl Slot for ConfiguredSlot {
         if let Some(ours) = current.as_ref().and_then(|layered| layered.of(&inner)) {
             return Some(ours);
         }
-        let ours: Arc<dyn Token> = Arc::new(ConfiguredToken {
+        let ours: Arc<dyn Token> = Arc::new(ConfiguredToken(Arc::new(View {
             inner: inner.clone(),
             policy: self.policy.clone(),
             seen: Mutex::default(),
-        });
+        })));
         *current = Some(Layered {
             inner,
             ours: ours.clone(),
@@ -161,22 +161,15 @@ impl Policy {
     }
 }
 
-struct ConfiguredToken {
+/// What a program sees of a driver's token.
+struct View {
     inner: Arc<dyn Token>,
     policy: Arc<Policy>,
     /// As long as the driver's snapshot is the same, so is ours.
     seen: Mutex<Option<Layered<KeychainContents>>>,
 }
 
-impl Token for ConfiguredToken {
-    fn info(&self) -> TokenInfo {
-        let info = self.inner.info();
-        TokenInfo {
-            login: self.policy.login().unwrap_or(info.login),
-            ..info
-        }
-    }
-
+impl View {
     fn contents(&self) -> Arc<KeychainContents> {
         let inner = self.inner.contents();
         let mut seen = self.seen.lock();
@@ -191,16 +184,38 @@ impl Token for ConfiguredToken {
         ours
     }
 
+    /// Refuses an item that is there but hidden; of one that is not there, the driver says so.
+    fn check_visible(&self, id: &ObjectId) -> Result<()> {
+        if self.policy.config.hidden.is_empty() {
+            return Ok(());
+        }
+        let has = |contents: &KeychainContents| contents.items.iter().any(|item| item.id() == id);
+        match has(&self.inner.contents()) && !has(&self.contents()) {
+            true => Err(TokenError::ObjectNotFound),
+            false => Ok(()),
+        }
+    }
+}
+
+struct ConfiguredToken(Arc<View>);
+
+impl Token for ConfiguredToken {
+    fn info(&self) -> TokenInfo {
+        let info = self.0.inner.info();
+        TokenInfo {
+            login: self.0.policy.login().unwrap_or(info.login),
+            ..info
+        }
+    }
+
+    fn contents(&self) -> Arc<KeychainContents> {
+        self.0.contents()
+    }
+
     fn create_session(&self) -> Result<Arc<dyn TokenSession>> {
-        let contents = self.contents();
-        let all = self.inner.contents();
-        let hidden = all.items.iter().map(Item::id);
-        let hidden = hidden.filter(|id| !contents.items.iter().any(|item| item.id() == *id));
         Ok(Arc::new(ConfiguredSession {
-            hidden: hidden.cloned().collect(),
-            inner: self.inner.create_session()?,
-            token: self.inner.clone(),
-            policy: self.policy.clone(),
+            inner: self.0.inner.create_session()?,
+            view: self.0.clone(),
         }))
     }
 }
@@ -251,19 +266,10 @@ fn visible(all: &Arc<KeychainContents>, policy: &Policy) -> Arc<KeychainContents
 
 struct ConfiguredSession {
     inner: Arc<dyn TokenSession>,
-    token: Arc<dyn Token>,
-    policy: Arc<Policy>,
-    hidden: HashSet<ObjectId>,
+    view: Arc<View>,
 }
 
 impl ConfiguredSession {
-    fn check_visible(&self, item: &ObjectId) -> Result<()> {
-        match self.hidden.contains(item) {
-            true => Err(TokenError::ObjectNotFound),
-            false => Ok(()),
-        }
-    }
-
     /// Uses a key; if it is opened on use and not open, opens it with the stored PIN and tries once more.
     fn with_key<T>(
         &self,
@@ -271,24 +277,24 @@ impl ConfiguredSession {
         key: &ObjectId,
         mut perform: impl FnMut(&dyn TokenSession) -> Result<T>,
     ) -> Result<T> {
-        self.check_visible(key)?;
-        if self.policy.login() != Some(LoginPolicy::OnUse) {
+        self.view.check_visible(key)?;
+        if self.view.policy.login() != Some(LoginPolicy::OnUse) {
             return perform(&*self.inner);
         }
-        let accepted = self.policy.attempts.lock().accepted;
+        let accepted = self.view.policy.attempts.lock().accepted;
         let first = perform(&*self.inner);
         if !is_closed(&first) {
             return first;
         }
         self.authenticate(Role::User, None, accepted)?;
         let second = perform(&*self.inner);
-        let contents = self.token.contents();
+        let contents = self.view.inner.contents();
         let constraint = contents.key(key).map(|key| key.constraint(operation));
         match constraint {
             Some(Constraint::Auth(_, ctk_token::Reuse::Operation)) if is_closed(&second) => {
-                let mut attempts = self.policy.attempts.lock();
+                let mut attempts = self.view.policy.attempts.lock();
                 let operation = self.inner.begin_auth(Role::Context, Some(key))?;
-                self.policy.finish(&mut attempts, operation)?;
+                self.view.policy.finish(&mut attempts, operation)?;
                 perform(&*self.inner)
             }
             _ => second,
@@ -297,12 +303,12 @@ impl ConfiguredSession {
 
     /// Sends the stored PIN, unless another thread did so since `accepted` was read.
     fn authenticate(&self, role: Role, item: Option<&ObjectId>, accepted: u64) -> Result<()> {
-        let mut attempts = self.policy.attempts.lock();
+        let mut attempts = self.view.policy.attempts.lock();
         if attempts.accepted != accepted {
             return Ok(());
         }
         let operation = self.inner.begin_auth(role, item)?;
-        self.policy.finish(&mut attempts, operation)
+        self.view.policy.finish(&mut attempts, operation)
     }
 }
 
@@ -319,15 +325,15 @@ impl TokenSession for ConfiguredSession {
         role: Role,
         item: Option<&ObjectId>,
     ) -> Result<Box<dyn AuthOperation + '_>> {
-        item.map_or(Ok(()), |item| self.check_visible(item))?;
+        item.map_or(Ok(()), |item| self.view.check_visible(item))?;
         let inner = self.inner.begin_auth(role, item)?;
         // A stored PIN is the owner's, not the administrator's.
-        if self.policy.login().is_none() || !matches!(role, Role::User | Role::Context) {
+        if self.view.policy.login().is_none() || !matches!(role, Role::User | Role::Context) {
             return Ok(inner);
         }
         Ok(Box::new(StoredPinOperation {
             inner,
-            policy: &self.policy,
+            policy: &self.view.policy,
         }))
     }
 
@@ -336,7 +342,7 @@ impl TokenSession for ConfiguredSession {
     }
 
     fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
-        !self.hidden.contains(key) && self.inner.supports(operation, key, algorithm)
+        self.view.check_visible(key).is_ok() && self.inner.supports(operation, key, algorithm)
     }
 
     fn sign(
@@ -370,7 +376,7 @@ impl TokenSession for ConfiguredSession {
     }
 
     fn read(&self, item: &ObjectId) -> Result<Vec<u8>> {
-        self.check_visible(item)?;
+        self.view.check_visible(item)?;
         self.inner.read(item)
     }
 

@@ -8,10 +8,9 @@ use bed::{Bed, Ran};
 use serde_json::Value;
 
 fn strings(values: &Value, key: &str) -> Vec<String> {
-    let values = values.as_array().expect("an array");
+    let values = values.as_array().into_iter().flatten();
     values
-        .iter()
-        .map(|value| value[key].as_str().unwrap_or("null").to_owned())
+        .map(|value| value[key].to_string().replace('"', ""))
         .collect()
 }
 

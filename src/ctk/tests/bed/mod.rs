@@ -1,4 +1,9 @@
 //! An empty home for one test, the command in it, and files made by openssl.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail at any step"
+)]
 
 use std::{
     fs,
