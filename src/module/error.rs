@@ -51,6 +51,7 @@ errors! {
     MechanismParamInvalid = CKR_MECHANISM_PARAM_INVALID,
     ObjectHandleInvalid = CKR_OBJECT_HANDLE_INVALID,
     OperationActive = CKR_OPERATION_ACTIVE,
+    OperationCancelFailed = CKR_OPERATION_CANCEL_FAILED,
     OperationNotInitialized = CKR_OPERATION_NOT_INITIALIZED,
     PinIncorrect = CKR_PIN_INCORRECT,
     PinLenRange = CKR_PIN_LEN_RANGE,

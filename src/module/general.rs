@@ -123,17 +123,17 @@ mod tests {
     use super::*;
 
     fn arguments(callbacks: u8, flags: CK_FLAGS) -> Option<CK_C_INITIALIZE_ARGS> {
-        unsafe extern "C" fn create(_: *mut *mut std::ffi::c_void) -> CK_RV {
+        extern "C" fn create(_: *mut *mut std::ffi::c_void) -> CK_RV {
             CKR_GENERAL_ERROR
         }
-        unsafe extern "C" fn other(_: *mut std::ffi::c_void) -> CK_RV {
+        extern "C" fn other(_: *mut std::ffi::c_void) -> CK_RV {
             CKR_GENERAL_ERROR
         }
         Some(CK_C_INITIALIZE_ARGS {
-            CreateMutex: (callbacks & 1 != 0).then_some(create),
-            DestroyMutex: (callbacks & 2 != 0).then_some(other),
-            LockMutex: (callbacks & 4 != 0).then_some(other),
-            UnlockMutex: (callbacks & 8 != 0).then_some(other),
+            CreateMutex: (callbacks & 1 != 0).then_some(create as _),
+            DestroyMutex: (callbacks & 2 != 0).then_some(other as _),
+            LockMutex: (callbacks & 4 != 0).then_some(other as _),
+            UnlockMutex: (callbacks & 8 != 0).then_some(other as _),
             flags,
             pReserved: std::ptr::null_mut(),
         })

@@ -56,7 +56,16 @@ impl<T> Stage<T> {
         }
     }
 
-    /// An operation that can be set up only now.
+    /// Ends what is active. What a call in another thread works on cannot be ended from here.
+    pub(crate) fn cancel(&mut self) -> Result<()> {
+        if matches!(self, Self::Running) {
+            return Err(Error::OperationCancelFailed);
+        }
+        *self = Self::Idle;
+        Ok(())
+    }
+
+    /// Whether an operation can be set up.
     pub(crate) fn ready(&self) -> Result<()> {
         match self {
             Self::Idle => Ok(()),
@@ -111,7 +120,7 @@ impl Taken<'_> {
 
     fn leave(&self, operation: Option<Signing>) {
         let mut operations = self.session.operations();
-        // C_CloseSession or C_SessionCancel may have ended it meanwhile.
+        // C_CloseSession may have ended it meanwhile.
         if matches!(operations.signing, Stage::Running) {
             operations.signing = operation.map_or(Stage::Idle, Stage::Active);
         }
@@ -197,7 +206,7 @@ pub(crate) fn info(session: &Session, out: Result<Place<'_, CK_SESSION_INFO>>) -
 pub(crate) fn cancel(session: &Session, flags: CK_FLAGS) -> Result<()> {
     let mut operations = session.operations();
     if flags & CKF_SIGN != 0 {
-        operations.signing = Stage::Idle;
+        operations.signing.cancel()?;
     }
     if flags & CKF_FIND_OBJECTS != 0 {
         operations.search = None;

@@ -66,13 +66,10 @@ pub(crate) fn init(
     let Some(mechanism) = mechanism else {
         // With nothing to cancel it is what it was before 3.0: a missing argument.
         let mut operations = session.operations();
-        operations
-            .signing
-            .ready()
-            .err()
-            .ok_or(Error::ArgumentsBad)?;
-        operations.signing = Stage::Idle;
-        return Ok(());
+        return match operations.signing {
+            Stage::Idle => Err(Error::ArgumentsBad),
+            Stage::Active(_) | Stage::Running => operations.signing.cancel(),
+        };
     };
     session.operations().signing.ready()?;
     let plan = Plan::new(session, &mechanism, key)?;

@@ -50,7 +50,9 @@ const REAL: &[(&str, CK_RV)] = &[
 ];
 
 fn in_list(list: &[(&str, CK_RV)], name: &str) -> Option<CK_RV> {
-    list.iter().find(|(known, _)| *known == name).map(|(_, rv)| *rv)
+    list.iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, rv)| *rv)
 }
 
 fn first_is(function: &Function, parameter: &str) -> bool {
@@ -77,10 +79,18 @@ fn the_table_is_the_specification() {
 fn nothing_works_before_initialize_and_after_finalize() {
     let _turn = turn();
     let check = || {
-        for function in FUNCTIONS.iter().filter(|function| function.name != "C_Initialize") {
+        for function in FUNCTIONS
+            .iter()
+            .filter(|function| function.name != "C_Initialize")
+        {
             let expected = in_list(ALWAYS, function.name).unwrap_or(CKR_CRYPTOKI_NOT_INITIALIZED);
             for first in [0, 1, BAD] {
-                assert_eq!(unsafe { (function.call)(first) }, expected, "{}", function.name);
+                assert_eq!(
+                    unsafe { (function.call)(first) },
+                    expected,
+                    "{}",
+                    function.name
+                );
             }
         }
     };
@@ -92,8 +102,14 @@ fn nothing_works_before_initialize_and_after_finalize() {
         check();
         // Sessions do not survive into the next library.
         assert!(ctk_pkcs11::initialize_with(Source::new(&[token()])).is_ok());
-        assert_eq!(unsafe { C_CloseSession(session) }, CKR_SESSION_HANDLE_INVALID);
-        assert!(open(0, CKF_SERIAL_SESSION) > session, "a handle was given out twice");
+        assert_eq!(
+            unsafe { C_CloseSession(session) },
+            CKR_SESSION_HANDLE_INVALID
+        );
+        assert!(
+            open(0, CKF_SERIAL_SESSION) > session,
+            "a handle was given out twice"
+        );
         assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
     }
 }
@@ -105,20 +121,35 @@ fn every_function_withstands_null() {
         if ["C_Initialize", "C_Finalize"].contains(&function.name) {
             continue;
         }
-        let first = if first_is(function, "hSession") { module.open() } else { 0 };
+        let first = if first_is(function, "hSession") {
+            module.open()
+        } else {
+            0
+        };
         let expected = in_list(REAL, function.name)
             .or_else(|| in_list(ALWAYS, function.name))
             .unwrap_or(CKR_FUNCTION_NOT_SUPPORTED);
-        assert_eq!(unsafe { (function.call)(first) }, expected, "{}", function.name);
+        assert_eq!(
+            unsafe { (function.call)(first) },
+            expected,
+            "{}",
+            function.name
+        );
     }
-    assert_eq!(unsafe { C_Initialize(null_mut()) }, CKR_CRYPTOKI_ALREADY_INITIALIZED);
+    assert_eq!(
+        unsafe { C_Initialize(null_mut()) },
+        CKR_CRYPTOKI_ALREADY_INITIALIZED
+    );
 }
 
 #[test]
 fn every_function_refuses_a_bad_handle_and_slot() {
     let _module = Module::start(&[token()]);
     for (name, _) in REAL {
-        let function = FUNCTIONS.iter().find(|function| function.name == *name).unwrap();
+        let function = FUNCTIONS
+            .iter()
+            .find(|function| function.name == *name)
+            .unwrap();
         let expected = if first_is(function, "hSession") {
             CKR_SESSION_HANDLE_INVALID
         } else if first_is(function, "slotID") {
@@ -132,7 +163,10 @@ fn every_function_refuses_a_bad_handle_and_slot() {
 
 #[test]
 fn a_forked_child_has_to_initialize_and_does_not_disturb_its_parent() {
-    let module = Module::start(&[TestToken::new(&[Identity::rsa(2048, 1)], Settings::default())]);
+    let module = Module::start(&[TestToken::new(
+        &[Identity::rsa(2048, 1)],
+        Settings::default(),
+    )]);
     let session = module.open_and_login();
     let child = unsafe { libc::fork() };
     if child == 0 {
@@ -163,10 +197,16 @@ fn of_racing_threads_one_initializes_and_one_finalizes() {
         let race = |call: fn() -> bool| -> usize {
             std::thread::scope(|scope| {
                 let threads: Vec<_> = (0..4).map(|_| scope.spawn(call)).collect();
-                threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum()
+                threads
+                    .into_iter()
+                    .map(|thread| usize::from(thread.join().unwrap()))
+                    .sum()
             })
         };
-        assert_eq!(race(|| ctk_pkcs11::initialize_with(Source::new(&[])).is_ok()), 1);
+        assert_eq!(
+            race(|| ctk_pkcs11::initialize_with(Source::new(&[])).is_ok()),
+            1
+        );
         assert_eq!(race(|| unsafe { C_Finalize(null_mut()) } == CKR_OK), 1);
     }
 }
@@ -177,13 +217,20 @@ fn reserved_arguments_are_refused_and_not_followed() {
     let garbage = std::ptr::dangling_mut::<std::ffi::c_void>();
     assert_eq!(unsafe { C_Finalize(garbage) }, CKR_ARGUMENTS_BAD);
     let mut slot = 0;
-    let mut wait = |reserved| unsafe { C_WaitForSlotEvent(CKF_DONT_BLOCK, &raw mut slot, reserved) };
+    let mut wait =
+        |reserved| unsafe { C_WaitForSlotEvent(CKF_DONT_BLOCK, &raw mut slot, reserved) };
     assert_eq!(wait(garbage), CKR_ARGUMENTS_BAD);
     assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
     let mut arguments = unsafe { std::mem::zeroed::<CK_C_INITIALIZE_ARGS>() };
     arguments.pReserved = garbage;
-    assert_eq!(unsafe { C_Initialize((&raw mut arguments).cast()) }, CKR_ARGUMENTS_BAD);
-    assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_CRYPTOKI_NOT_INITIALIZED);
+    assert_eq!(
+        unsafe { C_Initialize((&raw mut arguments).cast()) },
+        CKR_ARGUMENTS_BAD
+    );
+    assert_eq!(
+        unsafe { C_Finalize(null_mut()) },
+        CKR_CRYPTOKI_NOT_INITIALIZED
+    );
 }
 
 #[test]
@@ -200,7 +247,10 @@ fn a_failed_initialize_leaves_nothing_behind() {
     let _turn = turn();
     let panicked = std::panic::catch_unwind(|| ctk_pkcs11::initialize_with(Box::new(Panics)));
     assert!(panicked.is_err());
-    assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_CRYPTOKI_NOT_INITIALIZED);
+    assert_eq!(
+        unsafe { C_Finalize(null_mut()) },
+        CKR_CRYPTOKI_NOT_INITIALIZED
+    );
     assert!(ctk_pkcs11::initialize_with(Source::new(&[])).is_ok());
     assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
 }
@@ -218,9 +268,15 @@ fn each_list_says_the_version_of_its_layout_and_so_does_its_information() {
         assert_eq!(count, 3);
         let mut interfaces = [std::mem::zeroed::<CK_INTERFACE>(); 3];
         count = 2;
-        assert_eq!(C_GetInterfaceList(interfaces.as_mut_ptr(), &raw mut count), CKR_BUFFER_TOO_SMALL);
+        assert_eq!(
+            C_GetInterfaceList(interfaces.as_mut_ptr(), &raw mut count),
+            CKR_BUFFER_TOO_SMALL
+        );
         assert_eq!(count, 3);
-        assert_eq!(C_GetInterfaceList(interfaces.as_mut_ptr(), &raw mut count), CKR_OK);
+        assert_eq!(
+            C_GetInterfaceList(interfaces.as_mut_ptr(), &raw mut count),
+            CKR_OK
+        );
         for (interface, expected) in interfaces.iter().zip([(3, 2), (3, 0), (2, 40)]) {
             let name = std::ffi::CStr::from_ptr(interface.pInterfaceName.cast());
             assert_eq!(name.to_bytes(), b"PKCS 11");
@@ -260,7 +316,10 @@ fn interfaces_are_found_by_name_version_and_flags() {
     assert_eq!(ask(None, Some((3, 1)), 0), Err(CKR_ARGUMENTS_BAD));
     assert_eq!(ask(Some(c"PKCS 11 "), None, 0), Err(CKR_ARGUMENTS_BAD));
     assert_eq!(ask(Some(c"Vendor"), None, 0), Err(CKR_ARGUMENTS_BAD));
-    assert_eq!(ask(Some(c"PKCS 11"), None, CKF_INTERFACE_FORK_SAFE), Err(CKR_ARGUMENTS_BAD));
+    assert_eq!(
+        ask(Some(c"PKCS 11"), None, CKF_INTERFACE_FORK_SAFE),
+        Err(CKR_ARGUMENTS_BAD)
+    );
 }
 
 #[test]
@@ -270,7 +329,9 @@ fn a_blocking_wait_ends_with_finalize_and_tells_insertions() {
     let mut slot = BAD;
     let mut poll = || unsafe { C_WaitForSlotEvent(CKF_DONT_BLOCK, &raw mut slot, null_mut()) };
     assert_eq!(poll(), CKR_NO_EVENT);
-    token.present.store(false, std::sync::atomic::Ordering::SeqCst);
+    token
+        .present
+        .store(false, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(poll(), CKR_OK);
     assert_eq!(poll(), CKR_NO_EVENT);
     assert_eq!(slot, 0);

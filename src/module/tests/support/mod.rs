@@ -38,7 +38,11 @@ pub struct Identity {
 impl Identity {
     pub fn new(key: PKey<Private>, id: u8) -> Self {
         let certificate = certify(&key, &format!("Person {id}"));
-        Self { key, certificate, id }
+        Self {
+            key,
+            certificate,
+            id,
+        }
     }
 
     pub fn rsa(bits: u32, id: u8) -> Self {
@@ -47,7 +51,10 @@ impl Identity {
 
     pub fn ec(curve: Nid, id: u8) -> Self {
         let group = EcGroup::from_curve_name(curve).unwrap();
-        Self::new(PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap(), id)
+        Self::new(
+            PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap(),
+            id,
+        )
     }
 
     pub fn ed25519(id: u8) -> Self {
@@ -65,18 +72,28 @@ fn certify(key: &PKey<Private>, name: &str) -> X509 {
     subject.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
     let subject = subject.build();
     builder.set_version(2).unwrap();
-    builder.set_serial_number(&BigNum::from_u32(0x80AB).unwrap().to_asn1_integer().unwrap()).unwrap();
+    builder
+        .set_serial_number(&BigNum::from_u32(0x80AB).unwrap().to_asn1_integer().unwrap())
+        .unwrap();
     builder.set_subject_name(&subject).unwrap();
     builder.set_issuer_name(&subject).unwrap();
     builder.set_pubkey(key).unwrap();
-    builder.set_not_before(&Asn1Time::from_str("20260102030405Z").unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::from_str("20510203040506Z").unwrap()).unwrap();
-    builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
-    let digest = match key.id() {
-        openssl::pkey::Id::ED25519 => MessageDigest::null(),
-        _ => MessageDigest::sha256(),
+    builder
+        .set_not_before(&Asn1Time::from_str("20260102030405Z").unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::from_str("20510203040506Z").unwrap())
+        .unwrap();
+    builder
+        .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+        .unwrap();
+    // The library signs no certificate with Ed25519 by this call; who signed it does not matter here.
+    let other = EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap();
+    let signer = match key.id() {
+        openssl::pkey::Id::ED25519 => PKey::from_ec_key(other).unwrap(),
+        _ => key.clone(),
     };
-    builder.sign(key, digest).unwrap();
+    builder.sign(&signer, MessageDigest::sha256()).unwrap();
     builder.build()
 }
 
@@ -112,6 +129,8 @@ pub struct TestToken {
     pub sessions: AtomicUsize,
     /// The next signature waits until this is set.
     pub hold: (Mutex<bool>, Condvar),
+    /// How many signatures wait.
+    pub waiting: AtomicUsize,
     pub next_error: Mutex<Option<TokenError>>,
 }
 
@@ -120,7 +139,8 @@ impl TestToken {
         let mut items = Vec::new();
         let mut keys = Vec::new();
         for identity in identities {
-            let private = PrivateKey::from_pkcs8(&identity.key.private_key_to_pkcs8().unwrap()).unwrap();
+            let private =
+                PrivateKey::from_pkcs8(&identity.key.private_key_to_pkcs8().unwrap()).unwrap();
             let name = |kind: &str| ObjectId::new(format!("{kind}{}", identity.id).as_bytes());
             items.push(Item::Certificate(Certificate {
                 id: name("certificate"),
@@ -143,7 +163,10 @@ impl TestToken {
         }
         Arc::new(Self {
             keys,
-            contents: Mutex::new(Arc::new(KeychainContents { generation: 1, items })),
+            contents: Mutex::new(Arc::new(KeychainContents {
+                generation: 1,
+                items,
+            })),
             settings,
             verified: AtomicBool::new(false),
             context: AtomicBool::new(false),
@@ -152,6 +175,7 @@ impl TestToken {
             signatures: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             hold: (Mutex::new(false), Condvar::new()),
+            waiting: AtomicUsize::new(0),
             next_error: Mutex::new(None),
         })
     }
@@ -161,7 +185,10 @@ impl TestToken {
         let mut contents = self.contents.lock().unwrap();
         let mut items = contents.items.clone();
         change(&mut items);
-        *contents = Arc::new(KeychainContents { generation: contents.generation + 1, items });
+        *contents = Arc::new(KeychainContents {
+            generation: contents.generation + 1,
+            items,
+        });
     }
 
     pub fn is_verified(&self) -> bool {
@@ -186,7 +213,10 @@ impl Slot for TestSlot {
         }
     }
     fn token(&self) -> Option<Arc<dyn Token>> {
-        self.0.present.load(Ordering::SeqCst).then(|| Arc::clone(&self.1))
+        self.0
+            .present
+            .load(Ordering::SeqCst)
+            .then(|| Arc::clone(&self.1))
     }
 }
 
@@ -259,6 +289,9 @@ impl TokenSession for TestSession {
             return Err(error);
         }
         let mut held = self.0.hold.0.lock().unwrap();
+        self.0
+            .waiting
+            .fetch_add(usize::from(*held), Ordering::SeqCst);
         while *held {
             held = self.0.hold.1.wait(held).unwrap();
         }
@@ -273,7 +306,10 @@ impl TokenSession for TestSession {
         }
         self.0.signatures.fetch_add(1, Ordering::SeqCst);
         let known = self.0.keys.iter().find(|(id, _)| id == key);
-        known.ok_or(TokenError::ObjectNotFound)?.1.sign(algorithm, input, signature)
+        known
+            .ok_or(TokenError::ObjectNotFound)?
+            .1
+            .sign(algorithm, input, signature)
     }
     fn random(&self, out: &mut [u8]) -> Result<()> {
         ctk_crypto::random(out)
@@ -371,15 +407,27 @@ pub fn attribute(kind: CK_ATTRIBUTE_TYPE, value: &[u8]) -> CK_ATTRIBUTE {
 }
 
 /// All handles of a search.
-pub fn find(session: CK_SESSION_HANDLE, template: &[(CK_ATTRIBUTE_TYPE, &[u8])]) -> Vec<CK_OBJECT_HANDLE> {
-    let mut template: Vec<_> = template.iter().map(|(kind, value)| attribute(*kind, value)).collect();
+pub fn find(
+    session: CK_SESSION_HANDLE,
+    template: &[(CK_ATTRIBUTE_TYPE, &[u8])],
+) -> Vec<CK_OBJECT_HANDLE> {
+    let mut template: Vec<_> = template
+        .iter()
+        .map(|(kind, value)| attribute(*kind, value))
+        .collect();
     let len = template.len() as CK_ULONG;
     let mut found = Vec::new();
     unsafe {
-        assert_eq!(C_FindObjectsInit(session, template.as_mut_ptr(), len), CKR_OK);
+        assert_eq!(
+            C_FindObjectsInit(session, template.as_mut_ptr(), len),
+            CKR_OK
+        );
         loop {
             let (mut handles, mut count) = ([0; 3], 0);
-            assert_eq!(C_FindObjects(session, handles.as_mut_ptr(), 3, &raw mut count), CKR_OK);
+            assert_eq!(
+                C_FindObjects(session, handles.as_mut_ptr(), 3, &raw mut count),
+                CKR_OK
+            );
             if count == 0 {
                 break;
             }
@@ -400,7 +448,11 @@ pub fn value(
     object: CK_OBJECT_HANDLE,
     kind: CK_ATTRIBUTE_TYPE,
 ) -> std::result::Result<Vec<u8>, CK_RV> {
-    let mut one = CK_ATTRIBUTE { type_: kind, pValue: std::ptr::null_mut(), ulValueLen: 77 };
+    let mut one = CK_ATTRIBUTE {
+        type_: kind,
+        pValue: std::ptr::null_mut(),
+        ulValueLen: 77,
+    };
     unsafe {
         let rv = C_GetAttributeValue(session, object, &raw mut one, 1);
         if rv != CKR_OK {
@@ -411,7 +463,10 @@ pub fn value(
         }
         let mut bytes = vec![0; one.ulValueLen as usize];
         one.pValue = bytes.as_mut_ptr().cast();
-        assert_eq!(C_GetAttributeValue(session, object, &raw mut one, 1), CKR_OK);
+        assert_eq!(
+            C_GetAttributeValue(session, object, &raw mut one, 1),
+            CKR_OK
+        );
         assert_eq!(one.ulValueLen as usize, bytes.len());
         Ok(bytes)
     }
@@ -429,8 +484,9 @@ pub fn sign_init<T>(
 ) -> CK_RV {
     let mut mechanism = CK_MECHANISM {
         mechanism,
-        pParameter: parameter
-            .map_or(std::ptr::null_mut(), |value| std::ptr::from_ref(value).cast_mut().cast()),
+        pParameter: parameter.map_or(std::ptr::null_mut(), |value| {
+            std::ptr::from_ref(value).cast_mut().cast()
+        }),
         ulParameterLen: parameter.map_or(0, |_| size_of::<T>() as CK_ULONG),
     };
     unsafe { C_SignInit(session, &raw mut mechanism, key) }
