@@ -47,7 +47,6 @@ mod library {
     pub(crate) fn ready() {}
 
     /// AWS-LC has RC2 and RC4 always.
-    #[allow(clippy::unnecessary_wraps)]
     pub(crate) fn legacy_ciphers() -> Result<()> {
         Ok(())
     }
