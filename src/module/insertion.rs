@@ -158,7 +158,7 @@ impl Insertion {
             return Ok(Arc::clone(known));
         }
         let on_use = self.token.info().login == LoginPolicy::OnUse;
-        let new = Arc::new(Catalog::new(contents, on_use, catalog.as_deref())?);
+        let new = Arc::new(Catalog::new(&contents, on_use, catalog.as_deref())?);
         *catalog = Some(Arc::clone(&new));
         Ok(new)
     }

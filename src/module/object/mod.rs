@@ -77,12 +77,12 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// The objects of `contents`, with the handles of the generation before it.
     pub(crate) fn new(
-        contents: Arc<KeychainContents>,
+        contents: &Arc<KeychainContents>,
         on_use: bool,
         before: Option<&Self>,
     ) -> Result<Self> {
         let mut catalog = Self {
-            contents: Arc::clone(&contents),
+            contents: Arc::clone(contents),
             on_use,
             objects: Vec::new(),
             handles: before

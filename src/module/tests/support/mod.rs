@@ -1,7 +1,8 @@
 //! A token in memory, and the module driven over its own C functions as a program drives it.
 #![allow(dead_code)] // each test file uses its part
 #![allow(unreachable_pub)] // a module of several test programs
-#![allow(clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks)]
+#![allow(clippy::undocumented_unsafe_blocks)] // calls of the C functions that are under test
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test's own functions
 
 use std::{
     sync::{
