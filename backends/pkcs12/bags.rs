@@ -1,4 +1,5 @@
-//! What is in the safes of a file (RFC 7292 §4.2): private keys and certificates with their attributes.
+//! What is in the safes of a file (RFC 7292 §4.2): private keys and certificates with their
+//! attributes.
 
 use ctk_crypto::SecretBytes;
 
@@ -68,7 +69,8 @@ impl<'p> Walk<'p> {
         }
     }
 
-    /// Notes what came of a decryption. One failure may be a part with another password, so it is no error yet.
+    /// Notes what came of a decryption. One failure may be a part with another password, so it is
+    /// no error yet.
     pub(crate) fn note(
         &mut self,
         opened: Result<SecretBytes>,

@@ -1,8 +1,9 @@
-//! A reader of BER (X.690 §8) for what PKCS#12 files hold: indefinite lengths, strings in pieces, lengths in long form.
+//! A reader of BER (X.690 §8) for what PKCS#12 files hold: indefinite lengths, strings in pieces,
+//! lengths in long form.
 //!
-//! It borrows from its input and checks only what it is asked for. Whatever the input, it neither panics nor goes deeper
-//! than [`MAX_DEPTH`]; as each level is searched for its end at most once per level above it, the work is linear in
-//! the input's length.
+//! It borrows from its input and checks only what it is asked for. Whatever the input, it neither
+//! panics nor goes deeper than [`MAX_DEPTH`]; as each level is searched for its end at most once
+//! per level above it, the work is linear in the input's length.
 
 use std::ops::Deref;
 
@@ -62,7 +63,8 @@ impl<'a> Element<'a> {
         if self.identifier & CONSTRUCTED == 0 {
             return Ok(Octets::Borrowed(self.content));
         }
-        // All pieces together are shorter than what holds them, so the buffer never moves and leaves no copy behind.
+        // All pieces together are shorter than what holds them, so the buffer never moves and
+        // leaves no copy behind.
         let mut joined = Zeroizing::new(Vec::with_capacity(self.content.len()));
         self.join(&mut joined)?;
         Ok(Octets::Joined(joined))

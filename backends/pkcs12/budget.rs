@@ -2,15 +2,18 @@
 
 use crate::failure::{Failure, Result};
 
-/// Iterations of password hashing, times blocks of output, over the whole file: a few seconds. Tools write 2 000 to
-/// 600 000 iterations per key; the crypto library is never started on more than is left.
+/// Iterations of password hashing, times blocks of output, over the whole file: a few seconds.
+/// Tools write 2 000 to 600 000 iterations per key; the crypto library is never started on more
+/// than is left.
 const MAX_WORK: u64 = 20_000_000;
 
-/// How much memory scrypt may use, in bytes: N = 2^15 with r = 8 and a little more. openssl writes half of that.
+/// How much memory scrypt may use, in bytes: N = 2^15 with r = 8 and a little more. openssl writes
+/// half of that.
 pub(crate) const MAX_SCRYPT_MEMORY: u64 = 36 << 20;
 
-/// The longest file that is read, in bytes. Real ones have a few thousand; with scrypt's share and the copies that are
-/// made on the way from the file to the keys this keeps everything below 64 MiB.
+/// The longest file that is read, in bytes. Real ones have a few thousand; with scrypt's share and
+/// the copies that are made on the way from the file to the keys this keeps everything below 64
+/// MiB.
 pub(crate) const MAX_FILE: u64 = 4 << 20;
 
 /// More private keys than any file has.
@@ -29,8 +32,8 @@ impl Budget {
         Self(MAX_WORK)
     }
 
-    /// Takes the work of `iterations` that make `out_len` bytes by hashes of `hash_len` bytes, and returns the
-    /// iterations as the crypto library wants them.
+    /// Takes the work of `iterations` that make `out_len` bytes by hashes of `hash_len` bytes, and
+    /// returns the iterations as the crypto library wants them.
     pub(crate) fn spend(
         &mut self,
         iterations: u64,
@@ -67,7 +70,8 @@ impl Budget {
 
 fn too_much(iterations: u64) -> Failure {
     Failure::Excessive(format!(
-        "it asks for {iterations} rounds of password hashing or more (at most {MAX_WORK} are allowed for the whole file)"
+        "it asks for {iterations} rounds of password hashing or more \
+                 (at most {MAX_WORK} are allowed for the whole file)"
     ))
 }
 

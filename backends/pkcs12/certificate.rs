@@ -1,7 +1,8 @@
-//! What the token needs to know of a certificate, read so tolerantly that an odd one does not cost its identity.
+//! What the token needs to know of a certificate, read so tolerantly that an odd one does not cost
+//! its identity.
 //!
-//! Real certificates have serial numbers that are negative, zero or too long, and times that RFC 5280 forbids: nothing here looks
-//! at what it does not need.
+//! Real certificates have serial numbers that are negative, zero or too long, and times that RFC
+//! 5280 forbids: nothing here looks at what it does not need.
 
 use crate::{
     bags::text,

@@ -9,7 +9,8 @@ use crate::{Inventory, token::FileToken};
 /// A file that a person has registered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configuration {
-    /// Unique among the configured files and never changed: the slot's id, and how the command `ctk` calls the token.
+    /// Unique among the configured files and never changed: the slot's id, and how the command
+    /// `ctk` calls the token.
     pub name: String,
     /// For a person.
     pub label: String,
@@ -63,7 +64,8 @@ impl TokenDriver for Driver {
     }
 }
 
-/// The place of one configured file. The token is in it whether or not the file is there: only a login can tell.
+/// The place of one configured file. The token is in it whether or not the file is there: only a
+/// login can tell.
 struct Place {
     token: Arc<FileToken>,
 }

@@ -13,7 +13,8 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 pub(crate) enum Failure {
     /// The password does not fit. A file with a MAC whose content was altered looks the same.
     WrongPassword,
-    /// The file has neither MAC nor encryption, so that no password but the empty one counts as right.
+    /// The file has neither MAC nor encryption, so that no password but the empty one counts as
+    /// right.
     Unprotected,
     /// The file is not what RFC 7292 describes.
     Damaged(&'static str),
@@ -37,7 +38,8 @@ impl Failure {
                 "{file}: damaged, or not a PKCS#12 file ({what}): restore or export it again"
             )),
             Self::Unsupported(what) => corrupted(format!(
-                "{file}: {what} is not supported: export it again with password encryption by AES and a SHA-2 MAC"
+                "{file}: {what} is not supported: export it again with \
+                 password encryption by AES and a SHA-2 MAC"
             )),
             Self::Excessive(what) => corrupted(format!("{file}: {what}: export it again")),
             Self::Library(error) => error,
@@ -50,7 +52,8 @@ impl Failure {
     pub(crate) fn about_new(self, file: &Path) -> TokenError {
         match self {
             Self::Unprotected => corrupted(format!(
-                "{}: has neither a MAC nor encryption, so no password protects it: export it again with one, or use the empty password",
+                "{}: has neither a MAC nor encryption, so no password protects it: \
+                 export it again with one, or use the empty password",
                 file.display()
             )),
             failure => failure.about(file),

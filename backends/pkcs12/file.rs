@@ -11,11 +11,12 @@ use zeroize::Zeroizing;
 
 use crate::budget::MAX_FILE;
 
-/// The bytes of `file`; zeroized when dropped, because a file may hold keys in the clear. `missing` says what to do if it is gone.
+/// The bytes of `file`; zeroized when dropped, because a file may hold keys in the clear. `missing`
+/// says what to do if it is gone.
 ///
 /// # Errors
-/// [`TokenError::Unreachable`] if it cannot be read, [`TokenError::Corrupted`] if it is no file or longer than
-/// [`MAX_FILE`].
+/// [`TokenError::Unreachable`] if it cannot be read, [`TokenError::Corrupted`] if it is no file or
+/// longer than [`MAX_FILE`].
 pub(crate) fn read(file: &Path, missing: &str) -> Result<Zeroizing<Vec<u8>>> {
     let shown = file.display();
     let unreachable = |error: std::io::Error| {
@@ -23,7 +24,8 @@ pub(crate) fn read(file: &Path, missing: &str) -> Result<Zeroizing<Vec<u8>>> {
             ErrorKind::NotFound => format!("{shown}: no such file: {missing}"),
             ErrorKind::PermissionDenied => {
                 format!(
-                    "{shown}: this program may not read it: check the owner and mode of the file and its folders"
+                    "{shown}: this program may not read it: check the \
+                 owner and mode of the file and its folders"
                 )
             }
             _ => format!("{shown}: {error}"),

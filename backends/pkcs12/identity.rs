@@ -22,7 +22,8 @@ pub(crate) struct Opened {
     pub(crate) keys: Vec<PrivateKey>,
 }
 
-/// Opens a file. What this build cannot use (a curve that the crypto library lacks) is left out with a warning.
+/// Opens a file. What this build cannot use (a curve that the crypto library lacks) is left out
+/// with a warning.
 ///
 /// # Errors
 /// As [`pfx::open`].
@@ -159,7 +160,8 @@ fn parse_certificates(bags: &[CertificateBag]) -> Vec<Candidate<'_>> {
         .collect()
 }
 
-/// For each public key, the certificate that stands for it: the one with the key's localKeyID, among several the newest.
+/// For each public key, the certificate that stands for it: the one with the key's localKeyID,
+/// among several the newest.
 fn owners<'a>(keys: &[Ready<'_>], certificates: &[Candidate<'a>]) -> HashMap<&'a [u8], usize> {
     let local_ids: HashMap<&[u8], &[u8]> = keys
         .iter()

@@ -20,7 +20,8 @@ pub struct Inventory {
 pub struct KeyRecord {
     /// For a person.
     pub label: String,
-    /// SHA-1 of the public key's bits (RFC 5280 §4.2.1.2, method 1), shared with its certificate: CKA_ID.
+    /// SHA-1 of the public key's bits (RFC 5280 §4.2.1.2, method 1), shared with its certificate:
+    /// CKA_ID.
     pub identity: Vec<u8>,
     /// DER SubjectPublicKeyInfo.
     pub spki: Vec<u8>,
@@ -33,7 +34,8 @@ pub struct KeyRecord {
 pub struct CertificateRecord {
     /// For a person; the key's if it belongs to one.
     pub label: String,
-    /// SHA-1 of the public key's bits; of all of `der` for the lesser ones of several certificates with one key.
+    /// SHA-1 of the public key's bits; of all of `der` for the lesser ones of several certificates
+    /// with one key.
     pub identity: Vec<u8>,
     /// X.509.
     pub der: Vec<u8>,
@@ -44,9 +46,9 @@ pub struct CertificateRecord {
 /// # Errors
 /// [`AuthenticationFailed`](ctk_token::TokenError::AuthenticationFailed) for a wrong password,
 /// [`Unreachable`](ctk_token::TokenError::Unreachable) if the file cannot be read,
-/// [`Corrupted`](ctk_token::TokenError::Corrupted) if it is damaged, of another format, or protected in a way that is not
-/// supported; also
-/// if it is not protected at all and the password is not empty.
+/// [`Corrupted`](ctk_token::TokenError::Corrupted) if it is damaged, of another format, or
+/// protected in a way that is not supported; also if it is not protected at all and the password is
+/// not empty.
 pub fn inspect(file: &Path, password: &[u8]) -> Result<Inventory> {
     let bytes = file::read(file, "check the path")?;
     let opened = identity::open(&bytes, password).map_err(|failure| failure.about_new(file))?;

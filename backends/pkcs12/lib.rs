@@ -1,11 +1,12 @@
 //! Tokens from PKCS#12 files (RFC 7292): each file is a token, its password is the PIN.
 //!
-//! What may be known without the password (certificates, public keys, labels) is stored with the configuration when a
-//! person registers the file ([`inspect`]); the file itself is read at login only, and the keys in it are then kept
-//! ready in memory until the session ends.
+//! What may be known without the password (certificates, public keys, labels) is stored with the
+//! configuration when a person registers the file ([`inspect`]); the file itself is read at login
+//! only, and the keys in it are then kept ready in memory until the session ends.
 //!
-//! The rooms, from the file to the signature: `file` reads it, `ber` its encoding, `pfx` and `bags` its structure, `mac`,
-//! `pbe` and `password` its protection, `identity` pairs keys with certificates, `driver` and `session` are the contract.
+//! The rooms, from the file to the signature: `file` reads it, `ber` its encoding, `pfx` and `bags`
+//! its structure, `mac`, `pbe` and `password` its protection, `identity` pairs keys with
+//! certificates, `driver` and `session` are the contract.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -4,9 +4,10 @@ use zeroize::Zeroizing;
 
 /// A password as it may have gone into a file. Zeroized when dropped.
 ///
-/// The PKCS#12 key derivation takes a BMPString with its two terminating zeros (RFC 7292 Appendix B.1), PBES2 takes bytes,
-/// in practice UTF-8 (RFC 8018 §3). Tools differ in two corners, so that more than one BMPString may have to be tried:
-/// the empty password (two zeros, or nothing at all), and characters beyond ASCII, which OpenSSL before 1.1 wrote byte by byte.
+/// The PKCS#12 key derivation takes a BMPString with its two terminating zeros (RFC 7292 Appendix
+/// B.1), PBES2 takes bytes, in practice UTF-8 (RFC 8018 §3). Tools differ in two corners, so that
+/// more than one BMPString may have to be tried: the empty password (two zeros, or nothing at all),
+/// and characters beyond ASCII, which OpenSSL before 1.1 wrote byte by byte.
 pub(crate) struct Password {
     bytes: Zeroizing<Vec<u8>>,
     bmp: Vec<Zeroizing<Vec<u8>>>,

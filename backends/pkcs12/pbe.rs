@@ -1,4 +1,5 @@
-//! Password-based encryption: the PKCS#12 schemes (RFC 7292 Appendix C) and PBES2 (RFC 8018 §6.2, RFC 7914 §7).
+//! Password-based encryption: the PKCS#12 schemes (RFC 7292 Appendix C) and PBES2 (RFC 8018 §6.2,
+//! RFC 7914 §7).
 
 use ctk_crypto::{Cipher, Pkcs12Purpose, SecretBytes, decrypt, pbkdf2, pkcs12_kdf, scrypt};
 use ctk_token::{Digest, TokenError};
@@ -11,8 +12,8 @@ use crate::{
     password::Password,
 };
 
-/// Decrypts `data` by the AlgorithmIdentifier whose inside is `algorithm`. A wrong password can give a valid padding by
-/// chance, so a plaintext counts only if it `fits`.
+/// Decrypts `data` by the AlgorithmIdentifier whose inside is `algorithm`. A wrong password can
+/// give a valid padding by chance, so a plaintext counts only if it `fits`.
 ///
 /// # Errors
 /// [`Failure::WrongPassword`] if no form of the password gives such a plaintext.

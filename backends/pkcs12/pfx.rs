@@ -1,5 +1,5 @@
-//! The outer structure of a file (RFC 7292 §4): PFX, its MAC, and the safes in it; and the decision whether the password
-//! is right.
+//! The outer structure of a file (RFC 7292 §4): PFX, its MAC, and the safes in it; and the decision
+//! whether the password is right.
 
 use crate::{
     bags::{self, Bags, Walk},
@@ -13,9 +13,10 @@ use crate::{
 
 /// Opens a file and returns everything of use in it.
 ///
-/// The password is right if the MAC says so. A file without MAC says so by being decrypted: one encrypted part at least
-/// must give a plaintext of the right form. A file with neither MAC nor encryption cannot check a password; since its
-/// password is the PIN with which people log in, any PIN would do, so it is opened by the empty password only.
+/// The password is right if the MAC says so. A file without MAC says so by being decrypted: one
+/// encrypted part at least must give a plaintext of the right form. A file with neither MAC nor
+/// encryption cannot check a password; since its password is the PIN with which people log in, any
+/// PIN would do, so it is opened by the empty password only.
 ///
 /// # Errors
 /// [`Failure::WrongPassword`], [`Failure::Unprotected`]; everything else is the file's fault.

@@ -63,13 +63,14 @@ impl Session {
             .collect()
     }
 
-    /// The key of an identity that is configured is no longer in the file: using another in its place would be the worst
-    /// that could happen.
+    /// The key of an identity that is configured is no longer in the file: using another in its
+    /// place would be the worst that could happen.
     fn replaced(&self, label: &str) -> TokenError {
         let configuration = self.token.configuration();
         let (file, name) = (configuration.file.display(), &configuration.name);
         TokenError::Corrupted(Reason::new(format!(
-            "{file}: the key {label:?} is not in it any more, the file was replaced: run `ctk update {name}`"
+            "{file}: the key {label:?} is not in it any more, \
+                 the file was replaced: run `ctk update {name}`"
         )))
     }
 

@@ -25,7 +25,8 @@ use support::{
     },
 };
 
-/// Set for a process of its own that opens this one file, so that the file's making does not count as memory.
+/// Set for a process of its own that opens this one file, so that the file's making does not count
+/// as memory.
 const OPEN: &str = "CTK_TEST_OPEN";
 
 #[test]
@@ -110,5 +111,5 @@ fn open_alone(workshop: &Workshop, what: &str, file: &[u8], expected: &str) {
     println!("{what}: {} bytes, {took:?}, {} MiB", file.len(), peak >> 20);
     assert!(answer.contains(expected), "{what}: {answer}");
     assert!(peak < MAX_MEMORY, "{what}: {} MiB", peak >> 20);
-    assert!(took < Duration::from_secs(20), "{what}: {took:?}");
+    assert!(took < Duration::from_secs(60), "{what}: {took:?}");
 }

@@ -1,6 +1,8 @@
-//! Files of every tool at hand: their identities are found, sign, and are refused to a wrong password.
+//! Files of every tool at hand: their identities are found, sign, and are refused to a wrong
+//! password.
 //!
-//! The files are made here. A tool that is missing fails the test; softhsm-tests/run.sh installs all of them.
+//! The files are made here. A tool that is missing fails the test; softhsm-tests/run.sh installs
+//! all of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -113,7 +115,9 @@ fn gnutls_writes_several_identities() {
     ] {
         let file = format!("{cipher}.p12");
         let line = format!(
-            "--to-p12 --load-privkey both.key --load-certificate both.crt --p12-name Both --outder --outfile {file} --pkcs-cipher {cipher} --password"
+            "--to-p12 --load-privkey both.key \
+                 --load-certificate both.crt \
+                 --p12-name Both --outder --outfile {file} --pkcs-cipher {cipher} --password"
         );
         let arguments: Vec<&str> = line.split_whitespace().chain([UTF8_PASSWORD]).collect();
         workshop.run("certtool", &arguments);
@@ -127,7 +131,8 @@ fn gnutls_writes_several_identities() {
     }
     for kind in ["--empty-password", "--null-password"] {
         let line = format!(
-            "--to-p12 --load-privkey ec.key --load-certificate ec.crt --p12-name Empty --outder --outfile empty.p12 {kind}"
+            "--to-p12 --load-privkey ec.key --load-certificate ec.crt \
+                 --p12-name Empty --outder --outfile empty.p12 {kind}"
         );
         workshop.run("certtool", &line.split_whitespace().collect::<Vec<_>>());
         check(&workshop, "empty.p12", "", &[("ec", "Empty", true)], 1);
@@ -193,7 +198,10 @@ fn keytool_writes_several_entries() {
     let workshop = Workshop::new();
     for kind in ["rsa", "ec"] {
         workshop.identity(kind, kind);
-        workshop.openssl(&format!("pkcs12 -export -inkey {kind}.key -in {kind}.crt -out {kind}.p12 -name {kind} -passout pass:changeit"));
+        workshop.openssl(&format!(
+            "pkcs12 -export -inkey {kind}.key -in {kind}.crt \
+                 -out {kind}.p12 -name {kind} -passout pass:changeit"
+        ));
     }
     workshop.identity("Root", "ec");
     for (file, option) in [
@@ -202,16 +210,19 @@ fn keytool_writes_several_entries() {
     ] {
         for kind in ["rsa", "ec"] {
             let line = format!(
-                "{option} -importkeystore -srckeystore {kind}.p12 -srcstorepass changeit -destkeystore {file} -deststoretype PKCS12 -deststorepass changeit"
+                "{option} -importkeystore -srckeystore {kind}.p12 -srcstorepass changeit \
+                 -destkeystore {file} -deststoretype PKCS12 -deststorepass changeit"
             );
             workshop.run("keytool", &line.split_whitespace().collect::<Vec<_>>());
         }
         let line = format!(
-            "{option} -importcert -noprompt -alias root -file Root.crt -keystore {file} -storepass changeit"
+            "{option} -importcert -noprompt -alias root -file Root.crt \
+                 -keystore {file} -storepass changeit"
         );
         workshop.run("keytool", &line.split_whitespace().collect::<Vec<_>>());
         let line = format!(
-            "{option} -genseckey -alias secret -keyalg AES -keysize 256 -keystore {file} -storepass changeit"
+            "{option} -genseckey -alias secret -keyalg AES -keysize 256 \
+                 -keystore {file} -storepass changeit"
         );
         workshop.run("keytool", &line.split_whitespace().collect::<Vec<_>>());
         let expected = [("rsa", "rsa", true), ("ec", "ec", true)];
@@ -259,7 +270,8 @@ fn every_encryption_with_and_without_mac() {
     }
 }
 
-/// Two identities as Windows exports them: localKeyID of four bytes, the name of the CSP, keys first.
+/// Two identities as Windows exports them: localKeyID of four bytes, the name of the CSP, keys
+/// first.
 fn windows_safe(workshop: &Workshop) -> Vec<u8> {
     let attributes = |id: u8, name: &str| {
         let csp: Vec<u8> = "Microsoft Enhanced Cryptographic Provider v1.0"

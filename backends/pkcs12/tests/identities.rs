@@ -1,4 +1,5 @@
-//! Keys and certificates are paired and named as they should be, whatever kinds and oddities a file holds.
+//! Keys and certificates are paired and named as they should be, whatever kinds and oddities a file
+//! holds.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +29,10 @@ fn a_chain_and_certificates_without_keys() {
     workshop.key("leaf", "rsa");
     workshop.openssl("req -new -key leaf.key -out leaf.csr -subj /O=Example/CN=Leaf");
     workshop.openssl("x509 -req -in leaf.csr -CA Root.crt -CAkey Root.key -out leaf.crt -days 3");
-    workshop.openssl("pkcs12 -export -inkey leaf.key -in leaf.crt -certfile Root.crt -out chain.p12 -passout pass:correct");
+    workshop.openssl(
+        "pkcs12 -export -inkey leaf.key -in leaf.crt -certfile Root.crt \
+                 -out chain.p12 -passout pass:correct",
+    );
     let inventory = check(
         &workshop,
         "chain.p12",

@@ -1,4 +1,5 @@
-//! Logins: what the password decides, what a changed file does, and that use in many threads is safe.
+//! Logins: what the password decides, what a changed file does, and that use in many threads is
+//! safe.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +25,10 @@ use support::{Workshop, configuration, log_in, request, sign, token};
 fn a_file_that_checks_no_password_takes_the_empty_one_only() {
     let workshop = Workshop::new();
     workshop.identity("ec", "ec");
-    workshop.openssl("pkcs12 -export -inkey ec.key -in ec.crt -out open.p12 -nomac -keypbe NONE -certpbe NONE -passout pass:x");
+    workshop.openssl(
+        "pkcs12 -export -inkey ec.key -in ec.crt -out open.p12 \
+                 -nomac -keypbe NONE -certpbe NONE -passout pass:x",
+    );
     let path = workshop.path("open.p12");
     let Err(TokenError::Corrupted(reason)) = inspect(&path, b"x") else {
         panic!()

@@ -25,7 +25,8 @@ struct Needle(Vec<u8>);
 const MASK: u8 = 0xa5;
 
 impl Needle {
-    /// From the middle of the first prime of `NAME.key`, byte for byte without the number itself being in memory.
+    /// From the middle of the first prime of `NAME.key`, byte for byte without the number itself
+    /// being in memory.
     fn of_prime(workshop: &Workshop, name: &str) -> Self {
         let line = format!("rsa -in {name}.key -noout -text");
         let text = String::from_utf8(workshop.openssl(&line).stdout).unwrap();

@@ -7,7 +7,8 @@ use ctk_token::TokenError;
 
 use super::{Workshop, configuration, log_in, sign, token};
 
-/// What a file must turn out to hold: name of the key made by the workshop, label, whether it has a certificate.
+/// What a file must turn out to hold: name of the key made by the workshop, label, whether it has a
+/// certificate.
 pub(crate) type Expected<'a> = &'a [(&'a str, &'a str, bool)];
 
 /// Checks one file from the outside, as `ctk add` and a program use it.

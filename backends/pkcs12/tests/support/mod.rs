@@ -1,4 +1,5 @@
-//! What the tests of this crate share: a work folder, the tools that write files, and checks of signatures by openssl.
+//! What the tests of this crate share: a work folder, the tools that write files, and checks of
+//! signatures by openssl.
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub(crate) mod check;
@@ -71,7 +72,10 @@ impl Workshop {
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| {
-                panic!("{program} does not start ({error}): apt install openssl gnutls-bin libnss3-tools default-jre-headless")
+                panic!(
+                    "{program} does not start ({error}): \
+                     apt install openssl gnutls-bin libnss3-tools default-jre-headless"
+                )
             })
     }
 
@@ -80,7 +84,8 @@ impl Workshop {
         self.run("openssl", &line.split_whitespace().collect::<Vec<_>>())
     }
 
-    /// Makes `NAME.key`, a private key of this kind: `rsa`, `ec`, `ed25519`, `x25519` or a curve's name.
+    /// Makes `NAME.key`, a private key of this kind: `rsa`, `ec`, `ed25519`, `x25519` or a curve's
+    /// name.
     pub(crate) fn key(&self, name: &str, kind: &str) {
         let kind = match kind {
             "rsa" => "RSA -pkeyopt rsa_keygen_bits:2048".to_owned(),
@@ -111,7 +116,8 @@ impl Workshop {
             .stdout
     }
 
-    /// Lets openssl verify what a session signed with its primitive; the key is given by its SubjectPublicKeyInfo.
+    /// Lets openssl verify what a session signed with its primitive; the key is given by its
+    /// SubjectPublicKeyInfo.
     pub(crate) fn openssl_verifies(
         &self,
         spki: &[u8],
@@ -125,7 +131,8 @@ impl Workshop {
         let public = "-pubin -keyform DER -inkey verify.pub -sigfile verify.sig";
         let line = match key_type {
             KeyType::Rsa { .. } => {
-                let line = "pkeyutl -verifyrecover -pubin -keyform DER -inkey verify.pub -in verify.sig -pkeyopt rsa_padding_mode:none";
+                let line = "pkeyutl -verifyrecover -pubin -keyform DER -inkey verify.pub \
+                 -in verify.sig -pkeyopt rsa_padding_mode:none";
                 let recovered =
                     self.try_run("openssl", &line.split_whitespace().collect::<Vec<_>>());
                 return recovered.status.success() && recovered.stdout == input;
@@ -148,7 +155,8 @@ impl Drop for Workshop {
 /// What a login may need at most, in a program that is somebody else's.
 pub(crate) const MAX_MEMORY: u64 = 64 << 20;
 
-/// The most memory that this process has had, in bytes, with what libraries and the crypto library allocate.
+/// The most memory that this process has had, in bytes, with what libraries and the crypto library
+/// allocate.
 pub(crate) fn peak_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status

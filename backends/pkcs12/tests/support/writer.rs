@@ -1,4 +1,5 @@
-//! Writes PKCS#12 files that no tool at hand writes: Windows style, BER with indefinite lengths, and broken ones.
+//! Writes PKCS#12 files that no tool at hand writes: Windows style, BER with indefinite lengths,
+//! and broken ones.
 
 use ctk_crypto::{Pkcs12Purpose, hmac, pkcs12_kdf};
 use ctk_token::Digest;
@@ -177,9 +178,10 @@ pub(crate) fn scrypt(n: u64, r: u64, p: u64) -> Vec<u8> {
     sequence(&[oid("1.3.6.1.4.1.11591.4.11"), parameters])
 }
 
-/// Writes DER again as BER: indefinite lengths, strings in pieces (some of them in pieces again), other lengths in a long form
-/// with leading zeros. Strings of the kind `data` are opened and written again to a depth of `open` strings; what
-/// else is in a string (certificates, ciphertexts) stays.
+/// Writes DER again as BER: indefinite lengths, strings in pieces (some of them in pieces again),
+/// other lengths in a long form with leading zeros. Strings of the kind `data` are opened and
+/// written again to a depth of `open` strings; what else is in a string (certificates, ciphertexts)
+/// stays.
 pub(crate) fn to_ber(der: &[u8], open: usize) -> Vec<u8> {
     let mut ber = Vec::new();
     for (identifier, content) in elements(der) {
