@@ -43,6 +43,9 @@ pub(crate) const COMMON_KEYS: [&str; 13] = [
 const CERTIFICATE_KEYS: [&str; 3] = ["label", "id", "der"];
 const KEY_KEYS: [&str; 4] = ["label", "id", "public", "subject"];
 
+/// How many problems of one file are told: who has mended these can ask again.
+const MAX_PROBLEMS: usize = 100;
+
 /// What a file said.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
@@ -301,11 +304,22 @@ impl Reader<'_> {
     }
 
     fn problem(&mut self, line: Option<usize>, token: Option<String>, message: impl Into<String>) {
+        let told = self.parsed.problems.len();
+        if told > MAX_PROBLEMS {
+            return;
+        }
+        let (token, message) = match told {
+            MAX_PROBLEMS => (
+                None,
+                "this is wrong too, and maybe more after it".to_owned(),
+            ),
+            _ => (token, message.into()),
+        };
         self.parsed.problems.push(Problem {
             file: self.file.to_owned(),
             line,
             token,
-            message: message.into(),
+            message,
         });
     }
 }

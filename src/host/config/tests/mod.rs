@@ -1,5 +1,7 @@
 //! What a configuration means, and what a wrong one costs.
 
+mod writing;
+
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
@@ -408,94 +410,54 @@ fn ten_thousand_certificates_load() {
 }
 
 #[test]
-fn what_is_written_is_read_again() {
+fn damaged_files_never_do_harm() {
     let folder = TestFolder::new();
     let environment = user(&folder);
-    let source = format!(
-        "{}serial = \"ab\"\norder = 5\nremovable = true\nhidden = [\"x\"]\nprograms = [\"p\"]\n\
-             not_programs = [\"q\"]\npin = \"env:X\"\nlogin = \"on-use\"\n[[token.key]]\nlabel = \"ä\\\"\"\nid = \"01\"\n\
-             public = \"{}\"\nsubject = \"MAA=\"\n[[token.certificate]]\nlabel = \"c\"\nid = \"01\"\nder = \"MAA=\"\n",
-        token("full"),
-        spki(1)
-    );
-    let mut wanted = read_one(&source).tokens.remove(0);
-    let (file, scope) = write::place(&environment, false, "full").unwrap();
-    assert_eq!(file, folder.join("home/.config/ctk/tokens.d/full.toml"));
-    wanted.place = Place {
-        file: file.clone(),
-        line: 1,
-        scope,
-    };
-    write::add(&wanted, &environment).unwrap();
-    let configuration = Configuration::read(&environment);
-    assert_eq!(said(&configuration), [""; 0]);
-    assert_eq!(configuration.tokens, [wanted.clone()]);
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
-    write::remove(&wanted, &environment).unwrap();
-    assert!(!file.exists());
-    assert!(write::remove(&wanted, &environment).is_err());
-}
-
-#[test]
-fn an_update_keeps_what_a_person_wrote() {
-    let folder = TestFolder::new();
-    let environment = user(&folder);
+    let file = folder.join("ctk.toml");
     let text = format!(
-        "# My tokens\n{}order = 7 # late\n# a note\nlabel = 'First'\n[[token.key]]\nid = \"01\"\npublic = \"{}\"\n\n# the second\n{}",
-        token("first"),
+        "{}hidden = [\"a\", 'b']\npin = \"file:x\" # why\n[[token.key]]\nid = \"01\"\npublic = \"\"\"{}\"\"\"\n{}",
+        token("one"),
         spki(1),
-        token("second")
+        token("two")
     );
-    let file = folder.write("home/.config/ctk/ctk.toml", &text);
-    let mut first = Configuration::read(&environment)
-        .token("first")
-        .unwrap()
-        .clone();
-    first.contents.keys[0].identity = vec![2];
-    first.removable = true;
-    write::update(&first, &environment).unwrap();
-    let after = Configuration::read(&environment);
-    assert_eq!(said(&after), [""; 0]);
-    assert_eq!(after.token("first").unwrap(), &first);
-    assert!(
-        after
-            .token("second")
-            .is_some_and(|token| token.contents.keys.is_empty())
-    );
-    let written = fs::read_to_string(&file).unwrap();
-    for kept in [
-        "# My tokens",
-        "order = 7 # late",
-        "# a note\nlabel = 'First'",
-        "# the second",
-    ] {
-        assert!(written.contains(kept), "{kept}: {written}");
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    for _ in 0..5_000 {
+        let mut bytes = text.clone().into_bytes();
+        for _ in 0..=random(4) {
+            let at = random(bytes.len());
+            match random(3) {
+                0 => bytes[at] ^= 1 << random(8),
+                1 => bytes.truncate(at + 1),
+                _ => bytes.insert(at, b"\"'[]={}\n#\\"[random(10)]),
+            }
+        }
+        let parsed = parse::parse(&file, Scope::User, &bytes, &environment);
+        assert!(parsed.tokens.len() <= 2);
+        let lines = bytes.split(|byte| *byte == b'\n').count();
+        assert!(
+            parsed
+                .problems
+                .iter()
+                .all(|problem| problem.line.unwrap() <= lines)
+        );
     }
-    write::remove(&first, &environment).unwrap();
-    assert_eq!(names(&Configuration::read(&environment)), ["second"]);
-    assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+    for (open, close) in [("[", "]"), ("{a=", "}"), ("", "a.")] {
+        let deep = format!("x = {}1{}", open.repeat(200_000), close.repeat(200_000));
+        let parsed = parse::parse(&file, Scope::User, deep.as_bytes(), &environment);
+        assert!(parsed.tokens.is_empty() && !parsed.problems.is_empty());
+    }
 }
 
 #[test]
-fn a_link_stays_a_link_and_a_broken_file_is_left_alone() {
-    let folder = TestFolder::new();
-    let environment = user(&folder);
-    let target = folder.write("dotfiles/ctk.toml", &token("a"));
-    fs::create_dir_all(folder.join("home/.config/ctk")).unwrap();
-    let link = folder.join("home/.config/ctk/ctk.toml");
-    std::os::unix::fs::symlink(&target, &link).unwrap();
-    let mut token = Configuration::read(&environment).tokens.remove(0);
-    token.label = "New".into();
-    write::update(&token, &environment).unwrap();
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert!(
-        fs::read_to_string(&target)
-            .unwrap()
-            .contains("label = \"New\"")
-    );
-    fs::write(&target, "[[token]]\nname = \n").unwrap();
-    let refused = write::update(&token, &environment).unwrap_err();
-    assert_eq!(refused.line, Some(2));
-    assert_eq!(fs::read_to_string(&target).unwrap(), "[[token]]\nname = \n");
+fn a_file_of_mistakes_is_told_in_part() {
+    let configuration = read_one(&format!("{}{}", "[[token]]\nx\n".repeat(1000), token("a")));
+    assert_eq!(names(&configuration), ["a"]);
+    assert_eq!(configuration.problems.len(), 101);
+    assert!(configuration.problems[100].message.contains("maybe more"));
 }
