@@ -107,7 +107,7 @@ with_clock() {
 
 step "Installing what is needed"
 install_packages "${BUILD_PACKAGES[@]}" "${SHOW_PACKAGES[@]}" > >(tee -a "$log" | grep '^  apt-get' || true) 2>>"$log"
-find_rust 2>>"$log"
+find_rust >>"$log" 2>&1
 ok "$(rustc --version | cut -d' ' -f1-2), $(openssl version | cut -d' ' -f1-2), OpenSC, OpenSSH, GnuTLS"
 
 step "Building the release module and the command ctk (some minutes the first time)"

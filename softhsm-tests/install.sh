@@ -78,12 +78,14 @@ find_rust() {
     done
     # Debian 12's own rustc is 1.63; the security archive keeps a current one for the browsers.
     echo "  no Rust of at least $RUST_MINIMUM here: taking Debian's rustc-web and cargo-web"
-    install_packages rustc-web cargo-web || return 1
+    # The index first, and even if the packages are there: an older one may be, from the main archive.
+    as_root apt-get -q update && apt_install rustc-web cargo-web || return 1
     if rust_is_new_enough /usr/bin; then
         export PATH="/usr/bin:$PATH"
         return 0
     fi
-    echo "Debian's rustc-web is older than $RUST_MINIMUM. Install a current Rust from https://rustup.rs and run this again." >&2
+    echo "Debian's rustc-web is older than $RUST_MINIMUM here. Is bookworm-security among apt's sources?" >&2
+    echo "Or install a current Rust from https://rustup.rs; then run this again." >&2
     return 1
 }
 
