@@ -411,3 +411,32 @@ fn help_completions_and_the_manual_are_there() {
             .starts_with("ctk 0.")
     );
 }
+
+#[test]
+fn a_program_with_more_rights_than_its_caller_reads_no_file_of_the_callers() {
+    let bed = Bed::new();
+    bed.p12("work", "ec", "secret");
+    bed.ctk(&["add", "work.p12"], "secret\n").succeeded();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let copy = bed.path("ctk-setuid");
+    fs::copy(env!("CARGO_BIN_EXE_ctk"), &copy).unwrap();
+    let given = std::os::unix::fs::chown(&copy, Some(12345), Some(12345));
+    if given.is_err() || !status.contains("NoNewPrivs:\t0") {
+        eprintln!("skipped: making a setuid program needs root");
+        return;
+    }
+    let list = || {
+        let mut command = std::process::Command::new(&copy);
+        bed.run(command.arg("list").env_clear().env("HOME", bed.home()), "")
+    };
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(list().succeeded().contains("CN of work"));
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
+    let ran = list();
+    assert_eq!(
+        (ran.out.contains("No tokens"), ran.error.as_str()),
+        (true, ""),
+        "{}",
+        ran.out
+    );
+}
