@@ -27,6 +27,9 @@ pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
     let Some((place, scope)) = write::place(&console.environment, arguments.system, &name) else {
         return failure("there is no home directory to write to: set HOME, or use --system");
     };
+    if !place.is_absolute() {
+        return failure("CTK_CONFIG must be the whole path of a file, from / on");
+    }
     let mut token = TokenConfig {
         label: settings::label_of(&file),
         name,

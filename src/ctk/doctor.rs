@@ -72,16 +72,19 @@ fn text(report: &Report) -> String {
         format!("{state:<8} {}: {}\n", check.subject, check.message)
     };
     let mut text: String = report.checks.iter().map(line).collect();
-    let problems = report
-        .checks
-        .iter()
-        .filter(|check| check.state == State::Problem)
-        .count();
-    text += &match problems {
-        0 => "\nNothing is wrong.\n".to_owned(),
-        1 => "\n1 problem.\n".to_owned(),
-        count => format!("\n{count} problems.\n"),
+    let count = |state, word: &str| {
+        let count = report
+            .checks
+            .iter()
+            .filter(|check| check.state == state)
+            .count();
+        format!("{count} {word}{}", if count == 1 { "" } else { "s" })
     };
+    text += &format!(
+        "\n{}, {}.\n",
+        count(State::Problem, "problem"),
+        count(State::Warning, "warning")
+    );
     text
 }
 

@@ -349,7 +349,7 @@ fn the_doctor_finds_what_is_wrong() {
     let ran = bed.ctk(&["doctor"], "");
     assert_eq!(ran.code, 1);
     assert!(
-        ran.out.contains("PROBLEM") && ran.out.ends_with("problems.\n"),
+        ran.out.contains("PROBLEM") && ran.out.ends_with(" problems, 0 warnings.\n"),
         "{}",
         ran.out
     );
@@ -374,6 +374,12 @@ fn one_chosen_file_can_hold_everything() {
     let bed = Bed::new();
     bed.p12("one", "ec", "1");
     bed.p12("two", "ec", "2");
+    let relative = bed.run(
+        bed.command(&["add", "one.p12"])
+            .env("CTK_CONFIG", "all.toml"),
+        "1\n",
+    );
+    assert!(relative.failed(1).contains("whole path") && !bed.path("all.toml").exists());
     let run = |arguments: &[&str], input: &str| -> Ran {
         bed.run(
             bed.command(arguments)
