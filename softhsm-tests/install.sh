@@ -15,8 +15,8 @@ BUILD_PACKAGES=(gcc libc6-dev cmake clang libclang-dev pkg-config make ca-certif
 # The programs that quickstart shows.
 SHOW_PACKAGES=(openssl opensc libengine-pkcs11-openssl openssh-client openssh-server gnutls-bin)
 
-# What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, and tools that inspect the module.
-TEST_PACKAGES=(libssl-dev binutils procps)
+# What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, and tools that look into the module.
+TEST_PACKAGES=(libssl-dev binutils valgrind)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then

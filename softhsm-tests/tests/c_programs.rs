@@ -46,8 +46,23 @@ fn host(name: &str) -> Outcome {
     run_host(&bed, &identities[0], name, &[])
 }
 
+/// As [`host`], under valgrind, which ends it with status 9 when it uses memory wrongly.
+fn checked_host(name: &str) -> Outcome {
+    let (bed, identities) = Bed::with(&[Kind::P256]);
+    let program = compile(&bed, &format!("hosts/{name}.c"), &[]);
+    let mut command = bed.command("valgrind");
+    command
+        .args(["--quiet", "--error-exitcode=9", "--trace-children=no"])
+        .arg(program);
+    run_program(command, &bed, &identities[0])
+}
+
 fn run_host(bed: &Bed, identity: &Identity, name: &str, libraries: &[&str]) -> Outcome {
     let program = compile(bed, &format!("hosts/{name}.c"), libraries);
+    run_program(bed.command(program), bed, identity)
+}
+
+fn run_program(mut command: Command, bed: &Bed, identity: &Identity) -> Outcome {
     // The engine takes the PIN from the URI.
     let pin: String = PIN.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let key = format!(
@@ -55,7 +70,6 @@ fn run_host(bed: &Bed, identity: &Identity, name: &str, libraries: &[&str]) -> O
         identity.uri_id()
     );
     let configuration = bed.openssl_configuration();
-    let mut command = bed.command(program);
     command
         .env("TEST_PIN", PIN)
         .env("TEST_KEY", key)
@@ -107,6 +121,22 @@ fn eight_threads_signing() {
 fn a_host_on_openssl_that_loads_the_engine_by_its_configuration() {
     let (bed, identities) = Bed::with(&[Kind::P256]);
     run_host(&bed, &identities[0], "openssl_host", &["-lcrypto"]);
+}
+
+#[test]
+fn memory_is_used_rightly_by_threads() {
+    checked_host("threads");
+}
+
+#[test]
+fn memory_is_used_rightly_after_fork() {
+    checked_host("fork");
+}
+
+#[test]
+fn memory_is_used_rightly_while_the_process_ends() {
+    checked_host("finalize_destructor").says("finalized");
+    checked_host("late_thread");
 }
 
 /// Runs the example client with this PIN on its standard input.
