@@ -165,3 +165,36 @@ fn tls_1_2_client() {
 fn tls_1_3_client() {
     handshake("-tls1_3");
 }
+
+#[test]
+fn the_engine_may_load_the_module_while_openssl_reads_its_configuration() {
+    let (bed, identities) = both();
+    bed.work.write("message", b"a message");
+    let example = fs::read_to_string(bed.openssl_configuration()).expect("the example");
+    assert!(example.contains("\ninit = 0\n"));
+    let eager = bed
+        .work
+        .write("eager.cnf", example.replace("\ninit = 0\n", "\ninit = 1\n"));
+    // A program that wants no key, and one that does.
+    let mut digest = bed.openssl();
+    run(digest
+        .env("OPENSSL_CONF", &eager)
+        .args(["dgst", "-sha256", "message"]))
+    .succeeded();
+    for identity in &identities {
+        let mut command = bed.openssl();
+        command.env("OPENSSL_CONF", &eager);
+        command.args([
+            "dgst", "-sha256", "-engine", "pkcs11", "-keyform", "engine", "-sign",
+        ]);
+        run(command
+            .arg(uri(identity, PIN))
+            .args(["-out", "signature", "message"]))
+        .succeeded();
+        let mut verify = bed.command("openssl");
+        verify
+            .args(["dgst", "-sha256", "-verify"])
+            .arg(&identity.public);
+        run(verify.args(["-signature", "signature", "message"])).succeeded();
+    }
+}
