@@ -69,7 +69,7 @@ pub(crate) fn info(version: CK_VERSION, out: Result<Place<'_, CK_INFO>>) -> Resu
         cryptokiVersion: version,
         manufacturerID: padded("ctk-pkcs11"),
         flags: 0,
-        libraryDescription: padded("Tokens of CryptoTokenKit's kind"),
+        libraryDescription: padded("PKCS#11 over token backends"),
         libraryVersion: CK_VERSION {
             major: number(env!("CARGO_PKG_VERSION_MAJOR")),
             minor: number(env!("CARGO_PKG_VERSION_MINOR")),

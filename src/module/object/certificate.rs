@@ -213,6 +213,40 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_cut_or_changed_anywhere_does_no_harm() {
+        use openssl::{asn1::Asn1Time, hash::MessageDigest, pkey::PKey, rsa::Rsa, x509::X509};
+        let key = PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap();
+        let mut builder = X509::builder().unwrap();
+        builder
+            .set_not_before(&Asn1Time::days_from_now(0).unwrap())
+            .unwrap();
+        builder
+            .set_not_after(&Asn1Time::days_from_now(1).unwrap())
+            .unwrap();
+        builder.set_pubkey(&key).unwrap();
+        builder.sign(&key, MessageDigest::sha256()).unwrap();
+        let der = builder.build().to_der().unwrap();
+        // Version 1 and without extensions, an issuer or a subject.
+        let parts = Parts::of(&der).unwrap();
+        assert_eq!(
+            (parts.issuer, parts.subject),
+            (&b"\x30\0"[..], &b"\x30\0"[..])
+        );
+        assert_eq!(parts.public_key_info, key.public_key_to_der().unwrap());
+        assert!(!parts.is_authority());
+        assert!((0..der.len()).all(|len| Parts::of(&der[..len]).is_none()));
+        for place in 0..der.len() {
+            for bit in 0..8 {
+                let mut changed = der.clone();
+                changed[place] ^= 1 << bit;
+                if let Some(parts) = Parts::of(&changed) {
+                    let _ = (parts.start_date(), parts.end_date(), parts.is_authority());
+                }
+            }
+        }
+    }
+
+    #[test]
     fn octet_strings_of_all_length_forms() {
         assert_eq!(octet_string(b"ab"), b"\x04\x02ab");
         assert_eq!(

@@ -160,6 +160,36 @@ fn a_certificate_without_a_key_is_an_authority_if_it_says_so_and_odd_ones_are_st
 }
 
 #[test]
+fn data_that_everybody_may_read_are_shown_and_protected_data_are_not() {
+    let token = TestToken::new(&[], Settings::default());
+    let data = |id: &str, value: Option<&[u8]>| {
+        Item::Data(DataObject {
+            id: ObjectId::new(id.as_bytes()),
+            label: id.into(),
+            application: "test".into(),
+            object_id: vec![6, 1, 42],
+            value: value.map(Vec::from),
+        })
+    };
+    token.change(|items| items.extend([data("open", Some(b"text")), data("protected", None)]));
+    let module = Module::start(&[token]);
+    let session = module.open_and_login();
+    let found = of_class(session, CKO_DATA);
+    assert_eq!(found.len(), 1);
+    assert_eq!(value(session, found[0], CKA_LABEL), Ok(b"open".to_vec()));
+    assert_eq!(value(session, found[0], CKA_VALUE), Ok(b"text".to_vec()));
+    assert_eq!(
+        value(session, found[0], CKA_APPLICATION),
+        Ok(b"test".to_vec())
+    );
+    assert_eq!(value(session, found[0], CKA_OBJECT_ID), Ok(vec![6, 1, 42]));
+    assert_eq!(
+        value(session, found[0], CKA_ID),
+        Err(CKR_ATTRIBUTE_TYPE_INVALID)
+    );
+}
+
+#[test]
 fn private_keys_show_no_private_value_in_any_way() {
     let identities = three_identities();
     let module = Module::start(&[TestToken::new(&identities, Settings::default())]);
