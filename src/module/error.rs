@@ -79,7 +79,8 @@ errors! {
 /// The result of every function body.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What the module was doing when a token answered with an error: some errors mean another CK_RV in another function.
+/// What the module was doing when a token answered with an error: some errors mean another CK_RV in
+/// another function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum During {
     /// Opening the application's session with a token.
@@ -97,10 +98,11 @@ pub enum During {
 }
 
 impl Error {
-    /// The one place in which an error of the contract becomes an error of PKCS#11. The reason goes to the log.
+    /// The one place in which an error of the contract becomes an error of PKCS#11. The reason goes
+    /// to the log.
     ///
-    /// CKR_DEVICE_ERROR is chosen for whatever keeps a key store from being reached, because it leaves a program's
-    /// sessions as they are; CKR_ARGUMENTS_BAD never comes from a key store.
+    /// CKR_DEVICE_ERROR is chosen for whatever keeps a key store from being reached, because it
+    /// leaves a program's sessions as they are; CKR_ARGUMENTS_BAD never comes from a key store.
     pub fn from_token(during: During, error: &TokenError) -> Self {
         log::warn!("{during:?}: {error}");
         match error {

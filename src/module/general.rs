@@ -21,7 +21,8 @@ pub(crate) fn initialize(arguments: Option<CK_C_INITIALIZE_ARGS>) -> Result<()> 
     })
 }
 
-/// C_Initialize over slots of one's own instead of the configured ones: for tests and fuzz targets that link the rlib.
+/// C_Initialize over slots of one's own instead of the configured ones: for tests and fuzz targets
+/// that link the rlib.
 ///
 /// # Errors
 /// CKR_CRYPTOKI_ALREADY_INITIALIZED.
@@ -29,13 +30,14 @@ pub fn initialize_with(source: Box<dyn SlotSource>) -> Result<()> {
     library::start(|| Ok(source))
 }
 
-/// What callers may pass. We lock with the operating system's means and start no threads, so that only a program that
-/// insists on its own mutexes is refused.
+/// What callers may pass. We lock with the operating system's means and start no threads, so that
+/// only a program that insists on its own mutexes is refused.
 fn check(arguments: Option<CK_C_INITIALIZE_ARGS>) -> Result<()> {
     let Some(arguments) = arguments else {
         return Ok(());
     };
-    // A string for us and somebody's garbage look the same, so it is never followed: we are configured by files.
+    // A string for us and somebody's garbage look the same, so it is never followed: we are
+    // configured by files.
     if !arguments.pReserved.is_null() {
         return Err(Error::ArgumentsBad);
     }
@@ -96,7 +98,8 @@ pub(crate) fn interface_list(out: Result<List<'_, CK_INTERFACE>>) -> Result<()> 
     out?.fill(INTERFACES.all())
 }
 
-/// C_GetInterface (PKCS#11 §5.4.6). Works before C_Initialize. The flags that are asked for must all be there.
+/// C_GetInterface (PKCS#11 §5.4.6). Works before C_Initialize. The flags that are asked for must
+/// all be there.
 pub(crate) fn interface(
     name: Option<Vec<u8>>,
     version: Option<CK_VERSION>,

@@ -1,4 +1,5 @@
-//! One token from its insertion to its removal: this application's login to it and its objects' handles.
+//! One token from its insertion to its removal: this application's login to it and its objects'
+//! handles.
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use crate::{
     object::Catalog,
 };
 
-/// A token that is in a slot. Sessions, login and handles end with it; the same card put in again is a new one.
+/// A token that is in a slot. Sessions, login and handles end with it; the same card put in again
+/// is a new one.
 pub(crate) struct Insertion {
     pub(crate) token: Arc<dyn Token>,
     application: Mutex<Application>,
@@ -104,7 +106,8 @@ impl Insertion {
         self.login() == Some(Role::User)
     }
 
-    /// Remembers a login that `session` confirmed. It does not count if the last PKCS#11 session was closed meanwhile.
+    /// Remembers a login that `session` confirmed. It does not count if the last PKCS#11 session
+    /// was closed meanwhile.
     pub(crate) fn logged_in(&self, session: &Arc<dyn TokenSession>, role: Role) -> Result<()> {
         let mut application = self.application.lock();
         let same = application

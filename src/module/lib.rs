@@ -1,14 +1,15 @@
 //! libctk_pkcs11.so: PKCS#11 2.40, 3.0 and 3.2 spoken over the contract of `ctk_token`.
 //!
-//! A call comes in through its row of [`abi`]'s table, which checks initialisation, handle and pointers and stops
-//! panics; its body is in the file of its chapter; the [`error`] it returns becomes a CK_RV in one place. Mechanisms and
-//! attributes are tables as well.
+//! A call comes in through its row of [`abi`]'s table, which checks initialisation, handle and
+//! pointers and stops panics; its body is in the file of its chapter; the [`error`] it returns
+//! becomes a CK_RV in one place. Mechanisms and attributes are tables as well.
 //!
 //! # Locks
 //!
-//! In this order, and none of them held while a key store works: the tables of the library (slots, sessions), what is
-//! known of one slot's token (login, objects), one session's operations. An operation in progress is *taken* out of its
-//! session, so that not even the session is locked meanwhile.
+//! In this order, and none of them held while a key store works: the tables of the library (slots,
+//! sessions), what is known of one slot's token (login, objects), one session's operations. An
+//! operation in progress is *taken* out of its session, so that not even the session is locked
+//! meanwhile.
 
 #![deny(unsafe_code)]
 

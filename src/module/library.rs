@@ -1,4 +1,5 @@
-//! The library between C_Initialize and C_Finalize: one per process, and none in a forked child until it asks for one.
+//! The library between C_Initialize and C_Finalize: one per process, and none in a forked child
+//! until it asks for one.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +29,8 @@ struct Place {
 
 static PLACE: PerProcess<Place> = PerProcess::new();
 
-/// The library, if it is initialised. A call keeps it alive while C_Finalize ends it in another thread.
+/// The library, if it is initialised. A call keeps it alive while C_Finalize ends it in another
+/// thread.
 pub(crate) fn current() -> Result<Arc<Library>> {
     let place = PLACE.get().ok_or(Error::CryptokiNotInitialized)?;
     place
@@ -38,7 +40,8 @@ pub(crate) fn current() -> Result<Arc<Library>> {
         .ok_or(Error::CryptokiNotInitialized)
 }
 
-/// Makes the library, over the slots that `open` finds. On an error or panic in there it stays as it was: not there.
+/// Makes the library, over the slots that `open` finds. On an error or panic in there it stays as
+/// it was: not there.
 pub(crate) fn start(open: impl FnOnce() -> Result<Box<dyn SlotSource>>) -> Result<()> {
     let place = PLACE.get_or_make(|| Place {
         changing: Mutex::new(()),

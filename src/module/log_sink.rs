@@ -1,4 +1,5 @@
-//! The module's log: off, unless `CTK_LOG=level[:file]` asks for it. Never standard output, never a secret.
+//! The module's log: off, unless `CTK_LOG=level[:file]` asks for it. Never standard output, never a
+//! secret.
 
 use std::{
     fs::{File, OpenOptions},
@@ -31,14 +32,16 @@ impl Log for Sink {
             record.level().as_str().to_ascii_lowercase(),
             record.args()
         );
-        // One write, so that lines of several threads do not mix. A log that cannot be written is no reason to fail.
+        // One write, so that lines of several threads do not mix. A log that cannot be written is
+        // no reason to fail.
         let _ = (&self.file).write_all(line.as_bytes());
     }
 
     fn flush(&self) {}
 }
 
-/// Starts the log if the environment asks for it. The environment of a program with special rights is not asked.
+/// Starts the log if the environment asks for it. The environment of a program with special rights
+/// is not asked.
 pub(crate) fn start() {
     static STARTED: OnceCell<()> = OnceCell::new();
     if sys::is_secure_execution() {
@@ -53,7 +56,8 @@ pub(crate) fn start() {
         let Ok(level) = level.trim().parse::<LevelFilter>() else {
             return;
         };
-        // `log` is linked into this library and is nobody else's, so that the program's own logger stays as it is.
+        // `log` is linked into this library and is nobody else's, so that the program's own logger
+        // stays as it is.
         if let Some(sink) = open(file)
             && log::set_logger(Box::leak(Box::new(sink))).is_ok()
         {

@@ -11,8 +11,8 @@ use crate::{
 
 /// C_Login.
 ///
-/// The secret always goes to the key store, also when the key store says that nobody needs to authenticate: a login that
-/// succeeds without its PIN lets anyone in.
+/// The secret always goes to the key store, also when the key store says that nobody needs to
+/// authenticate: a login that succeeds without its PIN lets anyone in.
 pub(crate) fn login(
     session: &Session,
     user: CK_USER_TYPE,
@@ -56,7 +56,8 @@ fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()>
     insertion.logged_in(&token_session, role)
 }
 
-/// CKU_CONTEXT_SPECIFIC: once more, for the operation that is active. It fails or succeeds without ending the operation.
+/// CKU_CONTEXT_SPECIFIC: once more, for the operation that is active. It fails or succeeds without
+/// ending the operation.
 fn login_for_operation(session: &Session, secret: AuthSecret<'_>) -> Result<()> {
     let (token_session, key) = match &session.operations().signing {
         Stage::Active(signing) => signing.authenticates(),
@@ -84,7 +85,8 @@ pub(crate) fn logout(session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// Takes note of an error after which nobody is logged in any more, so that the program can log in again.
+/// Takes note of an error after which nobody is logged in any more, so that the program can log in
+/// again.
 pub(crate) fn lost(session: &Session, error: &TokenError) {
     let gone = matches!(
         error,

@@ -96,8 +96,8 @@ impl Session {
     }
 }
 
-/// A signing operation that a call works on. However the call ends, in an error or a panic, the session is left with the
-/// operation put back or over, and never with one that nobody can end.
+/// A signing operation that a call works on. However the call ends, in an error or a panic, the
+/// session is left with the operation put back or over, and never with one that nobody can end.
 pub(crate) struct Taken<'a> {
     session: &'a Session,
     operation: Option<Signing>,
@@ -135,8 +135,8 @@ impl Drop for Taken<'_> {
 
 /// C_OpenSession (PKCS#11 §5.6.1).
 ///
-/// A read-write session with a token that cannot be written is allowed: ssh and pkcs11-tool always ask for one. The
-/// application's callback is accepted and never called.
+/// A read-write session with a token that cannot be written is allowed: ssh and pkcs11-tool always
+/// ask for one. The application's callback is accepted and never called.
 pub(crate) fn open(
     library: &Library,
     slot: CK_SLOT_ID,

@@ -15,7 +15,8 @@ use crate::{
     session::{Session, Stage, Taken},
 };
 
-/// The longest message, in bytes, of a multi-part signature whose mechanism needs the message whole.
+/// The longest message, in bytes, of a multi-part signature whose mechanism needs the message
+/// whole.
 const MAX_MESSAGE: usize = 64 << 20;
 
 /// A signature in the making.
@@ -87,8 +88,8 @@ impl Plan {
         let row = table::row(mechanism.kind)?;
         let catalog = session.insertion.catalog()?;
         let (key, private) = catalog.private_key(key).ok_or(Error::KeyHandleInvalid)?;
-        // The handle is one that we gave out, so that this tells nobody anything new, and programs that remember
-        // handles over a logout know from it that they have to log in.
+        // The handle is one that we gave out, so that this tells nobody anything new, and programs
+        // that remember handles over a logout know from it that they have to log in.
         if private && !session.insertion.shows_private() {
             return Err(Error::UserNotLoggedIn);
         }
@@ -122,7 +123,8 @@ impl Plan {
         })
     }
 
-    /// Signs `input`: the message's hash if the plan hashes, else the message. Returns how many bytes were written.
+    /// Signs `input`: the message's hash if the plan hashes, else the message. Returns how many
+    /// bytes were written.
     fn sign(
         &self,
         input: &[u8],
@@ -198,8 +200,8 @@ pub(crate) fn sign(
 
 /// C_SignUpdate (PKCS#11 §5.13.3).
 ///
-/// Mechanisms that sign their data as it is collect it: pkcs11-tool and others send what they have in pieces to any
-/// mechanism.
+/// Mechanisms that sign their data as it is collect it: pkcs11-tool and others send what they have
+/// in pieces to any mechanism.
 pub(crate) fn update(session: &Session, part: Result<Input<'_>>) -> Result<()> {
     let mut taken = session.take_signing()?;
     let part = part?;
@@ -277,8 +279,9 @@ impl Signing {
     }
 }
 
-/// Hands a signature out, or says why there is none. Either way the operation is over, unless all that is missing is the
-/// authentication that this key wants for each use: with that, the same call works.
+/// Hands a signature out, or says why there is none. Either way the operation is over, unless all
+/// that is missing is the authentication that this key wants for each use: with that, the same call
+/// works.
 fn conclude(
     session: &Session,
     taken: Taken<'_>,

@@ -28,7 +28,8 @@ pub trait SlotSource: Send + Sync {
     /// Blocks until some slot may have changed or `deadline` has come.
     ///
     /// # Errors
-    /// [`TokenError::NotSupported`](ctk_token::TokenError::NotSupported) if there is nothing to wait for.
+    /// [`TokenError::NotSupported`](ctk_token::TokenError::NotSupported) if there is nothing to
+    /// wait for.
     fn wait_for_change(&self, deadline: Instant) -> ctk_token::Result<Wait>;
 }
 
@@ -42,7 +43,8 @@ impl SlotSource for Host {
     }
 }
 
-/// The slots that this process's configuration describes. What is wrong with it costs the token it is about.
+/// The slots that this process's configuration describes. What is wrong with it costs the token it
+/// is about.
 pub(crate) fn configured() -> Box<dyn SlotSource> {
     let host = Host::open(&Environment::from_process());
     for problem in host.problems() {
@@ -81,8 +83,8 @@ impl SlotEntry {
 
     /// The token that is here now.
     pub(crate) fn inserted(&self) -> Option<Arc<Insertion>> {
-        // Asked under the lock, or two threads could see a change in different orders. By contract the slot answers
-        // from memory.
+        // Asked under the lock, or two threads could see a change in different orders. By contract
+        // the slot answers from memory.
         let mut state = self.state.lock();
         let token = self.slot.token();
         let same = match (&state.inserted, &token) {
@@ -126,7 +128,8 @@ impl SlotEntry {
 
 /// C_GetSlotList (PKCS#11 §5.5.1).
 ///
-/// A program that passes a large array at once, without asking for the number, sees new slots as well.
+/// A program that passes a large array at once, without asking for the number, sees new slots as
+/// well.
 pub(crate) fn list(
     library: &Library,
     with_token_only: bool,
@@ -229,7 +232,8 @@ fn set_flags(flags: &[(bool, CK_FLAGS)]) -> CK_FLAGS {
         .fold(0, |all, (_, flag)| all | flag)
 }
 
-/// C_WaitForSlotEvent (PKCS#11 §5.5.4). Blocks in slices, under no lock, until C_Finalize at the latest.
+/// C_WaitForSlotEvent (PKCS#11 §5.5.4). Blocks in slices, under no lock, until C_Finalize at the
+/// latest.
 pub(crate) fn wait_for_event(
     library: &Library,
     flags: CK_FLAGS,

@@ -8,8 +8,9 @@ use std::{
 
 /// A value that is made at first use, once in each process, and lives as long as the process.
 ///
-/// A forked child starts without one. The parent's value stays behind untouched and unreachable: its locks may be held by
-/// threads that do not exist in the child, and its sockets and cards are the parent's.
+/// A forked child starts without one. The parent's value stays behind untouched and unreachable:
+/// its locks may be held by threads that do not exist in the child, and its sockets and cards are
+/// the parent's.
 #[derive(Debug)]
 pub(crate) struct PerProcess<T: 'static> {
     anchor: AtomicPtr<Anchor<T>>,
@@ -18,7 +19,8 @@ pub(crate) struct PerProcess<T: 'static> {
 /// Where the value is found.
 #[derive(Debug)]
 struct Anchor<T: 'static> {
-    /// Lies in a page that the kernel empties in a forked child, so that noticing a fork costs no system call.
+    /// Lies in a page that the kernel empties in a forked child, so that noticing a fork costs no
+    /// system call.
     current: &'static AtomicPtr<Entry<T>>,
     /// Whether the kernel really does (Linux 4.14 and later).
     emptied: bool,
@@ -45,7 +47,8 @@ impl<T: Send + Sync> PerProcess<T> {
         own(anchor.current.load(Ordering::Acquire))
     }
 
-    /// This process's value, made by `make` if there is none. With several threads at once, all get the same.
+    /// This process's value, made by `make` if there is none. With several threads at once, all get
+    /// the same.
     pub(crate) fn get_or_make(&self, make: impl Fn() -> T) -> &'static T {
         let Anchor { current, emptied } = self.anchor();
         let process = (!emptied).then(process_id);
@@ -136,7 +139,8 @@ fn process_id() -> libc::pid_t {
     unsafe { libc::getpid() }
 }
 
-/// Whether the program runs with more rights than who started it (AT_SECURE): its environment is not to be trusted.
+/// Whether the program runs with more rights than who started it (AT_SECURE): its environment is
+/// not to be trusted.
 pub(crate) fn is_secure_execution() -> bool {
     // SAFETY: reads a value that the kernel passed to the process.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }

@@ -1,4 +1,5 @@
-//! The macro that makes of the table the exported functions, the three lists and the metadata that tests loop over.
+//! The macro that makes of the table the exported functions, the three lists and the metadata that
+//! tests loop over.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -33,7 +34,8 @@ pub struct Function {
     pub name: &'static str,
     /// The names of its parameters.
     pub parameters: &'static [&'static str],
-    /// Calls it with this number as first argument, if that is a number, and with NULL and 0 for everything else.
+    /// Calls it with this number as first argument, if that is a number, and with NULL and 0 for
+    /// everything else.
     ///
     /// # Safety
     /// None beyond that of calling into the module: every function has to withstand this.
@@ -74,9 +76,15 @@ impl<T> Probe for *mut T {
 
 macro_rules! cryptoki {
     (
-        v2_40 { $($f:ident($($a:ident: $t:ty),*) $(in $l:ident)? $(on $s:ident($h:ident))? => $b:expr;)* }
-        v3_0 { $($g:ident($($c:ident: $u:ty),*) $(in $m:ident)? $(on $r:ident($i:ident))? => $d:expr;)* }
-        v3_2 { $($k:ident($($e:ident: $v:ty),*) $(in $n:ident)? $(on $q:ident($j:ident))? => $w:expr;)* }
+        v2_40 {
+            $($f:ident($($a:ident: $t:ty),*) $(in $l:ident)? $(on $s:ident($h:ident))? => $b:expr;)*
+        }
+        v3_0 {
+            $($g:ident($($c:ident: $u:ty),*) $(in $m:ident)? $(on $r:ident($i:ident))? => $d:expr;)*
+        }
+        v3_2 {
+            $($k:ident($($e:ident: $v:ty),*) $(in $n:ident)? $(on $q:ident($j:ident))? => $w:expr;)*
+        }
     ) => {
         $(cryptoki!(@function $f($($a: $t),*) [$($l)?] [$($s $h)?] $b);)*
         $(cryptoki!(@function $g($($c: $u),*) [$($m)?] [$($r $i)?] $d);)*
@@ -117,7 +125,8 @@ macro_rules! cryptoki {
             $crate::abi::macros::enter(stringify!($f), || {
                 $(let $l = $crate::library::current()?;)?
                 $(let $s = $crate::library::current()?.session($h)?;)?
-                // SAFETY: the caller promises what PKCS#11 asks of these arguments; `ptr` checks what can be checked.
+                // SAFETY: the caller promises what PKCS#11 asks of these arguments; `ptr` checks
+                // what can be checked.
                 #[allow(unused_unsafe)]
                 unsafe { $b }
             })

@@ -14,8 +14,8 @@ use crate::general;
 pub use macros::Function;
 pub use table::*;
 
-/// The version of the first list. A list's version must be that of its layout, because programs read as many fields as
-/// the version promises.
+/// The version of the first list. A list's version must be that of its layout, because programs
+/// read as many fields as the version promises.
 pub const V2_40: CK_VERSION = CK_VERSION {
     major: 2,
     minor: 40,
@@ -35,7 +35,8 @@ pub struct Interfaces([CK_INTERFACE; 3]);
 // SAFETY: the pointers in it go to statics that nobody writes.
 unsafe impl Sync for Interfaces {}
 
-/// What C_GetInterfaceList returns. No flags: sessions do not survive a fork, so CKF_INTERFACE_FORK_SAFE is not ours.
+/// What C_GetInterfaceList returns. No flags: sessions do not survive a fork, so
+/// CKF_INTERFACE_FORK_SAFE is not ours.
 pub static INTERFACES: Interfaces = Interfaces([
     interface((&raw const LIST_3_2).cast()),
     interface((&raw const LIST_3_0).cast()),

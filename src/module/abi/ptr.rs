@@ -1,7 +1,9 @@
-//! What comes over the C ABI, checked once: every pointer and length that a function body sees went through here.
+//! What comes over the C ABI, checked once: every pointer and length that a function body sees went
+//! through here.
 //!
-//! Callers' memory may be unaligned (Java and ctypes build templates so) and may overlap (a signature written over its
-//! data), so it is only copied, and never borrowed as a reference across a write.
+//! Callers' memory may be unaligned (Java and ctypes build templates so) and may overlap (a
+//! signature written over its data), so it is only copied, and never borrowed as a reference across
+//! a write.
 
 use std::{ffi::c_void, marker::PhantomData};
 
@@ -9,7 +11,8 @@ use cryptoki_sys::*;
 
 use crate::error::{Error, Result};
 
-/// A length on the C side. None of ours comes near to the limit; one that did would read as "unavailable".
+/// A length on the C side. None of ours comes near to the limit; one that did would read as
+/// "unavailable".
 pub(crate) fn ulong(len: usize) -> CK_ULONG {
     CK_ULONG::try_from(len).unwrap_or(CK_UNAVAILABLE_INFORMATION)
 }
@@ -53,7 +56,8 @@ impl<'a> Input<'a> {
         self.len
     }
 
-    /// The bytes. Let go of them before anything is written to the caller's memory: the two may overlap.
+    /// The bytes. Let go of them before anything is written to the caller's memory: the two may
+    /// overlap.
     pub(crate) fn bytes(&self) -> &'a [u8] {
         if self.len == 0 {
             return &[];
@@ -117,8 +121,8 @@ impl<T: Copy> Place<'_, T> {
     }
 }
 
-/// Where values of a number that we decide go, by the rule of PKCS#11 §5.2: NULL asks for the number, too little room
-/// is told the number.
+/// Where values of a number that we decide go, by the rule of PKCS#11 §5.2: NULL asks for the
+/// number, too little room is told the number.
 pub(crate) struct List<'a, T> {
     target: *mut T,
     room: usize,
@@ -136,7 +140,8 @@ pub(crate) enum Room {
 }
 
 /// # Safety
-/// `count` is NULL or valid, and `target` is NULL or writable for `*count` elements, while the function runs.
+/// `count` is NULL or valid, and `target` is NULL or writable for `*count` elements, while the
+/// function runs.
 pub(crate) unsafe fn list<'a, T: Copy>(
     target: *mut T,
     count: *mut CK_ULONG,
@@ -177,7 +182,8 @@ impl<T: Copy> List<'_, T> {
     /// Answers with `values`.
     pub(crate) fn fill(self, values: &[T]) -> Result<()> {
         if self.room(values.len())? == Room::Enough {
-            // SAFETY: there is room for as many elements by the promise of `list`; bytes need no alignment.
+            // SAFETY: there is room for as many elements by the promise of `list`; bytes need no
+            // alignment.
             unsafe {
                 std::ptr::copy_nonoverlapping(
                     values.as_ptr().cast::<u8>(),
@@ -228,7 +234,8 @@ impl<T: Copy> Array<'_, T> {
         if count == 0 {
             return;
         }
-        // SAFETY: `offset + count` elements lie within the room that `array` was promised; bytes need no alignment.
+        // SAFETY: `offset + count` elements lie within the room that `array` was promised; bytes
+        // need no alignment.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 values.as_ptr().cast::<u8>(),
@@ -257,7 +264,8 @@ pub(crate) struct Entry<'a> {
 }
 
 /// # Safety
-/// `start` is NULL or valid for `len` attributes, each of which has a pValue that is NULL or valid for ulValueLen bytes,
+/// `start` is NULL or valid for `len` attributes, each of which has a pValue that is NULL or valid
+/// for ulValueLen bytes,
 /// while the function runs.
 pub(crate) unsafe fn template<'a>(start: *mut CK_ATTRIBUTE, len: CK_ULONG) -> Result<Template<'a>> {
     let len = checked_len::<CK_ATTRIBUTE>(len)?;
@@ -296,8 +304,8 @@ impl<'a> Entry<'a> {
         unsafe { input(self.value.cast::<u8>(), self.room) }
     }
 
-    /// Answers with a value, by the rule of C_GetAttributeValue (PKCS#11 §5.7.5): NULL asks for the length, and too
-    /// little room reads as "unavailable".
+    /// Answers with a value, by the rule of C_GetAttributeValue (PKCS#11 §5.7.5): NULL asks for the
+    /// length, and too little room reads as "unavailable".
     pub(crate) fn answer(self, value: &[u8]) -> Result<()> {
         if self.value.is_null() {
             self.store_len(ulong(value.len()));
@@ -322,7 +330,8 @@ impl<'a> Entry<'a> {
     }
 
     fn store_len(&self, len: CK_ULONG) {
-        // SAFETY: `entry` is one of the attributes that `template` was promised, and this field is inside it.
+        // SAFETY: `entry` is one of the attributes that `template` was promised, and this field is
+        // inside it.
         unsafe { (&raw mut (*self.entry).ulValueLen).write_unaligned(len) }
     }
 }
@@ -337,7 +346,8 @@ pub(crate) struct Mechanism<'a> {
 /// The mechanism, or `None` for NULL.
 ///
 /// # Safety
-/// `mechanism` is NULL or valid, and its pParameter NULL or valid for its length, while the function runs.
+/// `mechanism` is NULL or valid, and its pParameter NULL or valid for its length, while the
+/// function runs.
 pub(crate) unsafe fn mechanism<'a>(mechanism: *const CK_MECHANISM) -> Option<Mechanism<'a>> {
     // SAFETY: the caller's promise.
     let mechanism = unsafe { optional(mechanism) }?;
@@ -370,7 +380,8 @@ pub(crate) unsafe fn initialize_args(arguments: *const c_void) -> Option<CK_C_IN
     unsafe { optional(arguments.cast::<CK_C_INITIALIZE_ARGS>()) }
 }
 
-/// A NUL-terminated name of at most 31 bytes, or `None` for NULL. A longer one is cut, which no name of ours survives.
+/// A NUL-terminated name of at most 31 bytes, or `None` for NULL. A longer one is cut, which no
+/// name of ours survives.
 ///
 /// # Safety
 /// `start` is NULL or NUL-terminated.

@@ -1,8 +1,10 @@
-//! The function table: one row for each of the 104 functions of PKCS#11 3.2, in the order of its lists.
+//! The function table: one row for each of the 104 functions of PKCS#11 3.2, in the order of its
+//! lists.
 //!
-//! A row is the function's signature, what has to hold before its body runs, and the body:
-//! nothing for the functions that work before C_Initialize, `in library` for those that need it, and `on session` for
-//! those whose handle is looked up first. Bodies live in the file of their chapter and see checked pointers only.
+//! A row is the function's signature, what has to hold before its body runs, and the body: nothing
+//! for the functions that work before C_Initialize, `in library` for those that need it, and `on
+//! session` for those whose handle is looked up first. Bodies live in the file of their chapter and
+//! see checked pointers only.
 
 use std::ffi::c_void;
 
@@ -23,9 +25,7 @@ fn unsupported() -> Result<()> {
 
 cryptoki! {
 v2_40 {
-    C_Initialize(
-        pInitArgs: *mut c_void
-    ) => general::initialize(ptr::initialize_args(pInitArgs));
+    C_Initialize(pInitArgs: *mut c_void) => general::initialize(ptr::initialize_args(pInitArgs));
     C_Finalize(pReserved: *mut c_void) => general::finalize(pReserved.is_null());
     C_GetInfo(pInfo: *mut CK_INFO) in _library => general::info(V3_2, ptr::place(pInfo));
     C_GetFunctionList(
@@ -62,9 +62,7 @@ v2_40 {
         slotID: CK_SLOT_ID, flags: CK_FLAGS, pApplication: *mut c_void, Notify: CK_NOTIFY,
         phSession: *mut CK_SESSION_HANDLE
     ) in library => session::open(&library, slotID, flags, ptr::place(phSession));
-    C_CloseSession(
-        hSession: CK_SESSION_HANDLE
-    ) in library => session::close(&library, hSession);
+    C_CloseSession(hSession: CK_SESSION_HANDLE) in library => session::close(&library, hSession);
     C_CloseAllSessions(slotID: CK_SLOT_ID) in library => session::close_all(&library, slotID);
     C_GetSessionInfo(
         hSession: CK_SESSION_HANDLE, pInfo: *mut CK_SESSION_INFO
@@ -114,9 +112,7 @@ v2_40 {
         ulMaxObjectCount: CK_ULONG, pulObjectCount: *mut CK_ULONG
     ) on session(hSession) =>
         find::next(&session, ptr::array(phObject, ulMaxObjectCount), ptr::place(pulObjectCount));
-    C_FindObjectsFinal(
-        hSession: CK_SESSION_HANDLE
-    ) on session(hSession) => find::finish(&session);
+    C_FindObjectsFinal(hSession: CK_SESSION_HANDLE) on session(hSession) => find::finish(&session);
     C_EncryptInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hKey: CK_OBJECT_HANDLE
     ) in _library => unsupported();
@@ -156,9 +152,7 @@ v2_40 {
     C_DigestUpdate(
         hSession: CK_SESSION_HANDLE, pPart: *mut CK_BYTE, ulPartLen: CK_ULONG
     ) in _library => unsupported();
-    C_DigestKey(
-        hSession: CK_SESSION_HANDLE, hKey: CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    C_DigestKey(hSession: CK_SESSION_HANDLE, hKey: CK_OBJECT_HANDLE) in _library => unsupported();
     C_DigestFinal(
         hSession: CK_SESSION_HANDLE, pDigest: *mut CK_BYTE, pulDigestLen: *mut CK_ULONG
     ) in _library => unsupported();
@@ -268,7 +262,9 @@ v3_0 {
         pInterfaceName: *mut CK_UTF8CHAR, pVersion: *mut CK_VERSION,
         ppInterface: *mut *mut CK_INTERFACE, flags: CK_FLAGS
     ) =>
-        general::interface(ptr::name(pInterfaceName), ptr::optional(pVersion), ptr::place(ppInterface), flags);
+        general::interface(
+            ptr::name(pInterfaceName), ptr::optional(pVersion), ptr::place(ppInterface), flags
+        );
     C_LoginUser(
         hSession: CK_SESSION_HANDLE, userType: CK_USER_TYPE, pPin: *mut CK_UTF8CHAR,
         ulPinLen: CK_ULONG, pUsername: *mut CK_UTF8CHAR, ulUsernameLen: CK_ULONG

@@ -1,7 +1,8 @@
 //! Mechanisms (PKCS#11 §5.5.5, §5.5.6): what a program can ask of the keys of a token.
 //!
-//! What is listed, what a key allows and what C_SignInit accepts follow from the same three things: the mechanism's row,
-//! the key, and whether there is a [`Reduction`] to something that the token performs. So they always agree.
+//! What is listed, what a key allows and what C_SignInit accepts follow from the same three things:
+//! the mechanism's row, the key, and whether there is a [`Reduction`] to something that the token
+//! performs. So they always agree.
 
 pub(crate) mod table;
 
@@ -63,7 +64,8 @@ pub(crate) fn allowed(key: &Key, session: &dyn TokenSession) -> Vec<CK_MECHANISM
         .collect()
 }
 
-/// The way from a signature of `algorithm` to what the token performs with this key, if there is one.
+/// The way from a signature of `algorithm` to what the token performs with this key, if there is
+/// one.
 pub(crate) fn reduction(
     algorithm: KeyAlgorithm,
     key: &Key,

@@ -80,8 +80,8 @@ impl Form {
             }
     }
 
-    /// What it can mean, for finding out whether a key can do it at all: with a PSS mechanism that leaves the hash open,
-    /// one hash is enough.
+    /// What it can mean, for finding out whether a key can do it at all: with a PSS mechanism that
+    /// leaves the hash open, one hash is enough.
     pub(crate) fn examples(self) -> Vec<KeyAlgorithm> {
         let pss = |digest: Digest| Pss {
             digest,
@@ -158,7 +158,8 @@ fn pss(parameter: Input<'_>) -> Result<Pss> {
     })
 }
 
-/// No parameter, or a CK_EDDSA_PARAMS (PKCS#11 §6.3.15) that says the same: neither prehash nor context.
+/// No parameter, or a CK_EDDSA_PARAMS (PKCS#11 §6.3.15) that says the same: neither prehash nor
+/// context.
 fn pure_eddsa(parameter: Input<'_>) -> Result<()> {
     if parameter.len() == 0 {
         return Ok(());

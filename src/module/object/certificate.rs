@@ -1,7 +1,7 @@
 //! What PKCS#11 shows of an X.509 certificate: a walk over its DER that takes what is there.
 //!
-//! A certificate that a strict parser refuses (a serial number of 21 bytes, a negative one, a wrong date) can still be
-//! the one that a person has to log in with, so nothing is judged here.
+//! A certificate that a strict parser refuses (a serial number of 21 bytes, a negative one, a wrong
+//! date) can still be the one that a person has to log in with, so nothing is judged here.
 
 use std::borrow::Cow;
 

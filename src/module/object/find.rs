@@ -78,7 +78,8 @@ pub(crate) fn finish(session: &Session) -> Result<()> {
         .ok_or(Error::OperationNotInitialized)
 }
 
-/// Whether an object has an attribute of this value. A sensitive one never matches: by searches one could guess it.
+/// Whether an object has an attribute of this value. A sensitive one never matches: by searches one
+/// could guess it.
 fn matches(view: &View<'_>, kind: CK_ATTRIBUTE_TYPE, wanted: &[u8]) -> bool {
     let table::Answer::Shown(value) = table::attribute(view, kind) else {
         return false;

@@ -61,7 +61,8 @@ pub(crate) struct Object {
 
 /// The objects of one snapshot of a token's contents, in the token's order.
 ///
-/// An object's handle follows the kind and the [`ObjectId`]: it stays the same over generations and logins.
+/// An object's handle follows the kind and the [`ObjectId`]: it stays the same over generations and
+/// logins.
 pub(crate) struct Catalog {
     contents: Arc<KeychainContents>,
     /// The token authenticates by itself, so that nothing is hidden from the program.
@@ -195,7 +196,8 @@ pub(crate) enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// The value as it stands in memory on the C side: a byte for a CK_BBOOL, native order for a CK_ULONG.
+    /// The value as it stands in memory on the C side: a byte for a CK_BBOOL, native order for a
+    /// CK_ULONG.
     pub(crate) fn bytes(&self) -> Cow<'_, [u8]> {
         match self {
             Self::Bool(value) => Cow::Owned(vec![if *value { CK_TRUE } else { CK_FALSE }]),
@@ -318,7 +320,8 @@ impl Sight {
     }
 }
 
-/// C_GetAttributeValue (PKCS#11 §5.7.5): every entry is answered, and one of the errors is returned at the end.
+/// C_GetAttributeValue (PKCS#11 §5.7.5): every entry is answered, and one of the errors is returned
+/// at the end.
 pub(crate) fn attribute_value(
     session: &Session,
     object: CK_OBJECT_HANDLE,

@@ -1,4 +1,5 @@
-//! The attributes: one row each, with the kinds of objects that have it and where its value comes from.
+//! The attributes: one row each, with the kinds of objects that have it and where its value comes
+//! from.
 
 use std::borrow::Cow;
 
@@ -132,7 +133,8 @@ rows! {
     CKA_COPYABLE ALL Shown(|_| no());
     CKA_DESTROYABLE ALL Shown(|_| no());
     CKA_EC_PARAMS KEYS Shown(|view| owned(ec_params(view.key()?.public_key.key_type())?));
-    // On the private key it is none of the specification's, and saves programs a search for the public key.
+    // On the private key it is none of the specification's, and saves programs a search for the
+    // public key.
     CKA_EC_POINT KEYS Shown(|view| owned(octet_string(point(view)?)));
     CKA_ALWAYS_AUTHENTICATE PRIVATE
         Shown(|view| Some(Value::Bool(view.authenticates_always(view.key()?))));
@@ -180,7 +182,8 @@ fn parts<'a>(view: &View<'a>) -> Option<Parts<'a>> {
     Parts::of(&view.certificate()?.der)
 }
 
-/// A self-signed authority whose key is here is the person's own certificate before it is an authority's.
+/// A self-signed authority whose key is here is the person's own certificate before it is an
+/// authority's.
 fn category(view: &View<'_>) -> CK_ULONG {
     if view.has_private_key() {
         CK_CERTIFICATE_CATEGORY_TOKEN_USER
@@ -225,8 +228,9 @@ fn modulus_bits<'a>(view: &View<'a>) -> Option<Value<'a>> {
     }
 }
 
-/// The public point. It is shown as an OCTET STRING for Edwards and Montgomery keys too: PKCS#11 3.2 wants the bare bytes
-/// there, 3.0 wanted the OCTET STRING, and the programs that know only one of the two know that one.
+/// The public point. It is shown as an OCTET STRING for Edwards and Montgomery keys too: PKCS#11
+/// 3.2 wants the bare bytes there, 3.0 wanted the OCTET STRING, and the programs that know only one
+/// of the two know that one.
 fn point<'a>(view: &View<'a>) -> Option<&'a [u8]> {
     match view.key()?.public_key.material() {
         PublicKeyMaterial::Ec { point, .. } => Some(point),
@@ -235,7 +239,8 @@ fn point<'a>(view: &View<'a>) -> Option<&'a [u8]> {
     }
 }
 
-/// The curve as a DER OBJECT IDENTIFIER: OpenSSH reads no other form for ECDSA, and reads it for Ed25519 as well.
+/// The curve as a DER OBJECT IDENTIFIER: OpenSSH reads no other form for ECDSA, and reads it for
+/// Ed25519 as well.
 fn ec_params(key: KeyType) -> Option<Vec<u8>> {
     const EDWARDS: [u8; 4] = [0x06, 0x03, 0x2B, 0x65];
     let edwards = |last: u8| [&EDWARDS[..], &[last]].concat();

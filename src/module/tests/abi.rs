@@ -1,4 +1,5 @@
-//! Every function of the table × {not initialised, bad handle, NULL, after C_Finalize, in a forked child}, and the lists.
+//! Every function of the table × {not initialised, bad handle, NULL, after C_Finalize, in a forked
+//! child}, and the lists.
 #![allow(clippy::undocumented_unsafe_blocks)] // calls of the C functions that are under test
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test's own functions
 
@@ -20,7 +21,8 @@ const ALWAYS: &[(&str, CK_RV)] = &[
     ("C_GetInterface", CKR_ARGUMENTS_BAD),
 ];
 
-/// Functions that are there, and what they say to a valid session or slot and NULL or 0 for everything else.
+/// Functions that are there, and what they say to a valid session or slot and NULL or 0 for
+/// everything else.
 const REAL: &[(&str, CK_RV)] = &[
     ("C_GetInfo", CKR_ARGUMENTS_BAD),
     ("C_GetSlotList", CKR_ARGUMENTS_BAD),

@@ -88,7 +88,8 @@ fn certify(key: &PKey<Private>, name: &str) -> X509 {
     builder
         .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
         .unwrap();
-    // The library signs no certificate with Ed25519 by this call; who signed it does not matter here.
+    // The library signs no certificate with Ed25519 by this call; who signed it does not matter
+    // here.
     let other = EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap();
     let signer = match key.id() {
         openssl::pkey::Id::ED25519 => PKey::from_ec_key(other).unwrap(),
