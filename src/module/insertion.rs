@@ -16,6 +16,8 @@ use crate::{
 /// is a new one.
 pub(crate) struct Insertion {
     pub(crate) token: Arc<dyn Token>,
+    /// How a program gets to use the keys, which stays the same for a token.
+    pub(crate) policy: LoginPolicy,
     application: Mutex<Application>,
     catalog: Mutex<Option<Arc<Catalog>>>,
     offers: Mutex<Option<Offers>>,
@@ -42,6 +44,7 @@ impl Application {
 impl Insertion {
     pub(crate) fn new(token: Arc<dyn Token>) -> Self {
         Self {
+            policy: token.info().login,
             token,
             application: Mutex::default(),
             catalog: Mutex::default(),
@@ -160,7 +163,7 @@ impl Insertion {
         {
             return Ok(Arc::clone(known));
         }
-        let on_use = self.token.info().login == LoginPolicy::OnUse;
+        let on_use = self.policy == LoginPolicy::OnUse;
         let new = Arc::new(Catalog::new(&contents, on_use, catalog.as_deref())?);
         *catalog = Some(Arc::clone(&new));
         Ok(new)

@@ -59,12 +59,11 @@ pub(crate) fn start(open: impl FnOnce() -> Result<Box<dyn SlotSource>>) -> Resul
 /// Ends the library: its sessions close, its tokens are logged out, its waiters return.
 pub(crate) fn end() -> Result<()> {
     let place = PLACE.get().ok_or(Error::CryptokiNotInitialized)?;
-    let _changing = place.changing.lock();
-    let library = place
-        .current
-        .write()
-        .take()
-        .ok_or(Error::CryptokiNotInitialized)?;
+    let library = {
+        let _changing = place.changing.lock();
+        place.current.write().take()
+    };
+    let library = library.ok_or(Error::CryptokiNotInitialized)?;
     library.end();
     Ok(())
 }

@@ -26,10 +26,9 @@ pub(crate) fn login(
         _ => return Err(Error::UserTypeInvalid),
     };
     // NULL leaves the secret to the token; a pointer with length 0 is an empty PIN.
-    let policy = session.insertion.token.info().login;
     let secret = match &pin {
         Some(pin) => AuthSecret::Pin(pin.bytes()),
-        None if policy == LoginPolicy::AppWithoutPin => AuthSecret::FromToken,
+        None if session.insertion.policy == LoginPolicy::AppWithoutPin => AuthSecret::FromToken,
         None => return Err(Error::ArgumentsBad),
     };
     match role {

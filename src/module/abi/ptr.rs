@@ -86,14 +86,17 @@ unsafe impl Parameter for CK_RSA_PKCS_PSS_PARAMS {}
 // SAFETY: two integers and a pointer that we do not follow.
 unsafe impl Parameter for CK_EDDSA_PARAMS {}
 
-/// A PIN. `None` is NULL: the token shall get it by itself. An empty one is an empty PIN.
+/// A PIN. `None` is NULL, whatever the length: the token shall get it by itself. An empty one is an
+/// empty PIN.
 ///
 /// # Safety
 /// As [`input`].
 pub(crate) unsafe fn pin<'a>(start: *const u8, len: CK_ULONG) -> Result<Option<Input<'a>>> {
+    if start.is_null() {
+        return Ok(None);
+    }
     // SAFETY: the caller's promise.
-    let pin = unsafe { input(start, len) }?;
-    Ok((!start.is_null()).then_some(pin))
+    unsafe { input(start, len) }.map(Some)
 }
 
 /// Where one value goes.
