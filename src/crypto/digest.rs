@@ -35,7 +35,7 @@ impl fmt::Debug for Hash {
 /// A hash in progress (FIPS 180-4).
 pub struct Hasher {
     digest: Digest,
-    context: MdCtx,
+    context: sys::HashContext,
 }
 
 impl fmt::Debug for Hasher {
@@ -51,14 +51,13 @@ impl Hasher {
     /// [`TokenError::Unreachable`](ctk_token::TokenError::Unreachable) if the library fails, here and below.
     pub fn new(digest: Digest) -> Result<Self> {
         sys::ready();
-        let mut context = MdCtx::new().map_err(sys::failed)?;
-        context.digest_init(md(digest)).map_err(sys::failed)?;
+        let context = sys::HashContext::begin(md(digest))?;
         Ok(Self { digest, context })
     }
 
     /// Takes the next bytes of the message.
     pub fn update(&mut self, data: &[u8]) -> Result<()> {
-        self.context.digest_update(data).map_err(sys::failed)
+        self.context.update(data)
     }
 
     /// The hash of everything taken.
@@ -67,16 +66,14 @@ impl Hasher {
             bytes: [0; Digest::MAX_LEN],
             len: self.digest.len(),
         };
-        sys::finish_and_keep(&mut self.context, &mut hash.bytes)?;
+        self.context.finish(&mut hash.bytes)?;
         Ok(hash)
     }
 
     /// Writes the hash into `out`, of at least [`Digest::len`] bytes, and begins anew without a new context.
     pub(crate) fn finish_into(&mut self, out: &mut [u8]) -> Result<()> {
-        sys::finish_and_keep(&mut self.context, out)?;
-        self.context
-            .digest_init(md(self.digest))
-            .map_err(sys::failed)
+        self.context.finish(out)?;
+        self.context.begin_again(md(self.digest))
     }
 }
 

@@ -11,7 +11,7 @@ use openssl::pkey::{Id, PKey, Private};
 use openssl::pkey_ctx::PkeyCtx;
 use openssl::rsa::{Padding, Rsa};
 
-use crate::{der, sys};
+use crate::{der, fork, sys};
 
 /// A private key, parsed once and ready; signs from several threads at once. Debug prints only its type.
 ///
@@ -45,6 +45,7 @@ impl PrivateKey {
     /// anything else that is not a sound key.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self> {
         sys::ready();
+        let _inside = fork::enter();
         let kind = Kind::of(der).ok_or_else(unsound)?;
         // Not the library's PKCS#8 call, which knows RFC 5208 only: this one also takes a public key beside the
         // private one. It takes older forms too, which `Kind` has ruled out.
@@ -109,6 +110,7 @@ impl PrivateKey {
         if signature.len() < self.public.max_signature_len() {
             return Err(TokenError::BadParameter);
         }
+        let _inside = fork::enter();
         match &self.secret {
             Secret::Rsa(key) => self.sign_rsa(key, input, signature),
             Secret::Ec(key) => self.sign_ecdsa(key, input, signature),

@@ -19,6 +19,7 @@ mod der;
 mod digest;
 pub mod ecdsa;
 mod encoding;
+mod fork;
 mod kdf;
 mod key;
 mod reduction;
@@ -44,6 +45,7 @@ use ctk_token::Result;
 /// [`TokenError::Unreachable`](ctk_token::TokenError::Unreachable) if the system gives no entropy.
 pub fn random(out: &mut [u8]) -> Result<()> {
     sys::ready();
+    let _inside = fork::enter();
     // The library counts in C ints.
     for chunk in out.chunks_mut(1 << 20) {
         openssl::rand::rand_bytes(chunk).map_err(sys::failed)?;

@@ -3,9 +3,11 @@
 use std::ptr::NonNull;
 
 use ctk_token::{Curve, Reason, Result, TokenError};
+use foreign_types::ForeignType;
 use openssl::ec::EcGroup;
 use openssl::error::ErrorStack;
-use openssl::md_ctx::MdCtxRef;
+use openssl::md::MdRef;
+use openssl::md_ctx::MdCtx;
 use openssl::nid::Nid;
 use openssl::symm::Cipher;
 use zeroize::Zeroize;
@@ -96,6 +98,20 @@ mod library {
     }
 }
 
+/// Has these called around each fork() of this process: before it, and after it in the parent and in the child. The
+/// module that this code is linked into is never unloaded, so they stay where they are.
+pub(crate) fn at_fork(
+    before: extern "C" fn(),
+    in_parent: extern "C" fn(),
+    in_child: extern "C" fn(),
+) {
+    // SAFETY: the functions are static, take nothing and use atomics only. The one failure is lack of memory, after which
+    // forks are as they would be without.
+    unsafe {
+        libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child));
+    }
+}
+
 /// RC2 with a 40-bit key and effective key, in CBC mode.
 pub(crate) fn rc2_40_cbc() -> Cipher {
     // SAFETY: the library returns a static description, never null: RC2 is built into both libraries.
@@ -108,23 +124,40 @@ pub(crate) fn rc2_cbc() -> Cipher {
     unsafe { Cipher::from_ptr(openssl_sys::EVP_rc2_cbc()) }
 }
 
-/// Finishes a hash and keeps the context allocated for the next one, which `MdCtx::digest_final` does not: a key
-/// derivation would free and allocate once per iteration.
-pub(crate) fn finish_and_keep(context: &mut MdCtxRef, out: &mut [u8]) -> Result<usize> {
-    use foreign_types::ForeignTypeRef;
+/// A hash in progress, always begun: the library would follow a null pointer in a context that is not.
+pub(crate) struct HashContext(MdCtx);
 
-    if context.size() == 0 || out.len() < context.size() {
-        return Err(TokenError::BadParameter);
+impl HashContext {
+    pub(crate) fn begin(hash: &MdRef) -> Result<Self> {
+        let mut context = MdCtx::new().map_err(failed)?;
+        context.digest_init(hash).map_err(failed)?;
+        Ok(Self(context))
     }
-    let mut written = 0;
-    // SAFETY: the context is alive and borrowed mutably; `out` has room for its digest, checked above.
-    let status = unsafe {
-        openssl_sys::EVP_DigestFinal_ex(context.as_ptr(), out.as_mut_ptr(), &raw mut written)
-    };
-    if status != 1 {
-        return Err(failed(ErrorStack::get()));
+
+    pub(crate) fn begin_again(&mut self, hash: &MdRef) -> Result<()> {
+        self.0.digest_init(hash).map_err(failed)
     }
-    Ok(written as usize)
+
+    pub(crate) fn update(&mut self, data: &[u8]) -> Result<()> {
+        self.0.digest_update(data).map_err(failed)
+    }
+
+    /// Writes the hash and keeps the context allocated for the next one, which `MdCtx::digest_final` does not: a key
+    /// derivation would free and allocate once per iteration.
+    pub(crate) fn finish(&mut self, out: &mut [u8]) -> Result<()> {
+        if out.len() < self.0.size() {
+            return Err(TokenError::BadParameter);
+        }
+        // SAFETY: the context is alive, begun and borrowed mutably; `out` has room for its hash, checked above. A null
+        // pointer stands for a length that nobody asks for.
+        let status = unsafe {
+            openssl_sys::EVP_DigestFinal_ex(self.0.as_ptr(), out.as_mut_ptr(), std::ptr::null_mut())
+        };
+        if status != 1 {
+            return Err(failed(ErrorStack::get()));
+        }
+        Ok(())
+    }
 }
 
 /// Whole pages of this process's own, locked in memory and left out of core dumps as far as the system allows.
@@ -191,6 +224,33 @@ impl Drop for LockedPages {
             libc::munmap(self.start.as_ptr().cast(), self.len);
         }
     }
+}
+
+/// What `test` says in a forked child; `None` if the child does not come back within ten seconds.
+#[cfg(test)]
+pub(crate) fn run_in_child(test: impl FnOnce() -> bool) -> Option<bool> {
+    // SAFETY: the child runs `test` in its only thread and leaves without destructors.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let status = i32::from(!test());
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(status) };
+    }
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let mut status = 0;
+    // SAFETY: `child` is our own and not yet waited for; `status` is a place for its status.
+    while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+        if std::time::Instant::now() > end {
+            // SAFETY: as above.
+            unsafe {
+                libc::kill(child, libc::SIGKILL);
+                libc::waitpid(child, &raw mut status, 0);
+            }
+            return None;
+        }
+        std::thread::yield_now();
+    }
+    Some(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0)
 }
 
 #[cfg(test)]

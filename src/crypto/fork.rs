@@ -1,0 +1,156 @@
+//! The gate between the crypto library and fork(): no thread is inside the library at the moment of a fork.
+//!
+//! The library's generator has locks of its own. A thread that holds one while another forks does not exist in the child,
+//! so the child would wait for it for ever at its first random number. Who enters the library counts itself in, and fork()
+//! waits until nobody is in there. Counting costs two atomic additions and no system call.
+
+use std::{
+    sync::{
+        Once,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::sys;
+
+/// The longest that fork() waits: many times the slowest signature. Longer means that the thread that forks is itself
+/// inside (a signal handler that forks), and waiting for it would never end.
+const LONGEST: Duration = Duration::from_secs(2);
+
+static GATE: Gate = Gate::new();
+
+/// Enters the library, after a fork that is under way.
+pub(crate) fn enter() -> Inside<'static> {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| sys::at_fork(before, in_parent, in_child));
+    GATE.enter()
+}
+
+/// A stay inside the library; ends when dropped.
+pub(crate) struct Inside<'a>(&'a Gate);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct Gate {
+    /// How many threads are inside the library.
+    inside: AtomicUsize,
+    /// How many threads are about to fork.
+    forking: AtomicUsize,
+}
+
+impl Gate {
+    const fn new() -> Self {
+        Self {
+            inside: AtomicUsize::new(0),
+            forking: AtomicUsize::new(0),
+        }
+    }
+
+    /// One counts itself in and then looks, fork() raises its flag and then counts: as all four have one order, at least
+    /// one of the two sees the other.
+    fn enter(&self) -> Inside<'_> {
+        loop {
+            self.inside.fetch_add(1, Ordering::SeqCst);
+            let stay = Inside(self);
+            if self.forking.load(Ordering::SeqCst) == 0 {
+                return stay;
+            }
+            drop(stay);
+            while self.forking.load(Ordering::SeqCst) != 0 {
+                thread::yield_now();
+            }
+        }
+    }
+
+    fn close(&self) {
+        self.forking.fetch_add(1, Ordering::SeqCst);
+        if self.inside.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let start = Instant::now();
+        while self.inside.load(Ordering::SeqCst) != 0 && start.elapsed() < LONGEST {
+            thread::yield_now();
+        }
+    }
+
+    fn open(&self) {
+        self.forking.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn reset(&self) {
+        self.inside.store(0, Ordering::SeqCst);
+        self.forking.store(0, Ordering::SeqCst);
+    }
+}
+
+extern "C" fn before() {
+    GATE.close();
+}
+
+extern "C" fn in_parent() {
+    GATE.open();
+}
+
+/// The only thread here is the one that forked.
+extern "C" fn in_child() {
+    GATE.reset();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn a_fork_waits_for_who_is_inside_and_who_enters_waits_for_the_fork() {
+        let gate = Gate::new();
+        let inside = gate.enter();
+        let forked = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let fork = scope.spawn(|| {
+                gate.close();
+                forked.store(true, Ordering::SeqCst);
+                gate.open();
+            });
+            while gate.forking.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            let late = scope.spawn(|| {
+                let _inside = gate.enter();
+                forked.load(Ordering::SeqCst)
+            });
+            assert!(!forked.load(Ordering::SeqCst));
+            drop(inside);
+            fork.join().unwrap();
+            assert!(late.join().unwrap(), "entered while a fork was under way");
+        });
+    }
+
+    #[test]
+    fn children_sign_while_threads_of_the_parent_do() {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut bytes = [0; 32];
+                    while !stop.load(Ordering::SeqCst) {
+                        crate::random(&mut bytes).unwrap();
+                    }
+                });
+            }
+            for _ in 0..200 {
+                assert_eq!(
+                    sys::run_in_child(|| crate::random(&mut [0; 32]).is_ok()),
+                    Some(true)
+                );
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+    }
+}
