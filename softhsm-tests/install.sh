@@ -15,8 +15,9 @@ BUILD_PACKAGES=(gcc libc6-dev cmake clang libclang-dev pkg-config make ca-certif
 # The programs that quickstart shows.
 SHOW_PACKAGES=(openssl opensc libengine-pkcs11-openssl openssh-client openssh-server gnutls-bin)
 
-# What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, and tools that look into the module.
-TEST_PACKAGES=(libssl-dev binutils valgrind)
+# What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, tools that look into the module, and
+# NSS and Java, whose PKCS#12 files differ from OpenSSL's.
+TEST_PACKAGES=(libssl-dev binutils valgrind libnss3-tools default-jre-headless)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then
