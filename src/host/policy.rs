@@ -2,7 +2,13 @@
 //!
 //! Each is a layer over the contract, so that no driver knows of it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use ctk_token::{
     AuthMethod, AuthOperation, AuthSecret, Constraint, Item, KeyAlgorithm, KeychainContents,
@@ -49,7 +55,7 @@ impl ConfiguredSlot {
             policy: Arc::new(Policy {
                 config,
                 environment: environment.clone(),
-                attempts: Mutex::default(),
+                refused: Mutex::default(),
             }),
             current: Mutex::default(),
         }
@@ -96,16 +102,11 @@ impl Slot for ConfiguredSlot {
 struct Policy {
     config: TokenConfig,
     environment: Environment,
-    attempts: Mutex<Attempts>,
+    /// The PIN that a key store which counts tries refused, and how.
+    refused: Mutex<Option<Refused>>,
 }
 
-#[derive(Debug, Default)]
-struct Attempts {
-    /// How often the stored PIN was accepted.
-    accepted: u64,
-    /// The PIN that was refused, and how.
-    refused: Option<(StoredPin, TokenError)>,
-}
+type Refused = (StoredPin, TokenError);
 
 impl Policy {
     fn login(&self) -> Option<LoginPolicy> {
@@ -116,14 +117,15 @@ impl Policy {
         }
     }
 
-    /// Finishes an authentication with the stored PIN. One that was refused is not sent again before its source has
-    /// changed: a card would lock.
+    /// Finishes an authentication with the stored PIN. One that was refused by a key store that counts tries is not
+    /// sent again before its source has changed: a card would lock. Where nothing counts, it is sent again, because
+    /// what changed may be the key store: a file is often renewed after its password.
     ///
-    /// `attempts` stays locked meanwhile, so that two threads cannot spend two tries on one wrong PIN. No other lock of
+    /// `refused` stays locked meanwhile, so that two threads cannot spend two tries on one wrong PIN. No other lock of
     /// ours is taken under it.
     fn finish(
         &self,
-        attempts: &mut Attempts,
+        refused: &mut Option<Refused>,
         operation: Box<dyn AuthOperation + '_>,
     ) -> Result<()> {
         let pin = self
@@ -131,34 +133,45 @@ impl Policy {
             .pin
             .read(&self.environment)?
             .ok_or(TokenError::BadParameter)?;
-        if let Some((refused, error)) = &attempts.refused
-            && *refused == pin
+        if let Some((before, error)) = refused
+            && *before == pin
         {
             return Err(error.clone());
         }
         let finished = operation.finish(AuthSecret::Pin(&pin.bytes));
-        match &finished {
-            Ok(()) => {
-                attempts.refused = None;
-                attempts.accepted += 1;
+        *refused = match &finished {
+            Err(error) => {
+                if is_refusal(error) {
+                    log::warn!(
+                        "token {:?}: the stored PIN from {} is refused: {error}",
+                        self.config.name,
+                        self.config.pin
+                    );
+                }
+                spends_tries(error).then(|| (pin, error.clone()))
             }
-            Err(
-                error @ (TokenError::AuthenticationFailed { .. }
-                | TokenError::PinLocked
-                | TokenError::PinLength { .. }
-                | TokenError::PinExpired),
-            ) => {
-                log::warn!(
-                    "token {:?}: the stored PIN from {} is refused: {error}",
-                    self.config.name,
-                    self.config.pin
-                );
-                attempts.refused = Some((pin, error.clone()));
-            }
-            Err(_) => {}
-        }
+            Ok(()) => None,
+        };
         finished
     }
+}
+
+fn is_refusal(error: &TokenError) -> bool {
+    matches!(
+        error,
+        TokenError::AuthenticationFailed { .. }
+            | TokenError::PinLocked
+            | TokenError::PinLength { .. }
+            | TokenError::PinExpired
+    )
+}
+
+/// Whether the same PIN once more would bring the key store nearer to its lock.
+fn spends_tries(error: &TokenError) -> bool {
+    matches!(
+        error,
+        TokenError::AuthenticationFailed { tries: Some(_) } | TokenError::PinLocked
+    )
 }
 
 /// What a program sees of a driver's token.
@@ -216,6 +229,7 @@ impl Token for ConfiguredToken {
         Ok(Arc::new(ConfiguredSession {
             inner: self.0.inner.create_session()?,
             view: self.0.clone(),
+            accepted: AtomicU64::new(0),
         }))
     }
 }
@@ -267,6 +281,8 @@ fn visible(all: &Arc<KeychainContents>, policy: &Policy) -> Arc<KeychainContents
 struct ConfiguredSession {
     inner: Arc<dyn TokenSession>,
     view: Arc<View>,
+    /// How often a PIN was accepted for this session: another session's says nothing about this one.
+    accepted: AtomicU64,
 }
 
 impl ConfiguredSession {
@@ -281,34 +297,41 @@ impl ConfiguredSession {
         if self.view.policy.login() != Some(LoginPolicy::OnUse) {
             return perform(&*self.inner);
         }
-        let accepted = self.view.policy.attempts.lock().accepted;
-        let first = perform(&*self.inner);
-        if !is_closed(&first) {
-            return first;
+        for _ in 0..2 {
+            let accepted = self.accepted.load(Ordering::Acquire);
+            let answer = perform(&*self.inner);
+            if !is_closed(&answer) {
+                return answer;
+            }
+            if self.authenticate(accepted)? {
+                break;
+            }
+            // Another thread did it for this session: the key may be open now.
         }
-        self.authenticate(Role::User, None, accepted)?;
         let second = perform(&*self.inner);
         let contents = self.view.inner.contents();
         let constraint = contents.key(key).map(|key| key.constraint(operation));
         match constraint {
             Some(Constraint::Auth(_, ctk_token::Reuse::Operation)) if is_closed(&second) => {
-                let mut attempts = self.view.policy.attempts.lock();
+                let mut refused = self.view.policy.refused.lock();
                 let operation = self.inner.begin_auth(Role::Context, Some(key))?;
-                self.view.policy.finish(&mut attempts, operation)?;
+                self.view.policy.finish(&mut refused, operation)?;
                 perform(&*self.inner)
             }
             _ => second,
         }
     }
 
-    /// Sends the stored PIN, unless another thread did so since `accepted` was read.
-    fn authenticate(&self, role: Role, item: Option<&ObjectId>, accepted: u64) -> Result<()> {
-        let mut attempts = self.view.policy.attempts.lock();
-        if attempts.accepted != accepted {
-            return Ok(());
+    /// Sends the stored PIN, unless another thread did so for this session since `accepted` was read; says whether.
+    fn authenticate(&self, accepted: u64) -> Result<bool> {
+        let mut refused = self.view.policy.refused.lock();
+        if self.accepted.load(Ordering::Acquire) != accepted {
+            return Ok(false);
         }
-        let operation = self.inner.begin_auth(role, item)?;
-        self.view.policy.finish(&mut attempts, operation)
+        let operation = self.inner.begin_auth(Role::User, None)?;
+        self.view.policy.finish(&mut refused, operation)?;
+        self.accepted.fetch_add(1, Ordering::Release);
+        Ok(true)
     }
 }
 
@@ -333,7 +356,7 @@ impl TokenSession for ConfiguredSession {
         }
         Ok(Box::new(StoredPinOperation {
             inner,
-            policy: &self.view.policy,
+            session: self,
         }))
     }
 
@@ -396,7 +419,7 @@ impl TokenSession for ConfiguredSession {
 /// An authentication that the program may leave to us. A PIN that it gives all the same goes to the key store.
 struct StoredPinOperation<'a> {
     inner: Box<dyn AuthOperation + 'a>,
-    policy: &'a Policy,
+    session: &'a ConfiguredSession,
 }
 
 impl AuthOperation for StoredPinOperation<'_> {
@@ -405,12 +428,16 @@ impl AuthOperation for StoredPinOperation<'_> {
     }
 
     fn finish(self: Box<Self>, secret: AuthSecret<'_>) -> Result<()> {
+        let session = self.session;
         match secret {
-            AuthSecret::Pin(_) => self.inner.finish(secret),
-            AuthSecret::FromToken => self
-                .policy
-                .finish(&mut self.policy.attempts.lock(), self.inner),
+            AuthSecret::Pin(_) => self.inner.finish(secret)?,
+            AuthSecret::FromToken => {
+                let policy = &session.view.policy;
+                policy.finish(&mut policy.refused.lock(), self.inner)?;
+            }
         }
+        session.accepted.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 }
 

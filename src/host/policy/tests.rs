@@ -1,6 +1,9 @@
 //! The policies over a token of one key with a PIN, which counts what is sent to it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Barrier,
+    atomic::{AtomicBool, AtomicUsize},
+};
 
 use ctk_token::{AuthId, Certificate, Key, Origin, PinState, PublicKey, Reuse};
 
@@ -12,18 +15,37 @@ use crate::{
 
 const PIN: &[u8] = b"1234";
 
-/// Signs with `input` itself, after login with [`PIN`].
-#[derive(Default)]
+/// Signs with `input` itself, in a session that has logged in with the PIN.
 struct Store {
-    open: Mutex<bool>,
+    pin: Mutex<Vec<u8>>,
+    /// What a wrong PIN leaves, if they are counted.
+    tries: Option<u32>,
     sent: AtomicUsize,
     reuse_operation: bool,
+    /// Where two sessions meet that find themselves closed for the first time.
+    meeting: Option<Barrier>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            pin: Mutex::new(PIN.to_vec()),
+            tries: Some(2),
+            sent: AtomicUsize::new(0),
+            reuse_operation: false,
+            meeting: None,
+        }
+    }
 }
 
 struct TestSlot(Arc<TestToken>);
 struct TestToken(Arc<Store>, Arc<KeychainContents>);
-struct TestSession(Arc<Store>);
-struct TestOperation(Arc<Store>);
+struct TestSession {
+    store: Arc<Store>,
+    open: Mutex<bool>,
+    has_met: AtomicBool,
+}
+struct TestOperation<'a>(&'a TestSession);
 
 impl Slot for TestSlot {
     fn id(&self) -> &str {
@@ -63,16 +85,20 @@ impl Token for TestToken {
         self.1.clone()
     }
     fn create_session(&self) -> Result<Arc<dyn TokenSession>> {
-        Ok(Arc::new(TestSession(self.0.clone())))
+        Ok(Arc::new(TestSession {
+            store: self.0.clone(),
+            open: Mutex::new(false),
+            has_met: AtomicBool::new(false),
+        }))
     }
 }
 
 impl TokenSession for TestSession {
     fn begin_auth(&self, _: Role, _: Option<&ObjectId>) -> Result<Box<dyn AuthOperation + '_>> {
-        Ok(Box::new(TestOperation(self.0.clone())))
+        Ok(Box::new(TestOperation(self)))
     }
     fn end_auth(&self, _: Role) {
-        *self.0.open.lock() = false;
+        *self.open.lock() = false;
     }
     fn supports(&self, _: Operation, _: &ObjectId, _: KeyAlgorithm) -> bool {
         true
@@ -84,17 +110,23 @@ impl TokenSession for TestSession {
         input: &[u8],
         signature: &mut [u8],
     ) -> Result<usize> {
-        let mut open = self.0.open.lock();
+        let mut open = self.open.lock();
         if !*open {
+            drop(open);
+            if let Some(meeting) = &self.store.meeting
+                && !self.has_met.swap(true, Ordering::Relaxed)
+            {
+                meeting.wait();
+            }
             return Err(TokenError::AuthenticationNeeded);
         }
-        *open = !self.0.reuse_operation;
+        *open = !self.store.reuse_operation;
         signature[..input.len()].copy_from_slice(input);
         Ok(input.len())
     }
 }
 
-impl AuthOperation for TestOperation {
+impl AuthOperation for TestOperation<'_> {
     fn method(&self) -> AuthMethod {
         AuthMethod::Password
     }
@@ -102,9 +134,10 @@ impl AuthOperation for TestOperation {
         let AuthSecret::Pin(pin) = secret else {
             return Err(TokenError::BadParameter);
         };
-        self.0.sent.fetch_add(1, Ordering::Relaxed);
-        if pin != PIN {
-            return Err(TokenError::AuthenticationFailed { tries: Some(2) });
+        let store = &self.0.store;
+        store.sent.fetch_add(1, Ordering::Relaxed);
+        if pin != *store.pin.lock() {
+            return Err(TokenError::AuthenticationFailed { tries: store.tries });
         }
         *self.0.open.lock() = true;
         Ok(())
@@ -303,6 +336,49 @@ fn a_wrong_stored_pin_is_sent_once() {
         assert_eq!(sign(&*session), Ok(3));
         assert_eq!(store.sent.load(Ordering::Relaxed), 2);
     }
+}
+
+/// A PIN file is often written before the key store that it is for.
+#[test]
+fn a_stored_pin_is_sent_again_to_a_store_that_counts_no_tries() {
+    let folder = TestFolder::new();
+    for login in [Login::App, Login::OnUse] {
+        let store = Arc::new(Store {
+            tries: None,
+            ..Store::default()
+        });
+        let pin = PinSource::File(folder.write("pin", "new"));
+        let token = slot(config(pin, login), &store).token().unwrap();
+        let session = token.create_session().unwrap();
+        for sent in 1..=2 {
+            let refused = Err(TokenError::AuthenticationFailed { tries: None });
+            assert_eq!(log_in(&*session, AuthSecret::FromToken), refused);
+            assert_eq!(store.sent.load(Ordering::Relaxed), sent);
+        }
+        *store.pin.lock() = b"new".to_vec();
+        if login == Login::App {
+            assert_eq!(log_in(&*session, AuthSecret::FromToken), Ok(()));
+        }
+        assert_eq!(sign(&*session), Ok(3));
+    }
+}
+
+#[test]
+fn sessions_that_sign_at_once_log_in_each_for_itself() {
+    let folder = TestFolder::new();
+    let store = Arc::new(Store {
+        meeting: Some(Barrier::new(2)),
+        ..Store::default()
+    });
+    let pin = PinSource::File(folder.write("pin", "1234"));
+    let token = slot(config(pin, Login::OnUse), &store).token().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let session = token.create_session().unwrap();
+            scope.spawn(move || assert_eq!(sign(&*session), Ok(3)));
+        }
+    });
+    assert_eq!(store.sent.load(Ordering::Relaxed), 2);
 }
 
 #[test]
