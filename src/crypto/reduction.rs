@@ -151,8 +151,9 @@ pub(crate) fn input_len(algorithm: KeyAlgorithm, bits: u32) -> (usize, usize) {
         KeyAlgorithm::RsaPkcs1 => (0, modulus_len.saturating_sub(11)),
         KeyAlgorithm::RsaPkcs1Digest(digest) => (digest.len(), digest.len()),
         KeyAlgorithm::RsaPssDigest(pss) => (pss.digest.len(), pss.digest.len()),
-        // A hash of no bytes is somebody's mistake, and its signature fits every such mistake.
-        KeyAlgorithm::EcdsaDigest => (1, usize::MAX),
+        // A hash of no bytes is somebody's mistake, and its signature fits every such mistake. What is longer than a hash
+        // can be (1024 bits, PKCS#11 §6.3) is a message: its signature would fit all that begin like it.
+        KeyAlgorithm::EcdsaDigest => (1, 128),
         KeyAlgorithm::RsaPkcs1Message(_)
         | KeyAlgorithm::RsaPssMessage(_)
         | KeyAlgorithm::EcdsaMessage(_)

@@ -462,7 +462,7 @@ fn inputs_of_other_lengths_are_refused() {
             KeyAlgorithm::RsaPkcs1Message(Digest::Sha256),
             &[0, 31, 33],
         ),
-        (&ec, KeyAlgorithm::EcdsaDigest, &[0]),
+        (&ec, KeyAlgorithm::EcdsaDigest, &[0, 129, 100_000]),
     ] {
         let supported = |algorithm| key.supports(Operation::Sign, algorithm);
         let plan = Reduction::new(asked, key.public_key(), supported)
