@@ -11,9 +11,9 @@
 use std::{collections::HashSet, sync::Arc, thread};
 
 use crate::{
-    AuthMethod, AuthSecret, Constraint, Digest, Item, Key, KeyAlgorithm, KeyType, ObjectId,
-    Operation, Pss, PublicKey, PublicKeyMaterial, Role, Slot, Token, TokenDriver, TokenError,
-    TokenSession,
+    AuthMethod, AuthSecret, Constraint, Digest, Item, Key, KeyAlgorithm, KeyType, LoginPolicy,
+    ObjectId, Operation, Pss, PublicKey, PublicKeyMaterial, Role, Slot, Token, TokenDriver,
+    TokenError, TokenSession,
 };
 
 /// What the suite needs from a backend: a driver with at least one token that has at least one key for signatures.
@@ -40,7 +40,7 @@ pub trait Fixture {
 /// Runs every rule and returns the names of the rules that held, in order.
 pub fn run(fixture: &dyn Fixture) -> Vec<&'static str> {
     type Rule = fn(&dyn Fixture);
-    let rules: [(&'static str, Rule); 14] = [
+    let rules: [(&'static str, Rule); 16] = [
         (
             "a driver names its slots once and in a stable order",
             slots_are_stable,
@@ -67,7 +67,15 @@ pub fn run(fixture: &dyn Fixture) -> Vec<&'static str> {
             "every supported algorithm signs",
             every_supported_algorithm_signs,
         ),
+        (
+            "an input of the wrong length is refused",
+            wrong_lengths_are_refused,
+        ),
         ("the end of an authentication is its end", end_auth_ends),
+        (
+            "the end of another role's authentication is not the user's",
+            other_roles_end_apart,
+        ),
         ("sessions do not share authentication", sessions_are_apart),
         ("several threads sign", threads_sign),
     ];
@@ -353,6 +361,11 @@ fn abandoned_auth_changes_nothing(fixture: &dyn Fixture) {
     }
     drop(begin(&*session));
     must_need_authentication(&*session, &key);
+    assert_eq!(
+        begin(&*session).method() == AuthMethod::FromToken,
+        token.info().login != LoginPolicy::App,
+        "who gets the secret is told in two ways"
+    );
     if begin(&*session).method() == AuthMethod::Password {
         let answer = begin(&*session).finish(AuthSecret::FromToken);
         assert_eq!(
@@ -411,6 +424,67 @@ fn every_supported_algorithm_signs(fixture: &dyn Fixture) {
                 key.label
             );
         }
+    }
+}
+
+fn wrong_lengths_are_refused(fixture: &dyn Fixture) {
+    for token in tokens(&*fixture.driver()) {
+        let session = session(&*token);
+        for key in token.contents().keys() {
+            for algorithm in signing_algorithms() {
+                if !session.supports(Operation::Sign, &key.id, algorithm) {
+                    continue;
+                }
+                for len in wrong_lengths(&key.public_key, algorithm) {
+                    authenticate(fixture, &*session);
+                    let mut signature = vec![0; key.public_key.max_signature_len()];
+                    // 01 at the start: a block for RSA that is smaller than the modulus as a number.
+                    let input = vec![1; len];
+                    let answer = session.sign(&key.id, algorithm, &input, &mut signature);
+                    assert_eq!(
+                        answer,
+                        Err(TokenError::DataLength),
+                        "{}: {len} bytes with {algorithm:?}",
+                        key.label
+                    );
+                }
+            }
+            if key.sign != Constraint::Never {
+                authenticate(fixture, &*session);
+                must_sign(fixture, &*session, key, 10);
+            }
+        }
+    }
+}
+
+/// Lengths that `algorithm` does not take as input with this key. A message may have any.
+fn wrong_lengths(key: &PublicKey, algorithm: KeyAlgorithm) -> Vec<usize> {
+    let not = |len: usize| vec![0, len.saturating_sub(1), len + 1];
+    match (algorithm, key.material()) {
+        (KeyAlgorithm::RsaRaw, PublicKeyMaterial::Rsa { modulus, .. }) => not(modulus.len()),
+        (KeyAlgorithm::RsaPkcs1, PublicKeyMaterial::Rsa { modulus, .. }) => {
+            vec![modulus.len().saturating_sub(10), modulus.len()]
+        }
+        (KeyAlgorithm::RsaPkcs1Digest(digest), _) => not(digest.len()),
+        (KeyAlgorithm::RsaPssDigest(pss), _) => not(pss.digest.len()),
+        _ => Vec::new(),
+    }
+}
+
+fn other_roles_end_apart(fixture: &dyn Fixture) {
+    let (token, key) = first_key(&*fixture.driver());
+    let session = session(&*token);
+    for role in [Role::Context, Role::Admin, Role::Unblock] {
+        session.end_auth(role);
+        must_need_authentication(&*session, &key);
+    }
+    authenticate(fixture, &*session);
+    for role in [Role::Context, Role::Admin, Role::Unblock] {
+        session.end_auth(role);
+        if matches!(key.sign, Constraint::Auth(_, crate::Reuse::Operation)) {
+            continue;
+        }
+        must_sign(fixture, &*session, &key, 11);
     }
 }
 

@@ -134,6 +134,18 @@ impl Key {
             .iter()
             .any(|constraint| matches!(constraint, Constraint::Auth(..)))
     }
+
+    /// Whether there is something that anybody can do with it, without authentication.
+    pub fn is_free(&self) -> bool {
+        [self.sign, self.decrypt, self.key_exchange].contains(&Constraint::Free)
+    }
+
+    /// Whether some use of it wants an authentication each time. PKCS#11 shows it as CKA_ALWAYS_AUTHENTICATE.
+    pub fn authenticates_always(&self) -> bool {
+        [self.sign, self.decrypt, self.key_exchange]
+            .iter()
+            .any(|constraint| matches!(constraint, Constraint::Auth(_, Reuse::Operation)))
+    }
 }
 
 /// Bytes that the token keeps for somebody.

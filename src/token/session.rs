@@ -70,7 +70,9 @@ impl fmt::Debug for AuthSecret<'_> {
 /// An authentication that has begun and wants its secret. Dropping it changes nothing.
 #[doc(alias = "TKTokenAuthOperation")]
 pub trait AuthOperation: Send {
-    /// What is asked for.
+    /// What is asked for: for whoever asks a person, like a broker's prompt. PKCS#11 programs go by
+    /// [`TokenInfo::login`](crate::TokenInfo) instead, and both agree: [`AuthMethod::FromToken`] is for tokens whose
+    /// policy is not [`LoginPolicy::App`](crate::LoginPolicy::App), and for those only.
     fn method(&self) -> AuthMethod;
 
     /// Sends the secret to the key store and says whether it was right.
@@ -108,7 +110,7 @@ pub trait TokenSession: Send + Sync {
     }
 
     /// Ends the authentication of `role` and zeroizes what it gave access to. Ending what never began is no error,
-    /// so a token without authentication has nothing to do.
+    /// so a token without authentication has nothing to do; the other roles stay as they are.
     fn end_auth(&self, role: Role) {
         let _ = role;
     }
@@ -124,8 +126,10 @@ pub trait TokenSession: Send + Sync {
     /// RSA signatures have the modulus' length, ECDSA's are DER.
     ///
     /// # Errors
-    /// [`TokenError::AuthenticationNeeded`] before login, [`NotSupported`](TokenError::NotSupported) for what
-    /// [`supports`](Self::supports) denies, [`DataLength`](TokenError::DataLength),
+    /// [`TokenError::AuthenticationNeeded`] before login and, for a key with [`Reuse::Operation`](crate::Reuse), before
+    /// the operation's own authentication; [`StateLost`](TokenError::StateLost) if there was a login and the key store
+    /// has forgotten it; [`NotSupported`](TokenError::NotSupported) for what [`supports`](Self::supports) denies,
+    /// [`DataLength`](TokenError::DataLength) for an input that the form does not take,
     /// [`ObjectNotFound`](TokenError::ObjectNotFound), and whatever keeps the key store from being reached.
     #[doc(alias = "tokenSession:signData:usingKey:algorithm:error:")]
     fn sign(

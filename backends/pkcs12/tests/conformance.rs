@@ -49,5 +49,5 @@ fn conforms() {
             ..configuration(&path, contents)
         }
     });
-    assert_eq!(conformance::run(&Files(files.to_vec())).len(), 14);
+    assert_eq!(conformance::run(&Files(files.to_vec())).len(), 16);
 }
