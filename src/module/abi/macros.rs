@@ -90,15 +90,18 @@ macro_rules! cryptoki {
         $(cryptoki!(@function $g($($c: $u),*) [$($m)?] [$($r $i)?] $d);)*
         $(cryptoki!(@function $k($($e: $v),*) [$($n)?] [$($q $j)?] $w);)*
 
+        // The exported C_GetInfo is that of the newest list. The older lists are filled like it, and
+        // then get the C_GetInfo that tells their own version.
+
         /// What C_GetFunctionList returns.
         pub static LIST_2_40: CK_FUNCTION_LIST = CK_FUNCTION_LIST {
-            C_GetInfo: Some(info_2_40),
+            C_GetInfo: Some(info_of::<{ V2_40.major }, { V2_40.minor }>),
             ..CK_FUNCTION_LIST { version: V2_40, $($f: Some($f),)* }
         };
 
         /// The list of 3.0 and 3.1.
         pub static LIST_3_0: CK_FUNCTION_LIST_3_0 = CK_FUNCTION_LIST_3_0 {
-            C_GetInfo: Some(info_3_0),
+            C_GetInfo: Some(info_of::<{ V3_0.major }, { V3_0.minor }>),
             ..CK_FUNCTION_LIST_3_0 { version: V3_0, $($f: Some($f),)* $($g: Some($g),)* }
         };
 

@@ -61,20 +61,15 @@ const fn interface(list: *const c_void) -> CK_INTERFACE {
     }
 }
 
-/// C_GetInfo in the list of 2.40.
-unsafe extern "C" fn info_2_40(info: *mut CK_INFO) -> CK_RV {
+/// C_GetInfo in the list of an older version, which it tells.
+unsafe extern "C" fn info_of<const MAJOR: u8, const MINOR: u8>(info: *mut CK_INFO) -> CK_RV {
+    let version = CK_VERSION {
+        major: MAJOR,
+        minor: MINOR,
+    };
     macros::enter("C_GetInfo", || {
         let _library = crate::library::current()?;
         // SAFETY: as for C_GetInfo.
-        general::info(V2_40, unsafe { ptr::place(info) })
-    })
-}
-
-/// C_GetInfo in the list of 3.0.
-unsafe extern "C" fn info_3_0(info: *mut CK_INFO) -> CK_RV {
-    macros::enter("C_GetInfo", || {
-        let _library = crate::library::current()?;
-        // SAFETY: as for C_GetInfo.
-        general::info(V3_0, unsafe { ptr::place(info) })
+        general::info(version, unsafe { ptr::place(info) })
     })
 }

@@ -10,7 +10,7 @@ use std::ffi::c_void;
 
 use cryptoki_sys::*;
 
-use super::{Function, V2_40, V3_0, V3_2, info_2_40, info_3_0, ptr};
+use super::{Function, V2_40, V3_0, V3_2, info_of, ptr};
 use crate::{
     error::{Error, Result},
     general, login, mechanism,
