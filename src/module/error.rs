@@ -45,6 +45,7 @@ errors! {
     FunctionNotSupported = CKR_FUNCTION_NOT_SUPPORTED,
     FunctionRejected = CKR_FUNCTION_REJECTED,
     KeyHandleInvalid = CKR_KEY_HANDLE_INVALID,
+    KeySizeRange = CKR_KEY_SIZE_RANGE,
     KeyTypeInconsistent = CKR_KEY_TYPE_INCONSISTENT,
     KeyFunctionNotPermitted = CKR_KEY_FUNCTION_NOT_PERMITTED,
     MechanismInvalid = CKR_MECHANISM_INVALID,
@@ -93,8 +94,6 @@ pub enum During {
     Operation,
     /// C_GenerateRandom.
     Random,
-    /// Reading an attribute.
-    Attribute,
 }
 
 impl Error {
@@ -103,10 +102,21 @@ impl Error {
     ///
     /// CKR_DEVICE_ERROR is chosen for whatever keeps a key store from being reached, because it
     /// leaves a program's sessions as they are; CKR_ARGUMENTS_BAD never comes from a key store.
+    ///
+    /// Outside C_Login the program gave no PIN, so that none of its PINs can have been wrong: a
+    /// stored one was, and CKR_USER_NOT_LOGGED_IN lets the program log in with one of its own.
     pub fn from_token(during: During, error: &TokenError) -> Self {
         log::warn!("{during:?}: {error}");
         match error {
             TokenError::AuthenticationNeeded | TokenError::StateLost => Self::UserNotLoggedIn,
+            TokenError::AuthenticationFailed { .. }
+            | TokenError::PinLocked
+            | TokenError::PinLength { .. }
+            | TokenError::PinExpired
+                if during != During::Login =>
+            {
+                Self::UserNotLoggedIn
+            }
             TokenError::AuthenticationFailed { .. } => Self::PinIncorrect,
             TokenError::PinLocked => Self::PinLocked,
             TokenError::PinLength { .. } => Self::PinLenRange,
@@ -121,7 +131,7 @@ impl Error {
                 During::Login => Self::UserTypeInvalid,
                 During::Init => Self::MechanismInvalid,
                 During::Random => Self::RandomNoRng,
-                During::Opening | During::Operation | During::Attribute => Self::FunctionFailed,
+                During::Opening | During::Operation => Self::FunctionFailed,
             },
             TokenError::BadParameter => match during {
                 During::Init => Self::MechanismParamInvalid,
@@ -130,9 +140,9 @@ impl Error {
             TokenError::DataLength => Self::DataLenRange,
             TokenError::BadCiphertext => Self::EncryptedDataInvalid,
             TokenError::ObjectNotFound => match during {
-                During::Init | During::Operation => Self::KeyHandleInvalid,
-                During::Login => Self::OperationNotInitialized,
-                During::Opening | During::Random | During::Attribute => Self::ObjectHandleInvalid,
+                During::Init => Self::KeyHandleInvalid,
+                // None of the other functions was given a handle that could be wrong.
+                _ => Self::FunctionFailed,
             },
             TokenError::ReadOnly => Self::TokenWriteProtected,
             TokenError::TokenRemoved => Self::DeviceRemoved,
@@ -175,6 +185,25 @@ mod tests {
                 assert_eq!(Error::from_token(during, &error), Error::DeviceError);
             }
         }
+        for error in [
+            failed,
+            TokenError::PinLocked,
+            TokenError::PinLength { min: 4, max: 8 },
+            TokenError::PinExpired,
+        ] {
+            for during in [
+                During::Opening,
+                During::Init,
+                During::Operation,
+                During::Random,
+            ] {
+                assert_eq!(Error::from_token(during, &error), Error::UserNotLoggedIn);
+            }
+        }
+        let gone = |during| Error::from_token(during, &TokenError::ObjectNotFound);
+        assert_eq!(gone(During::Init), Error::KeyHandleInvalid);
+        assert_eq!(gone(During::Operation), Error::FunctionFailed);
+        assert_eq!(gone(During::Opening), Error::FunctionFailed);
         let unsupported = |during| Error::from_token(during, &TokenError::NotSupported);
         assert_eq!(unsupported(During::Login), Error::UserTypeInvalid);
         assert_eq!(unsupported(During::Init), Error::MechanismInvalid);

@@ -8,17 +8,14 @@ use crate::{
         ptr::{List, Place},
     },
     error::{Error, Result},
-    library, log_sink,
+    library,
     slots::{self, SlotSource, padded},
 };
 
 /// C_Initialize (PKCS#11 §5.4.1). Reads configuration files; opens no key store, card or network.
 pub(crate) fn initialize(arguments: Option<CK_C_INITIALIZE_ARGS>) -> Result<()> {
     check(arguments)?;
-    library::start(|| {
-        log_sink::start();
-        Ok(slots::configured())
-    })
+    library::start(|| Ok(slots::configured()))
 }
 
 /// C_Initialize over slots of one's own instead of the configured ones: for tests and fuzz targets

@@ -39,6 +39,21 @@ impl Application {
     fn has_sessions(&self) -> bool {
         self.read_only + self.read_write > 0
     }
+
+    /// Whether this is the token's session that new operations get.
+    fn has(&self, session: &Arc<dyn TokenSession>) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|own| Arc::ptr_eq(own, session))
+    }
+}
+
+/// Ends a login in the session that it was made in. Under no lock: a card or broker works here.
+fn end(session: Option<Arc<dyn TokenSession>>, role: Role) {
+    if let Some(session) = session {
+        // An operation in another thread may hold the session a moment longer.
+        session.end_auth(role);
+    }
 }
 
 impl Insertion {
@@ -113,11 +128,7 @@ impl Insertion {
     /// was closed meanwhile.
     pub(crate) fn logged_in(&self, session: &Arc<dyn TokenSession>, role: Role) -> Result<()> {
         let mut application = self.application.lock();
-        let same = application
-            .session
-            .as_ref()
-            .is_some_and(|own| Arc::ptr_eq(own, session));
-        if !same || !application.has_sessions() {
+        if !application.has(session) || !application.has_sessions() {
             drop(application);
             session.end_auth(role);
             return Err(Error::SessionClosed);
@@ -126,15 +137,40 @@ impl Insertion {
             // Another thread was faster.
             return Err(Error::UserAlreadyLoggedIn);
         }
+        if role == Role::Admin && application.read_only > 0 {
+            // One was opened while the key store looked at the secret.
+            let ended = application.session.take();
+            drop(application);
+            end(ended, role);
+            return Err(Error::SessionReadOnlyExists);
+        }
         application.login = Some(role);
         Ok(())
     }
 
-    /// Forgets the login, and returns the session in which it has to be ended and its role.
-    pub(crate) fn logged_out(&self) -> Option<(Option<Arc<dyn TokenSession>>, Role)> {
+    /// Ends the login, and with it the token's session: a login that another thread makes while the
+    /// token still logs out gets a session of its own, which that does not touch.
+    pub(crate) fn log_out(&self) -> Result<()> {
         let mut application = self.application.lock();
-        let role = application.login.take()?;
-        Some((application.session.clone(), role))
+        let role = application.login.take().ok_or(Error::UserNotLoggedIn)?;
+        let ended = application.session.take();
+        drop(application);
+        end(ended, role);
+        Ok(())
+    }
+
+    /// Takes note that nobody is logged in with `session` any more, so that the program can log in
+    /// again. A login that was made since, with another session, stays.
+    pub(crate) fn lost(&self, session: &Arc<dyn TokenSession>) {
+        let mut application = self.application.lock();
+        if application.login.is_none() || !application.has(session) {
+            return;
+        }
+        let (role, ended) = (application.login.take(), application.session.take());
+        drop(application);
+        if let Some(role) = role {
+            end(ended, role);
+        }
     }
 
     /// The application's session with the token, opened when it is first needed.
@@ -142,6 +178,8 @@ impl Insertion {
         if let Some(session) = &self.application.lock().session {
             return Ok(Arc::clone(session));
         }
+        // Declared before the lock and so dropped after it, if another thread was faster: the end of
+        // a session may be work for a card.
         let new = self
             .token
             .create_session()
@@ -149,9 +187,10 @@ impl Insertion {
         let mut application = self.application.lock();
         if !application.has_sessions() {
             // Somebody asks for mechanisms before any session: nothing to keep.
-            return Ok(new);
+            return Ok(Arc::clone(&new));
         }
-        Ok(Arc::clone(application.session.get_or_insert(new)))
+        let session = application.session.get_or_insert_with(|| Arc::clone(&new));
+        Ok(Arc::clone(session))
     }
 
     /// The objects of the token as it is now. Handles carry over from one generation to the next.
@@ -169,17 +208,20 @@ impl Insertion {
         Ok(new)
     }
 
-    /// The mechanisms of the token as it is now.
-    pub(crate) fn offers(&self) -> Result<Arc<[Offer]>> {
+    /// The mechanisms of the token as it is now; none while the token opens no session, because
+    /// programs drop a token whose list is an error, with its certificates.
+    pub(crate) fn offers(&self) -> Arc<[Offer]> {
         let contents = self.token.contents();
         if let Some((known, offers)) = &*self.offers.lock()
             && known.generation >= contents.generation
         {
-            return Ok(Arc::clone(offers));
+            return Arc::clone(offers);
         }
-        let session = self.token_session()?;
+        let Ok(session) = self.token_session() else {
+            return Arc::default();
+        };
         let offers: Arc<[Offer]> = Offer::all(&contents, &*session).into();
         *self.offers.lock() = Some((contents, Arc::clone(&offers)));
-        Ok(offers)
+        offers
     }
 }

@@ -4,12 +4,18 @@
 //! pointers and stops panics; its body is in the file of its chapter; the [`error`] it returns
 //! becomes a CK_RV in one place. Mechanisms and attributes are tables as well.
 //!
+//! A body gets its pointers checked but as `Result`s, and asks for them after the handle or slot has
+//! been found: of two mistakes in a call, the wrong handle is the one that is told.
+//!
 //! # Locks
 //!
 //! In this order, and none of them held while a key store works: the tables of the library (slots,
 //! sessions), what is known of one slot's token (login, objects), one session's operations. An
 //! operation in progress is *taken* out of its session, so that not even the session is locked
 //! meanwhile.
+//!
+//! Before all of these stands the library's `changing`, the one that *is* held while tokens log out:
+//! it keeps C_Initialize and C_Finalize of several threads apart, and no other function takes it.
 
 #![deny(unsafe_code)]
 

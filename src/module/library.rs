@@ -2,10 +2,9 @@
 //! until it asks for one.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,16 +14,55 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::{
     error::{Error, Result},
-    session::Session,
+    session::{Session, Sessions},
     slots::{SlotEntry, SlotSource},
-    sys::PerProcess,
+    sys::{self, PerProcess},
 };
 
 /// What a process has of us from its first C_Initialize on.
 struct Place {
-    /// Held while the library is made or ended, so that of several threads exactly one does it.
+    /// Held while the library is made or ended, so that of several threads exactly one does it, and
+    /// a new one begins when the old one has logged out. Nobody else waits for it.
     changing: Mutex<()>,
+    /// The thread that holds `changing`, or 0.
+    changer: AtomicI64,
     current: RwLock<Option<Arc<Library>>>,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            changing: Mutex::new(()),
+            changer: AtomicI64::new(0),
+            current: RwLock::new(None),
+        }
+    }
+
+    /// Does `work` as the one thread that makes or ends the library.
+    ///
+    /// # Errors
+    /// CKR_FUNCTION_FAILED if this thread is at it already: something that making the library calls
+    /// into (a hook of the program's, a driver's library) calls C_Initialize again.
+    fn change(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let this_thread = sys::thread_id();
+        if self.changer.load(Ordering::Relaxed) == this_thread {
+            return Err(Error::FunctionFailed);
+        }
+        let _changing = self.changing.lock();
+        self.changer.store(this_thread, Ordering::Relaxed);
+        // Dropped before the lock, also by a panic in `work`.
+        let _changer = Changer(&self.changer);
+        work()
+    }
+}
+
+/// Forgets who changes.
+struct Changer<'a>(&'a AtomicI64);
+
+impl Drop for Changer<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 static PLACE: PerProcess<Place> = PerProcess::new();
@@ -43,29 +81,25 @@ pub(crate) fn current() -> Result<Arc<Library>> {
 /// Makes the library, over the slots that `open` finds. On an error or panic in there it stays as
 /// it was: not there.
 pub(crate) fn start(open: impl FnOnce() -> Result<Box<dyn SlotSource>>) -> Result<()> {
-    let place = PLACE.get_or_make(|| Place {
-        changing: Mutex::new(()),
-        current: RwLock::new(None),
-    });
-    let _changing = place.changing.lock();
-    if place.current.read().is_some() {
-        return Err(Error::CryptokiAlreadyInitialized);
-    }
-    let library = Arc::new(Library::new(open()?));
-    *place.current.write() = Some(library);
-    Ok(())
+    let place = PLACE.get_or_make(Place::new);
+    place.change(|| {
+        if place.current.read().is_some() {
+            return Err(Error::CryptokiAlreadyInitialized);
+        }
+        let library = Arc::new(Library::new(open()?));
+        *place.current.write() = Some(library);
+        Ok(())
+    })
 }
 
 /// Ends the library: its sessions close, its tokens are logged out, its waiters return.
 pub(crate) fn end() -> Result<()> {
     let place = PLACE.get().ok_or(Error::CryptokiNotInitialized)?;
-    let library = {
-        let _changing = place.changing.lock();
-        place.current.write().take()
-    };
-    let library = library.ok_or(Error::CryptokiNotInitialized)?;
-    library.end();
-    Ok(())
+    place.change(|| {
+        let library = place.current.write().take();
+        library.ok_or(Error::CryptokiNotInitialized)?.end();
+        Ok(())
+    })
 }
 
 /// The next handle of a session or object: never 0, and never again in this process.
@@ -79,7 +113,8 @@ pub(crate) fn new_handle() -> Result<CK_ULONG> {
 pub(crate) struct Library {
     source: Box<dyn SlotSource>,
     slots: Mutex<Vec<Arc<SlotEntry>>>,
-    sessions: Mutex<BTreeMap<CK_SESSION_HANDLE, Arc<Session>>>,
+    /// Slots know of it as well, to close what they see removed.
+    pub(crate) sessions: Arc<Sessions>,
     ended: Mutex<bool>,
     ending: Condvar,
 }
@@ -89,7 +124,7 @@ impl Library {
         let library = Self {
             source,
             slots: Mutex::default(),
-            sessions: Mutex::default(),
+            sessions: Arc::default(),
             ended: Mutex::new(false),
             ending: Condvar::new(),
         };
@@ -107,7 +142,7 @@ impl Library {
         for slot in found {
             if !slots.iter().any(|known| known.is(&slot)) {
                 let id = CK_SLOT_ID::try_from(slots.len()).unwrap_or(CK_SLOT_ID::MAX);
-                slots.push(Arc::new(SlotEntry::new(id, slot)));
+                slots.push(Arc::new(SlotEntry::new(id, slot, &self.sessions)));
             }
         }
         slots.clone()
@@ -124,43 +159,13 @@ impl Library {
 
     /// The session of this handle, if its token has been there without interruption.
     pub(crate) fn session(&self, handle: CK_SESSION_HANDLE) -> Result<Arc<Session>> {
-        let session = self.sessions.lock().get(&handle).cloned();
-        let session = session.ok_or(Error::SessionHandleInvalid)?;
+        let session = self.sessions.session(handle)?;
         if session.slot.holds(&session.insertion) {
             return Ok(session);
         }
-        self.close_sessions(|other| Arc::ptr_eq(&other.insertion, &session.insertion));
+        // One that was being opened while another thread saw the removal.
+        self.sessions.close_with(&session.insertion);
         Err(Error::SessionHandleInvalid)
-    }
-
-    pub(crate) fn add_session(&self, session: Arc<Session>) {
-        self.sessions.lock().insert(session.handle, session);
-    }
-
-    /// Closes one session.
-    pub(crate) fn close_session(&self, handle: CK_SESSION_HANDLE) -> Result<()> {
-        let session = self.sessions.lock().remove(&handle);
-        session.ok_or(Error::SessionHandleInvalid)?.close();
-        Ok(())
-    }
-
-    /// Closes those sessions.
-    pub(crate) fn close_sessions(&self, which: impl Fn(&Session) -> bool) {
-        let closed: Vec<_> = {
-            let mut sessions = self.sessions.lock();
-            let handles: Vec<_> = sessions
-                .iter()
-                .filter(|(_, session)| which(session))
-                .map(|(handle, _)| *handle)
-                .collect();
-            handles
-                .iter()
-                .filter_map(|handle| sessions.remove(handle))
-                .collect()
-        };
-        for session in closed {
-            session.close();
-        }
     }
 
     /// Blocks until a slot may have changed or `slice` is over.
@@ -170,7 +175,7 @@ impl Library {
     pub(crate) fn wait(&self, slice: Duration) -> Result<()> {
         let deadline = Instant::now() + slice;
         if self.source.wait_for_change(deadline).is_err() {
-            // Nothing to wait for but the end.
+            // Nothing that could block, so this waits for the end, and for the next look.
             let mut ended = self.ended.lock();
             if !*ended {
                 self.ending.wait_until(&mut ended, deadline);
@@ -186,6 +191,6 @@ impl Library {
     fn end(&self) {
         *self.ended.lock() = true;
         self.ending.notify_all();
-        self.close_sessions(|_| true);
+        self.sessions.close_those(|_| true);
     }
 }

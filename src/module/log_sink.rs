@@ -5,10 +5,11 @@ use std::{
     fs::{File, OpenOptions},
     io::Write,
     os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
+use ctk_host::Environment;
 use log::{LevelFilter, Log, Metadata, Record};
-use once_cell::sync::OnceCell;
 
 use crate::sys;
 
@@ -33,40 +34,43 @@ impl Log for Sink {
             record.args()
         );
         // One write, so that lines of several threads do not mix. A log that cannot be written is
-        // no reason to fail.
-        let _ = (&self.file).write_all(line.as_bytes());
+        // no reason to fail, nor one whose reader has gone.
+        let _ = sys::without_sigpipe(|| (&self.file).write_all(line.as_bytes()));
     }
 
     fn flush(&self) {}
 }
 
-/// Starts the log if the environment asks for it. The environment of a program with special rights
-/// is not asked.
-pub(crate) fn start() {
-    static STARTED: OnceCell<()> = OnceCell::new();
-    if sys::is_secure_execution() {
+/// Starts the log, once, if the environment asks for it. The environment of a program with special
+/// rights is not asked.
+pub(crate) fn start(environment: &Environment) {
+    // Nothing that a thread could be in the middle of while another one forks.
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if environment.secure {
         return;
     }
-    let Some(setting) = std::env::var_os("CTK_LOG") else {
+    let Some(setting) = (environment.variable)("CTK_LOG") else {
         return;
     };
-    STARTED.get_or_init(|| {
-        let setting = setting.to_string_lossy();
-        let (level, file) = setting.split_once(':').unwrap_or((&setting, ""));
-        let Ok(level) = level.trim().parse::<LevelFilter>() else {
-            return;
-        };
-        // `log` is linked into this library and is nobody else's, so that the program's own logger
-        // stays as it is.
-        if let Some(sink) = open(file)
-            && log::set_logger(Box::leak(Box::new(sink))).is_ok()
-        {
-            log::set_max_level(level);
-        }
-    });
+    if STARTED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let setting = setting.to_string_lossy();
+    let (level, file) = setting.split_once(':').unwrap_or((&setting, ""));
+    let Ok(level) = level.trim().parse::<LevelFilter>() else {
+        return;
+    };
+    // `log` is linked into this library and is nobody else's, so that the program's own logger
+    // stays as it is.
+    if let Some(sink) = open(file)
+        && log::set_logger(Box::leak(Box::new(sink))).is_ok()
+    {
+        log::set_max_level(level);
+    }
 }
 
-/// The file, readable by its owner only, or standard error.
+/// The regular file, readable by its owner only, or standard error. A FIFO would keep the program
+/// waiting for a reader.
 fn open(file: &str) -> Option<Sink> {
     let file = if file.is_empty() {
         File::from(std::io::stderr().as_fd().try_clone_to_owned().ok()?)
@@ -75,9 +79,38 @@ fn open(file: &str) -> Option<Sink> {
             .append(true)
             .create(true)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK)
             .open(file)
-            .ok()?
+            .ok()
+            .filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()))?
     };
     Some(Sink { file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_a_regular_file_and_opening_it_never_waits() {
+        let folder = std::env::temp_dir().join(format!("ctk-log-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let made = std::process::Command::new("mkfifo")
+            .arg(path("fifo"))
+            .status();
+        assert!(made.unwrap().success());
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        assert!(open(&path("fifo")).is_none());
+        let _reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path("fifo"))
+            .unwrap();
+        assert!(open(&path("fifo")).is_none());
+        assert!(open("/dev/null").is_none());
+        assert!(open(&path("link")).is_none());
+        assert!(open(&path("file")).is_some());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -1,7 +1,9 @@
 //! C_Login and C_Logout (PKCS#11 §5.6.8, §5.6.10).
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
-use ctk_token::{AuthSecret, LoginPolicy, Role, TokenError};
+use ctk_token::{AuthSecret, LoginPolicy, ObjectId, Role, TokenError, TokenSession};
 
 use crate::{
     abi::ptr::Input,
@@ -25,15 +27,20 @@ pub(crate) fn login(
         CKU_CONTEXT_SPECIFIC => Role::Context,
         _ => return Err(Error::UserTypeInvalid),
     };
+    // Whether there is anything to authenticate for does not depend on the PIN.
+    let operation = match role {
+        Role::Context => Some(operation_to_authenticate(session)?),
+        _ => None,
+    };
     // NULL leaves the secret to the token; a pointer with length 0 is an empty PIN.
     let secret = match &pin {
         Some(pin) => AuthSecret::Pin(pin.bytes()),
         None if session.insertion.policy == LoginPolicy::AppWithoutPin => AuthSecret::FromToken,
         None => return Err(Error::ArgumentsBad),
     };
-    match role {
-        Role::Context => login_for_operation(session, secret),
-        _ => login_as(session, role, secret),
+    match operation {
+        Some((token_session, key)) => login_for_operation(session, &token_session, &key, secret),
+        None => login_as(session, role, secret),
     }
 }
 
@@ -55,43 +62,46 @@ fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()>
     insertion.logged_in(&token_session, role)
 }
 
+/// The session and key of the active operation, if the key wants an authentication for each use. A
+/// card would count a wrong PIN also for a key that needs none.
+fn operation_to_authenticate(session: &Session) -> Result<(Arc<dyn TokenSession>, ObjectId)> {
+    match &session.operations().signing {
+        Stage::Active(signing) => signing
+            .authenticates()
+            .ok_or(Error::OperationNotInitialized),
+        Stage::Idle => Err(Error::OperationNotInitialized),
+        Stage::Running => Err(Error::OperationActive),
+    }
+}
+
 /// CKU_CONTEXT_SPECIFIC: once more, for the operation that is active. It fails or succeeds without
 /// ending the operation.
-fn login_for_operation(session: &Session, secret: AuthSecret<'_>) -> Result<()> {
-    let (token_session, key) = match &session.operations().signing {
-        Stage::Active(signing) => signing.authenticates(),
-        Stage::Idle => return Err(Error::OperationNotInitialized),
-        Stage::Running => return Err(Error::OperationActive),
-    };
+fn login_for_operation(
+    session: &Session,
+    token_session: &Arc<dyn TokenSession>,
+    key: &ObjectId,
+    secret: AuthSecret<'_>,
+) -> Result<()> {
     let result = token_session
-        .begin_auth(Role::Context, Some(&key))
+        .begin_auth(Role::Context, Some(key))
         .and_then(|operation| operation.finish(secret));
-    if let Err(error) = &result {
-        lost(session, error);
+    if let Err(error) = &result
+        && ends_login(error)
+    {
+        session.insertion.lost(token_session);
     }
     result.map_err(|error| Error::from_token(During::Login, &error))
 }
 
 /// C_Logout.
 pub(crate) fn logout(session: &Session) -> Result<()> {
-    let (token_session, role) = session
-        .insertion
-        .logged_out()
-        .ok_or(Error::UserNotLoggedIn)?;
-    if let Some(token_session) = token_session {
-        token_session.end_auth(role);
-    }
-    Ok(())
+    session.insertion.log_out()
 }
 
-/// Takes note of an error after which nobody is logged in any more, so that the program can log in
-/// again.
-pub(crate) fn lost(session: &Session, error: &TokenError) {
-    let gone = matches!(
+/// Whether nobody is logged in any more after this error, whatever was being done.
+pub(crate) fn ends_login(error: &TokenError) -> bool {
+    matches!(
         error,
         TokenError::StateLost | TokenError::TokenRemoved | TokenError::PinLocked
-    );
-    if gone && let Some((Some(token_session), role)) = session.insertion.logged_out() {
-        token_session.end_auth(role);
-    }
+    )
 }

@@ -1,4 +1,4 @@
-//! C_SeedRandom and C_GenerateRandom (PKCS#11 §5.17): the token's own random numbers, if it has
+//! C_SeedRandom and C_GenerateRandom (PKCS#11 §5.19): the token's own random numbers, if it has
 //! any.
 
 use zeroize::Zeroizing;

@@ -1,6 +1,10 @@
 //! Sessions (PKCS#11 §5.6): the threads of work that a program has with a token.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use cryptoki_sys::*;
 use ctk_token::Role;
@@ -15,6 +19,52 @@ use crate::{
     sign::Signing,
     slots::SlotEntry,
 };
+
+/// All sessions of the library, by handle.
+#[derive(Default)]
+pub(crate) struct Sessions(Mutex<BTreeMap<CK_SESSION_HANDLE, Arc<Session>>>);
+
+impl Sessions {
+    pub(crate) fn session(&self, handle: CK_SESSION_HANDLE) -> Result<Arc<Session>> {
+        let session = self.0.lock().get(&handle).cloned();
+        session.ok_or(Error::SessionHandleInvalid)
+    }
+
+    fn add(&self, session: Arc<Session>) {
+        self.0.lock().insert(session.handle, session);
+    }
+
+    /// Closes one session.
+    fn close(&self, handle: CK_SESSION_HANDLE) -> Result<()> {
+        let session = self.0.lock().remove(&handle);
+        session.ok_or(Error::SessionHandleInvalid)?.close();
+        Ok(())
+    }
+
+    /// Closes those sessions. The table is not locked while their tokens log out.
+    pub(crate) fn close_those(&self, which: impl Fn(&Session) -> bool) {
+        let closed: Vec<_> = {
+            let mut sessions = self.0.lock();
+            let handles: Vec<_> = sessions
+                .iter()
+                .filter(|(_, session)| which(session))
+                .map(|(handle, _)| *handle)
+                .collect();
+            handles
+                .iter()
+                .filter_map(|handle| sessions.remove(handle))
+                .collect()
+        };
+        for session in closed {
+            session.close();
+        }
+    }
+
+    /// Closes the sessions with a token that was taken out.
+    pub(crate) fn close_with(&self, insertion: &Arc<Insertion>) {
+        self.close_those(|session| Arc::ptr_eq(&session.insertion, insertion));
+    }
+}
 
 /// A session.
 pub(crate) struct Session {
@@ -84,13 +134,15 @@ impl Session {
     pub(crate) fn take_signing(&self) -> Result<Taken<'_>> {
         let operation = self.operations().signing.take()?;
         Ok(Taken {
-            session: self,
-            operation: Some(operation),
+            place: Vacancy {
+                session: Some(self),
+            },
+            operation,
         })
     }
 
-    /// Ends it; it is not in the library's table any more.
-    pub(crate) fn close(&self) {
+    /// Ends it; it is not in the table any more.
+    fn close(&self) {
         *self.operations() = Operations::default();
         self.insertion.session_closed(self.read_write);
     }
@@ -99,37 +151,56 @@ impl Session {
 /// A signing operation that a call works on. However the call ends, in an error or a panic, the
 /// session is left with the operation put back or over, and never with one that nobody can end.
 pub(crate) struct Taken<'a> {
-    session: &'a Session,
-    operation: Option<Signing>,
+    place: Vacancy<'a>,
+    operation: Signing,
+}
+
+/// Where the operation was taken from; `None` once something has been put there.
+struct Vacancy<'a> {
+    session: Option<&'a Session>,
 }
 
 impl Taken<'_> {
-    pub(crate) fn operation(&self) -> Result<&Signing> {
-        self.operation.as_ref().ok_or(Error::GeneralError)
-    }
-
-    pub(crate) fn operation_mut(&mut self) -> Result<&mut Signing> {
-        self.operation.as_mut().ok_or(Error::GeneralError)
-    }
-
     /// Leaves the operation as it is, for the next call.
-    pub(crate) fn put_back(mut self) {
-        let operation = self.operation.take();
-        self.leave(operation);
+    pub(crate) fn put_back(self) {
+        let Self {
+            mut place,
+            operation,
+        } = self;
+        place.fill(Stage::Active(operation));
     }
+}
 
-    fn leave(&self, operation: Option<Signing>) {
-        let mut operations = self.session.operations();
+impl Deref for Taken<'_> {
+    type Target = Signing;
+
+    fn deref(&self) -> &Signing {
+        &self.operation
+    }
+}
+
+impl DerefMut for Taken<'_> {
+    fn deref_mut(&mut self) -> &mut Signing {
+        &mut self.operation
+    }
+}
+
+impl Vacancy<'_> {
+    fn fill(&mut self, stage: Stage<Signing>) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let mut operations = session.operations();
         // C_CloseSession may have ended it meanwhile.
         if matches!(operations.signing, Stage::Running) {
-            operations.signing = operation.map_or(Stage::Idle, Stage::Active);
+            operations.signing = stage;
         }
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Vacancy<'_> {
     fn drop(&mut self) {
-        self.leave(None);
+        self.fill(Stage::Idle);
     }
 }
 
@@ -155,7 +226,7 @@ pub(crate) fn open(
     let read_write = flags & CKF_RW_SESSION != 0;
     let handle = library::new_handle()?;
     insertion.session_opened(read_write)?;
-    library.add_session(Arc::new(Session {
+    library.sessions.add(Arc::new(Session {
         handle,
         slot,
         insertion,
@@ -168,13 +239,15 @@ pub(crate) fn open(
 
 /// C_CloseSession (PKCS#11 §5.6.2).
 pub(crate) fn close(library: &Library, handle: CK_SESSION_HANDLE) -> Result<()> {
-    library.close_session(handle)
+    library.sessions.close(handle)
 }
 
 /// C_CloseAllSessions (PKCS#11 §5.6.3).
 pub(crate) fn close_all(library: &Library, slot: CK_SLOT_ID) -> Result<()> {
     let slot = library.slot(slot)?;
-    library.close_sessions(|session| Arc::ptr_eq(&session.slot, &slot));
+    library
+        .sessions
+        .close_those(|session| Arc::ptr_eq(&session.slot, &slot));
     Ok(())
 }
 

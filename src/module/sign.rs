@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cryptoki_sys::*;
 use ctk_crypto::{Block, Hash, Hasher, MAX_BLOCK, Reduction, ecdsa};
-use ctk_token::{Constraint, Curve, KeyType, ObjectId, Reuse, TokenError, TokenSession};
+use ctk_token::{Constraint, Curve, KeyType, ObjectId, TokenError, TokenSession};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -52,9 +52,12 @@ enum Progress {
 }
 
 impl Signing {
-    /// What a CKU_CONTEXT_SPECIFIC login authenticates for.
-    pub(crate) fn authenticates(&self) -> (Arc<dyn TokenSession>, ObjectId) {
-        (Arc::clone(&self.plan.token_session), self.plan.key.clone())
+    /// What a CKU_CONTEXT_SPECIFIC login authenticates for: nothing, if the key does not want one
+    /// for each use (PKCS#11 §4.10).
+    pub(crate) fn authenticates(&self) -> Option<(Arc<dyn TokenSession>, ObjectId)> {
+        let plan = &self.plan;
+        plan.authenticates_always
+            .then(|| (Arc::clone(&plan.token_session), plan.key.clone()))
     }
 }
 
@@ -109,9 +112,6 @@ impl Plan {
             _ => None,
         };
         let token_len = key.public_key.max_signature_len();
-        if token_len > MAX_BLOCK {
-            return Err(Error::KeyTypeInconsistent);
-        }
         Ok(Self {
             key: key.id.clone(),
             token_session,
@@ -119,7 +119,7 @@ impl Plan {
             curve,
             len: curve.map_or(token_len, |curve| 2 * curve.bytes()),
             token_len,
-            authenticates_always: matches!(key.sign, Constraint::Auth(_, Reuse::Operation)),
+            authenticates_always: catalog.authenticates_always(key),
         })
     }
 
@@ -130,8 +130,13 @@ impl Plan {
         input: &[u8],
         out: &mut [u8; MAX_BLOCK],
     ) -> std::result::Result<usize, TokenError> {
-        let mut block: Block = Zeroizing::new([0; MAX_BLOCK]);
-        let input = self.reduction.apply(input, &mut block)?;
+        let mut block: Block;
+        let input = if self.reduction.needs_block() {
+            block = Zeroizing::new([0; MAX_BLOCK]);
+            self.reduction.apply(input, &mut block)?
+        } else {
+            input
+        };
         let mut signature = [0; MAX_BLOCK];
         let room = signature.get_mut(..self.token_len).unwrap_or_default();
         let algorithm = self.reduction.performed();
@@ -177,11 +182,12 @@ pub(crate) fn sign(
 ) -> Result<()> {
     let taken = session.take_signing()?;
     let (data, out) = (data?, out?);
-    let signing = taken.operation()?;
-    if !matches!(signing.progress, Progress::Nothing) {
+    if !matches!(taken.progress, Progress::Nothing) {
+        // It is in the middle of its parts. Like every error this ends it: only a query of the
+        // length and a buffer that is too small leave an operation active (§5.13.2).
         return Err(Error::OperationActive);
     }
-    let plan = &signing.plan;
+    let plan = &taken.plan;
     let room = out.room(plan.len);
     if room != Ok(Room::Enough) {
         taken.put_back();
@@ -205,7 +211,7 @@ pub(crate) fn sign(
 pub(crate) fn update(session: &Session, part: Result<Input<'_>>) -> Result<()> {
     let mut taken = session.take_signing()?;
     let part = part?;
-    let signing = taken.operation_mut()?;
+    let signing = &mut *taken;
     signing.begin_parts()?;
     match &mut signing.progress {
         Progress::Hashing(hasher) => hasher
@@ -229,16 +235,15 @@ pub(crate) fn update(session: &Session, part: Result<Input<'_>>) -> Result<()> {
 pub(crate) fn finish(session: &Session, out: Result<List<'_, u8>>) -> Result<()> {
     let mut taken = session.take_signing()?;
     let out = out?;
-    let signing = taken.operation_mut()?;
-    let room = out.room(signing.plan.len);
+    let room = out.room(taken.plan.len);
     if room != Ok(Room::Enough) {
         taken.put_back();
         return room.map(|_| ());
     }
-    signing.end_parts()?;
-    let plan = &signing.plan;
+    taken.end_parts()?;
+    let plan = &taken.plan;
     let mut signature = [0; MAX_BLOCK];
-    let result = match &signing.progress {
+    let result = match &taken.progress {
         Progress::Hashed(hash) => plan.sign(hash, &mut signature),
         Progress::Collected(message) => {
             plan.check_len(message.len())?;
@@ -293,11 +298,14 @@ fn conclude(
         Ok(len) => return out.fill(signature.get(..len).unwrap_or_default()),
         Err(error) => error,
     };
-    login::lost(session, &error);
-    let once_more = taken
-        .operation()
-        .is_ok_and(|signing| signing.plan.authenticates_always);
-    if once_more && error == TokenError::AuthenticationNeeded {
+    let needs_login = error == TokenError::AuthenticationNeeded;
+    let plan = &taken.plan;
+    // For a key that one login is enough for, it is gone: the program's next C_Login must not hear
+    // that it is logged in already.
+    if login::ends_login(&error) || needs_login && !plan.authenticates_always {
+        session.insertion.lost(&plan.token_session);
+    }
+    if needs_login && plan.authenticates_always {
         taken.put_back();
     }
     Err(Error::from_token(During::Operation, &error))

@@ -1,7 +1,7 @@
 //! Slots and tokens (PKCS#11 §5.5): which there are, what is in them, and when that changes.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,8 @@ use crate::{
     error::{Error, Result},
     insertion::Insertion,
     library::Library,
+    log_sink,
+    session::Sessions,
 };
 
 /// How long one slice of a blocking C_WaitForSlotEvent lasts.
@@ -28,8 +30,8 @@ pub trait SlotSource: Send + Sync {
     /// Blocks until some slot may have changed or `deadline` has come.
     ///
     /// # Errors
-    /// [`TokenError::NotSupported`](ctk_token::TokenError::NotSupported) if there is nothing to
-    /// wait for.
+    /// [`TokenError::NotSupported`](ctk_token::TokenError::NotSupported) if nothing here can block:
+    /// the module waits by itself and looks at the slots from time to time.
     fn wait_for_change(&self, deadline: Instant) -> ctk_token::Result<Wait>;
 }
 
@@ -44,13 +46,11 @@ impl SlotSource for Host {
 }
 
 /// The slots that this process's configuration describes. What is wrong with it costs the token it
-/// is about.
+/// is about, and the host logs it.
 pub(crate) fn configured() -> Box<dyn SlotSource> {
-    let host = Host::open(&Environment::from_process());
-    for problem in host.problems() {
-        log::warn!("configuration: {problem}");
-    }
-    Box::new(host)
+    let environment = Environment::from_process();
+    log_sink::start(&environment);
+    Box::new(Host::open(&environment))
 }
 
 /// A slot and its number.
@@ -58,6 +58,8 @@ pub(crate) struct SlotEntry {
     pub(crate) id: CK_SLOT_ID,
     slot: Arc<dyn Slot>,
     state: Mutex<State>,
+    /// Weak, because sessions know their slot.
+    sessions: Weak<Sessions>,
 }
 
 #[derive(Default)]
@@ -68,11 +70,12 @@ struct State {
 }
 
 impl SlotEntry {
-    pub(crate) fn new(id: CK_SLOT_ID, slot: Arc<dyn Slot>) -> Self {
+    pub(crate) fn new(id: CK_SLOT_ID, slot: Arc<dyn Slot>, sessions: &Arc<Sessions>) -> Self {
         Self {
             id,
             slot,
             state: Mutex::default(),
+            sessions: Arc::downgrade(sessions),
         }
     }
 
@@ -81,7 +84,8 @@ impl SlotEntry {
         Arc::ptr_eq(&self.slot, slot)
     }
 
-    /// The token that is here now.
+    /// The token that is here now. Whoever is the first to see that the one before is gone ends its
+    /// sessions and login.
     pub(crate) fn inserted(&self) -> Option<Arc<Insertion>> {
         // Asked under the lock, or two threads could see a change in different orders. By contract
         // the slot answers from memory.
@@ -92,11 +96,17 @@ impl SlotEntry {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        if !same {
-            state.inserted = token.map(|token| Arc::new(Insertion::new(token)));
-            state.event = true;
+        if same {
+            return state.inserted.clone();
         }
-        state.inserted.clone()
+        let now = token.map(|token| Arc::new(Insertion::new(token)));
+        let before = std::mem::replace(&mut state.inserted, now.clone());
+        state.event = true;
+        drop(state);
+        if let (Some(before), Some(sessions)) = (before, self.sessions.upgrade()) {
+            sessions.close_with(&before);
+        }
+        now
     }
 
     /// The token that is here now, for functions that need one.
@@ -182,7 +192,8 @@ pub(crate) fn token_info(
     let (read_only, read_write) = insertion.session_counts();
     let version = |(major, minor)| CK_VERSION { major, minor };
     out.set(CK_TOKEN_INFO {
-        // NSS separates token and certificate by a colon.
+        // NSS separates token and certificate by a colon. No backend and no configuration may have
+        // one in a label; a foreign driver that does must not confuse NSS.
         label: padded(&info.label.replace(':', "_")),
         manufacturerID: padded(&info.manufacturer),
         model: padded(&info.model),

@@ -1,7 +1,9 @@
-//! What the standard library lacks: values that a forked child does not inherit, and AT_SECURE.
+//! What the standard library lacks: values that a forked child does not inherit, a thread's number,
+//! and writing without SIGPIPE.
 #![allow(unsafe_code)]
 
 use std::{
+    mem::MaybeUninit,
     ptr::null_mut,
     sync::atomic::{AtomicPtr, Ordering},
 };
@@ -139,16 +141,93 @@ fn process_id() -> libc::pid_t {
     unsafe { libc::getpid() }
 }
 
-/// Whether the program runs with more rights than who started it (AT_SECURE): its environment is
-/// not to be trusted.
-pub(crate) fn is_secure_execution() -> bool {
-    // SAFETY: reads a value that the kernel passed to the process.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+/// The calling thread's number, never 0. Asked of the kernel: a thread-local variable of a loaded
+/// library is allocated at its first use.
+pub(crate) fn thread_id() -> i64 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}
+
+/// Does `write` without the SIGPIPE that a pipe or socket without a reader causes and that would
+/// end the program: it is blocked for this thread, and taken away if it came. One that waited
+/// before stays.
+pub(crate) fn without_sigpipe<T>(write: impl FnOnce() -> T) -> T {
+    let mut pipe = empty_set();
+    // SAFETY: a set of our own and a signal that exists.
+    unsafe { libc::sigaddset(&raw mut pipe, libc::SIGPIPE) };
+    if is_pending(libc::SIGPIPE) {
+        // It is blocked, or it would not wait, and another one adds nothing to it.
+        return write();
+    }
+    let mut before = empty_set();
+    // SAFETY: both are sets of our own.
+    if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const pipe, &raw mut before) } != 0 {
+        return write();
+    }
+    let result = write();
+    if is_pending(libc::SIGPIPE) {
+        let now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: a set and a time of our own; NULL asks for no details.
+        unsafe { libc::sigtimedwait(&raw const pipe, null_mut(), &raw const now) };
+    }
+    // SAFETY: the mask from above; NULL asks for nothing.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, null_mut()) };
+    result
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: makes a set of the place, whatever was in it.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+fn is_pending(signal: libc::c_int) -> bool {
+    let mut pending = empty_set();
+    // SAFETY: a set of our own and a signal that exists.
+    unsafe {
+        libc::sigpending(&raw mut pending) == 0
+            && libc::sigismember(&raw const pending, signal) == 1
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writing_to_a_pipe_without_reader_ends_nobody_and_keeps_a_signal_that_waited() {
+        use std::io::Write;
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut write_fails = || without_sigpipe(|| writer.write(b"line")).is_err();
+        // SAFETY: the child works on its own memory and signals, and leaves with _exit.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: a Rust test ignores the signal that kills a C program; `set` is ours.
+            unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+            let quiet = write_fails() && !is_pending(libc::SIGPIPE);
+            let mut set = empty_set();
+            // SAFETY: `set` is ours.
+            unsafe {
+                libc::sigaddset(&raw mut set, libc::SIGPIPE);
+                libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, null_mut());
+                libc::raise(libc::SIGPIPE);
+            }
+            let kept = write_fails() && is_pending(libc::SIGPIPE);
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(i32::from(!(quiet && kept))) };
+        }
+        let mut status = -1;
+        // SAFETY: waits for the child made above.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+    }
 
     #[test]
     fn a_forked_child_starts_without_the_value() {

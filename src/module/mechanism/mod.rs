@@ -7,9 +7,9 @@
 pub(crate) mod table;
 
 use cryptoki_sys::*;
-use ctk_crypto::Reduction;
+use ctk_crypto::{MAX_BLOCK, Reduction};
 use ctk_token::{
-    Constraint, Key, KeyAlgorithm, KeyType, KeychainContents, Operation, TokenSession,
+    Constraint, Key, KeyAlgorithm, KeyType, KeychainContents, Operation, TokenError, TokenSession,
 };
 
 use crate::{
@@ -66,24 +66,33 @@ pub(crate) fn allowed(key: &Key, session: &dyn TokenSession) -> Vec<CK_MECHANISM
 
 /// The way from a signature of `algorithm` to what the token performs with this key, if there is
 /// one.
+///
+/// # Errors
+/// CKR_KEY_SIZE_RANGE for a key that is too short for the hash or longer than a block of ours, and
+/// CKR_MECHANISM_PARAM_INVALID for a salt that does not fit the key.
 pub(crate) fn reduction(
     algorithm: KeyAlgorithm,
     key: &Key,
     session: &dyn TokenSession,
 ) -> Result<Option<Reduction>> {
+    if key.public_key.max_signature_len() > MAX_BLOCK {
+        return Err(Error::KeySizeRange);
+    }
     let supported = |form| session.supports(Operation::Sign, &key.id, form);
-    Reduction::new(algorithm, &key.public_key, supported)
-        .map_err(|error| Error::from_token(During::Init, &error))
+    Reduction::new(algorithm, &key.public_key, supported).map_err(|error| {
+        match (error, algorithm) {
+            (
+                TokenError::BadParameter,
+                KeyAlgorithm::RsaPssDigest(_) | KeyAlgorithm::RsaPssMessage(_),
+            ) => Error::MechanismParamInvalid,
+            (TokenError::BadParameter, _) => Error::KeySizeRange,
+            (error, _) => Error::from_token(During::Init, &error),
+        }
+    })
 }
 
 fn can(row: &Row, key: &Key, session: &dyn TokenSession) -> bool {
-    let supported = |form| session.supports(Operation::Sign, &key.id, form);
-    let reduces = |algorithm| {
-        matches!(
-            Reduction::new(algorithm, &key.public_key, supported),
-            Ok(Some(_))
-        )
-    };
+    let reduces = |algorithm| matches!(reduction(algorithm, key, session), Ok(Some(_)));
     key.sign != Constraint::Never
         && row.form.takes(key.public_key.key_type())
         && row.form.examples().into_iter().any(reduces)
@@ -107,7 +116,7 @@ pub(crate) fn list(
 ) -> Result<()> {
     let insertion = library.slot(slot)?.token()?;
     let out = out?;
-    let offers = insertion.offers()?;
+    let offers = insertion.offers();
     let mechanisms: Vec<_> = offers.iter().map(|offer| offer.row.mechanism).collect();
     out.fill(&mechanisms)
 }
@@ -122,7 +131,7 @@ pub(crate) fn info(
     let slot = library.slot(slot)?;
     let insertion = slot.token()?;
     let out = out?;
-    let offers = insertion.offers()?;
+    let offers = insertion.offers();
     let offer = offers
         .iter()
         .find(|offer| offer.row.mechanism == mechanism)

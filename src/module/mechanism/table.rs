@@ -158,8 +158,11 @@ fn pss(parameter: Input<'_>) -> Result<Pss> {
     })
 }
 
-/// No parameter, or a CK_EDDSA_PARAMS (PKCS#11 §6.3.15) that says the same: neither prehash nor
-/// context.
+/// No parameter, or a CK_EDDSA_PARAMS (PKCS#11 §6.3.15) that asks for neither prehash nor context.
+///
+/// By the table of that section such a structure would mean Ed25519ctx with an empty context, which
+/// is another signature. But our keys name their curve by its RFC 8410 identifier, and for those
+/// the section fixes the mechanism by the curve: pure mode, with or without the structure.
 fn pure_eddsa(parameter: Input<'_>) -> Result<()> {
     if parameter.len() == 0 {
         return Ok(());

@@ -7,9 +7,7 @@ mod table;
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use cryptoki_sys::*;
-use ctk_token::{
-    Certificate, Constraint, DataObject, Item, Key, KeychainContents, ObjectId, TokenSession,
-};
+use ctk_token::{Certificate, DataObject, Item, Key, KeychainContents, ObjectId};
 use once_cell::sync::OnceCell;
 
 use crate::{
@@ -97,7 +95,8 @@ impl Catalog {
                 Item::Certificate(_) => catalog.add(Class::Certificate, false, index, item)?,
                 Item::Key(key) => {
                     catalog.add(Class::PublicKey, false, index, item)?;
-                    let private = key.needs_auth() && !on_use;
+                    // Nobody can see before login what needs one, or a key that nobody can use.
+                    let private = !on_use && (key.needs_auth() || !key.is_free());
                     catalog.add(Class::PrivateKey, private, index, item)?;
                 }
                 Item::Data(data) if data.value.is_some() => {
@@ -159,6 +158,11 @@ impl Catalog {
         }
     }
 
+    /// Whether a program has to log in again for each use of the key.
+    pub(crate) fn authenticates_always(&self, key: &Key) -> bool {
+        !self.on_use && key.authenticates_always()
+    }
+
     /// The objects that can have this CKA_ID.
     fn with_identity<'a>(&'a self, identity: &[u8]) -> impl Iterator<Item = &'a Object> {
         let places = self
@@ -184,7 +188,7 @@ pub(crate) struct View<'a> {
     catalog: &'a Catalog,
     object: &'a Object,
     item: &'a Item,
-    session: &'a dyn TokenSession,
+    insertion: &'a Insertion,
 }
 
 /// The value of an attribute.
@@ -249,36 +253,30 @@ impl<'a> View<'a> {
             .any(|object| object.class == Class::PrivateKey)
     }
 
-    /// Whether a program has to log in again for each use of the key.
-    fn authenticates_always(&self, key: &Key) -> bool {
-        let always =
-            |constraint| matches!(constraint, Constraint::Auth(_, ctk_token::Reuse::Operation));
-        !self.catalog.on_use
-            && [key.sign, key.decrypt, key.key_exchange]
-                .into_iter()
-                .any(always)
-    }
-
-    /// The mechanisms that the key can be used with.
+    /// The mechanisms that the key can be used with; none while the token opens no session.
+    ///
+    /// Nothing else about an object needs a session, so certificates can be read without one.
     fn allowed(&self, key: &Key) -> &'a [CK_MECHANISM_TYPE] {
-        self.object
-            .allowed
-            .get_or_init(|| mechanism::allowed(key, self.session).into())
+        let allowed = self.object.allowed.get_or_try_init(|| {
+            let session = self.insertion.token_session()?;
+            Ok::<_, Error>(mechanism::allowed(key, &*session).into())
+        });
+        allowed.map(|list| &**list).unwrap_or_default()
     }
 }
 
 /// What a session can see of its token now.
-pub(crate) struct Sight {
+pub(crate) struct Sight<'a> {
     catalog: Arc<Catalog>,
-    session: Arc<dyn TokenSession>,
+    insertion: &'a Insertion,
     shows_private: bool,
 }
 
-impl Sight {
-    pub(crate) fn new(insertion: &Insertion) -> Result<Self> {
+impl<'i> Sight<'i> {
+    pub(crate) fn new(insertion: &'i Insertion) -> Result<Self> {
         Ok(Self {
             catalog: insertion.catalog()?,
-            session: insertion.token_session()?,
+            insertion,
             shows_private: insertion.shows_private(),
         })
     }
@@ -298,7 +296,7 @@ impl Sight {
             catalog: &self.catalog,
             object,
             item: self.catalog.item(object)?,
-            session: &*self.session,
+            insertion: self.insertion,
         })
     }
 

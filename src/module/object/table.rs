@@ -137,7 +137,7 @@ rows! {
     // public key.
     CKA_EC_POINT KEYS Shown(|view| owned(octet_string(point(view)?)));
     CKA_ALWAYS_AUTHENTICATE PRIVATE
-        Shown(|view| Some(Value::Bool(view.authenticates_always(view.key()?))));
+        Shown(|view| Some(Value::Bool(view.catalog.authenticates_always(view.key()?))));
     CKA_WRAP_WITH_TRUSTED PRIVATE Shown(|_| no());
     CKA_ALLOWED_MECHANISMS PRIVATE Shown(|view| owned(
         view.allowed(view.key()?).iter().flat_map(|mechanism| mechanism.to_ne_bytes()).collect(),

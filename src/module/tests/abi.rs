@@ -326,6 +326,49 @@ fn interfaces_are_found_by_name_version_and_flags() {
 }
 
 #[test]
+fn a_driver_that_calls_back_while_the_library_is_made_gets_an_error() {
+    struct Recursive;
+    impl ctk_pkcs11::SlotSource for Recursive {
+        fn slots(&self) -> Vec<std::sync::Arc<dyn ctk_token::Slot>> {
+            let again = ctk_pkcs11::initialize_with(Source::new(&[]));
+            assert_eq!(again, Err(ctk_pkcs11::error::Error::FunctionFailed));
+            assert_eq!(unsafe { C_Initialize(null_mut()) }, CKR_FUNCTION_FAILED);
+            assert_eq!(
+                unsafe { C_Finalize(null_mut()) },
+                CKR_CRYPTOKI_NOT_INITIALIZED
+            );
+            Vec::new()
+        }
+        fn wait_for_change(&self, _: std::time::Instant) -> ctk_token::Result<ctk_token::Wait> {
+            Err(ctk_token::TokenError::NotSupported)
+        }
+    }
+    let _turn = turn();
+    assert_eq!(ctk_pkcs11::initialize_with(Box::new(Recursive)), Ok(()));
+    assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
+    // The guard is open again.
+    assert_eq!(ctk_pkcs11::initialize_with(Source::new(&[])), Ok(()));
+    assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
+}
+
+#[test]
+fn finalize_wakes_who_waits_for_the_configured_slots() {
+    let _turn = turn();
+    let host = ctk_host::Host::of_tokens(Vec::new(), &ctk_host::Environment::empty());
+    assert_eq!(ctk_pkcs11::initialize_with(Box::new(host)), Ok(()));
+    let waiting = std::thread::spawn(|| {
+        let mut slot = 0;
+        unsafe { C_WaitForSlotEvent(0, &raw mut slot, null_mut()) }
+    });
+    // In the first half of a slice of the wait.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let ended = std::time::Instant::now();
+    assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
+    assert_eq!(waiting.join().unwrap(), CKR_CRYPTOKI_NOT_INITIALIZED);
+    assert!(ended.elapsed() < std::time::Duration::from_millis(150));
+}
+
+#[test]
 fn a_blocking_wait_ends_with_finalize_and_tells_insertions() {
     let token = token();
     let module = Module::start(std::slice::from_ref(&token));

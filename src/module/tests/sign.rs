@@ -17,11 +17,6 @@ use support::*;
 
 const NONE: Option<&()> = None;
 
-fn key(session: CK_SESSION_HANDLE, identity: u8) -> CK_OBJECT_HANDLE {
-    let class = CKO_PRIVATE_KEY.to_ne_bytes();
-    find(session, &[(CKA_CLASS, &class), (CKA_ID, &[identity])])[0]
-}
-
 fn hash(digest: Digest, data: &[u8]) -> Vec<u8> {
     ctk_crypto::hash(digest, data).unwrap().to_vec()
 }
@@ -341,6 +336,61 @@ fn everything_that_can_be_refused_is_refused_at_the_start() {
         }
     });
     assert_eq!(init(CKM_RSA_PKCS, rsa), CKR_KEY_FUNCTION_NOT_PERMITTED);
+}
+
+#[test]
+fn a_key_of_the_wrong_size_says_so_and_is_not_offered() {
+    let module = Module::start(&[TestToken::new(
+        &[Identity::rsa(512, 1)],
+        Settings::default(),
+    )]);
+    let session = module.open_and_login();
+    let small = key(session, 1);
+    let init = |mechanism| sign_init(session, mechanism, NONE, small);
+    assert_eq!(init(CKM_SHA512_RSA_PKCS), CKR_KEY_SIZE_RANGE);
+    // A salt is a parameter of the mechanism.
+    let (parameter, _) = pss(Digest::Sha256, 32);
+    assert_eq!(
+        sign_init(session, CKM_SHA256_RSA_PKCS_PSS, Some(&parameter), small),
+        CKR_MECHANISM_PARAM_INVALID
+    );
+    let allowed = value(session, small, CKA_ALLOWED_MECHANISMS).unwrap();
+    let allowed: Vec<_> = allowed
+        .chunks_exact(size_of::<CK_MECHANISM_TYPE>())
+        .map(|bytes| CK_MECHANISM_TYPE::from_ne_bytes(bytes.try_into().unwrap()))
+        .collect();
+    assert!(allowed.contains(&CKM_SHA256_RSA_PKCS));
+    assert!(!allowed.contains(&CKM_SHA512_RSA_PKCS));
+    assert_eq!(init(CKM_SHA256_RSA_PKCS), CKR_OK);
+}
+
+#[test]
+fn ecdsa_takes_a_hash_and_no_message() {
+    let module = Module::start(&[TestToken::new(
+        &[Identity::ec(Nid::X9_62_PRIME256V1, 1)],
+        Settings::default(),
+    )]);
+    let session = module.open_and_login();
+    let key = key(session, 1);
+    for (len, expected) in [(1, Ok(64)), (64, Ok(64)), (128, Ok(64))]
+        .into_iter()
+        .chain([0, 129, 100_000].map(|len| (len, Err(CKR_DATA_LEN_RANGE))))
+    {
+        assert_eq!(sign_init(session, CKM_ECDSA, NONE, key), CKR_OK);
+        let signed = sign(session, &vec![7; len], 64);
+        assert_eq!(
+            signed
+                .map(|signature| signature.len())
+                .map_err(|(rv, _)| rv),
+            expected,
+            "{len}"
+        );
+    }
+    // Parts are not collected beyond it.
+    assert_eq!(sign_init(session, CKM_ECDSA, NONE, key), CKR_OK);
+    let part = [7; 100];
+    let update = || unsafe { C_SignUpdate(session, part.as_ptr().cast_mut(), 100) };
+    assert_eq!((update(), update()), (CKR_OK, CKR_DATA_LEN_RANGE));
 }
 
 #[test]

@@ -104,6 +104,7 @@ pub struct Settings {
     pub login: LoginPolicy,
     pub reuse: Reuse,
     pub has_random: bool,
+    pub has_admin: bool,
     pub user_pin: PinState,
 }
 
@@ -113,6 +114,7 @@ impl Default for Settings {
             login: LoginPolicy::App,
             reuse: Reuse::Session,
             has_random: false,
+            has_admin: false,
             user_pin: PinState::Normal,
         }
     }
@@ -123,12 +125,20 @@ pub struct TestToken {
     keys: Vec<(ObjectId, PrivateKey)>,
     contents: Mutex<Arc<KeychainContents>>,
     settings: Settings,
-    verified: AtomicBool,
+    /// How many sessions somebody is logged in with.
+    verified: AtomicUsize,
     context: AtomicBool,
     pub present: AtomicBool,
     pub attempts: AtomicUsize,
     pub signatures: AtomicUsize,
     pub sessions: AtomicUsize,
+    /// Opens no session while this is set.
+    pub refuses_sessions: AtomicBool,
+    /// How often an authentication was ended.
+    pub ends: AtomicUsize,
+    /// While this is set, the end of an authentication has begun and does not come about, and
+    /// neither does the check of a secret.
+    pub hold_auth: (Mutex<bool>, Condvar),
     /// The next signature waits until this is set.
     pub hold: (Mutex<bool>, Condvar),
     /// How many signatures wait.
@@ -170,12 +180,15 @@ impl TestToken {
                 items,
             })),
             settings,
-            verified: AtomicBool::new(false),
+            verified: AtomicUsize::new(0),
             context: AtomicBool::new(false),
             present: AtomicBool::new(true),
             attempts: AtomicUsize::new(0),
             signatures: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
+            refuses_sessions: AtomicBool::new(false),
+            ends: AtomicUsize::new(0),
+            hold_auth: (Mutex::new(false), Condvar::new()),
             hold: (Mutex::new(false), Condvar::new()),
             waiting: AtomicUsize::new(0),
             next_error: Mutex::new(None),
@@ -194,13 +207,13 @@ impl TestToken {
     }
 
     pub fn is_verified(&self) -> bool {
-        self.verified.load(Ordering::SeqCst)
+        self.verified.load(Ordering::SeqCst) > 0
     }
 }
 
 struct TestSlot(Arc<TestToken>, Arc<dyn Token>, String);
 struct TestTokenFace(Arc<TestToken>);
-struct TestSession(Arc<TestToken>);
+struct TestSession(Arc<TestToken>, AtomicBool);
 
 impl Slot for TestSlot {
     fn id(&self) -> &str {
@@ -237,43 +250,73 @@ impl Token for TestTokenFace {
         Arc::clone(&self.0.contents.lock().unwrap())
     }
     fn create_session(&self) -> Result<Arc<dyn TokenSession>> {
+        if self.0.refuses_sessions.load(Ordering::SeqCst) {
+            return Err(TokenError::Denied);
+        }
         self.0.sessions.fetch_add(1, Ordering::SeqCst);
-        Ok(Arc::new(TestSession(Arc::clone(&self.0))))
+        let session = TestSession(Arc::clone(&self.0), AtomicBool::new(false));
+        Ok(Arc::new(session))
     }
 }
 
-struct TestLogin<'a>(&'a TestToken, Role);
+struct TestLogin<'a>(&'a TestSession, Role);
 
 impl AuthOperation for TestLogin<'_> {
     fn method(&self) -> AuthMethod {
         AuthMethod::AlreadyAuthenticated
     }
     fn finish(self: Box<Self>, secret: AuthSecret<'_>) -> Result<()> {
-        self.0.attempts.fetch_add(1, Ordering::SeqCst);
+        let token = &self.0.0;
+        token.attempts.fetch_add(1, Ordering::SeqCst);
+        wait_while(&token.hold_auth);
         match secret {
             AuthSecret::Pin(pin) if pin == PIN => {}
             AuthSecret::Pin(_) => return Err(TokenError::AuthenticationFailed { tries: None }),
-            AuthSecret::FromToken if self.0.settings.login == LoginPolicy::AppWithoutPin => {}
+            AuthSecret::FromToken if token.settings.login == LoginPolicy::AppWithoutPin => {}
             AuthSecret::FromToken => return Err(TokenError::BadParameter),
         }
         match self.1 {
-            Role::Context => self.0.context.store(true, Ordering::SeqCst),
-            _ => self.0.verified.store(true, Ordering::SeqCst),
+            Role::Context => token.context.store(true, Ordering::SeqCst),
+            _ => self.0.set_verified(true),
         }
         Ok(())
+    }
+}
+
+/// Sets what [`wait_while`] waits for.
+pub fn set_hold(hold: &(Mutex<bool>, Condvar), on: bool) {
+    *hold.0.lock().unwrap() = on;
+    hold.1.notify_all();
+}
+
+fn wait_while(hold: &(Mutex<bool>, Condvar)) {
+    let held = hold.0.lock().unwrap();
+    drop(hold.1.wait_while(held, |held| *held).unwrap());
+}
+
+impl TestSession {
+    fn set_verified(&self, verified: bool) {
+        match (self.1.swap(verified, Ordering::SeqCst), verified) {
+            (false, true) => self.0.verified.fetch_add(1, Ordering::SeqCst),
+            (true, false) => self.0.verified.fetch_sub(1, Ordering::SeqCst),
+            _ => 0,
+        };
     }
 }
 
 impl TokenSession for TestSession {
     fn begin_auth(&self, role: Role, _: Option<&ObjectId>) -> Result<Box<dyn AuthOperation + '_>> {
         match role {
-            Role::User | Role::Context => Ok(Box::new(TestLogin(&self.0, role))),
-            Role::Admin | Role::Unblock => Err(TokenError::NotSupported),
+            Role::Admin if !self.0.settings.has_admin => Err(TokenError::NotSupported),
+            Role::User | Role::Context | Role::Admin => Ok(Box::new(TestLogin(self, role))),
+            Role::Unblock => Err(TokenError::NotSupported),
         }
     }
     fn end_auth(&self, role: Role) {
-        if role == Role::User {
-            self.0.verified.store(false, Ordering::SeqCst);
+        self.0.ends.fetch_add(1, Ordering::SeqCst);
+        wait_while(&self.0.hold_auth);
+        if matches!(role, Role::User | Role::Admin) {
+            self.set_verified(false);
         }
     }
     fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
@@ -300,7 +343,7 @@ impl TokenSession for TestSession {
         drop(held);
         let open = match (self.0.settings.login, self.0.settings.reuse) {
             (LoginPolicy::OnUse, _) => true,
-            (_, Reuse::Session) => self.0.is_verified(),
+            (_, Reuse::Session) => self.1.load(Ordering::SeqCst),
             (_, Reuse::Operation) => self.0.context.swap(false, Ordering::SeqCst),
         };
         if !open {
@@ -320,7 +363,7 @@ impl TokenSession for TestSession {
 
 impl Drop for TestSession {
     fn drop(&mut self) {
-        self.0.verified.store(false, Ordering::SeqCst);
+        self.set_verified(false);
         self.0.sessions.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -442,6 +485,12 @@ pub fn find(
 
 pub fn of_class(session: CK_SESSION_HANDLE, class: CK_OBJECT_CLASS) -> Vec<CK_OBJECT_HANDLE> {
     find(session, &[(CKA_CLASS, &class.to_ne_bytes())])
+}
+
+/// The private key of an identity.
+pub fn key(session: CK_SESSION_HANDLE, identity: u8) -> CK_OBJECT_HANDLE {
+    let class = CKO_PRIVATE_KEY.to_ne_bytes();
+    find(session, &[(CKA_CLASS, &class), (CKA_ID, &[identity])])[0]
 }
 
 /// One attribute, or the error.
