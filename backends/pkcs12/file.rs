@@ -1,8 +1,9 @@
 //! Reads a file, if it is one and not absurdly long.
 
 use std::{
-    fs::{self, File},
+    fs::OpenOptions,
     io::{ErrorKind, Read},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -32,12 +33,18 @@ pub(crate) fn read(file: &Path, missing: &str) -> Result<Zeroizing<Vec<u8>>> {
         }))
     };
     let corrupted = |what: String| TokenError::Corrupted(Reason::new(format!("{shown}: {what}")));
-    // Before it is opened, because opening a FIFO would wait for a writer.
-    if !fs::metadata(file).map_err(unreachable)?.is_file() {
+    // O_NONBLOCK, because opening a FIFO would wait for a writer. What was opened is looked at, not the
+    // name: it may be another file by now. (The standard library adds O_CLOEXEC.)
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(file)
+        .map_err(unreachable)?;
+    let metadata = opened.metadata().map_err(unreachable)?;
+    if !metadata.is_file() {
         return Err(corrupted("not a regular file".into()));
     }
-    let opened = File::open(file).map_err(unreachable)?;
-    let len = opened.metadata().map_err(unreachable)?.len();
+    let len = metadata.len();
     let too_long = || {
         corrupted(format!(
             "longer than {} MiB, so not a PKCS#12 file",
@@ -62,6 +69,19 @@ pub(crate) fn read(file: &Path, missing: &str) -> Result<Zeroizing<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fifo_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("ctk-pkcs12-fifo-{}", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let answer = read(&path, "");
+        std::fs::remove_file(&path).unwrap();
+        assert!(
+            matches!(answer, Err(TokenError::Corrupted(_))),
+            "{answer:?}"
+        );
+    }
 
     #[test]
     fn what_is_no_file_is_refused() {
