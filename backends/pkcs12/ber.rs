@@ -5,7 +5,7 @@
 //! panics nor goes deeper than [`MAX_DEPTH`]; as each level is searched for its end at most once
 //! per level above it, the work is linear in the input's length.
 
-use std::ops::Deref;
+use std::{fmt, ops::Deref};
 
 use zeroize::Zeroizing;
 
@@ -30,7 +30,7 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 type Result<T> = std::result::Result<T, Malformed>;
 
 /// One element: identifier, length, content.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Element<'a> {
     /// The identifier octet, with class and [`CONSTRUCTED`] bit.
     pub(crate) identifier: u8,
@@ -39,6 +39,26 @@ pub(crate) struct Element<'a> {
     /// The whole element as it stands in the input.
     pub(crate) raw: &'a [u8],
     depth: u8,
+}
+
+/// What is read may be a private key, so none of these shows its bytes.
+impl fmt::Debug for Element<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (identifier, len) = (self.identifier, self.content.len());
+        write!(f, "Element({identifier:#04x}, {len} bytes)")
+    }
+}
+
+impl fmt::Debug for Octets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Octets({} bytes)", self.len())
+    }
+}
+
+impl fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reader({} bytes left)", self.rest.len())
+    }
 }
 
 impl<'a> Element<'a> {
@@ -104,7 +124,6 @@ impl<'a> Element<'a> {
 }
 
 /// The content of a string.
-#[derive(Debug)]
 pub(crate) enum Octets<'a> {
     /// As it stands in the input.
     Borrowed(&'a [u8]),
@@ -124,7 +143,7 @@ impl Deref for Octets<'_> {
 }
 
 /// Reads elements one after the other.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     depth: u8,
@@ -311,6 +330,16 @@ mod tests {
             found.push(element.content.to_vec());
         }
         Ok(found)
+    }
+
+    #[test]
+    fn nothing_that_is_read_is_printed() {
+        let input = [0x24, 6, 4, 1, 0x5a, 4, 1, 0x5b];
+        let element = Reader::new(&input).any().unwrap();
+        let octets = element.octets().unwrap();
+        let printed = format!("{:?} {element:?} {octets:?}", Reader::new(&input));
+        let expected = "Reader(8 bytes left) Element(0x24, 6 bytes) Octets(2 bytes)";
+        assert_eq!(printed, expected);
     }
 
     #[test]

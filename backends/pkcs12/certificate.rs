@@ -49,6 +49,9 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// How many bytes of a time are kept: real ones have up to 15.
+const MAX_TIME: usize = 32;
+
 /// The bytes of the BIT STRING in a SubjectPublicKeyInfo.
 pub(crate) fn public_key_bits(spki: &[u8]) -> Result<&[u8]> {
     let mut spki = Reader::new(spki).sequence()?;
@@ -68,7 +71,8 @@ fn time(validity: &mut Reader<'_>) -> Result<Vec<u8>> {
         (UTC_TIME, _) => b"20",
         _ => b"",
     };
-    Ok([century, time.content].concat())
+    let kept = time.content.get(..MAX_TIME).unwrap_or(time.content);
+    Ok([century, kept].concat())
 }
 
 fn common_name(mut name: Reader<'_>) -> Result<Option<String>> {
@@ -88,4 +92,22 @@ fn common_name(mut name: Reader<'_>) -> Result<Option<String>> {
         }
     }
     Ok(last.filter(|text| !text.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_short_whatever_a_certificate_says() {
+        let read = |identifier: u8, content: &[u8]| {
+            let len = u16::try_from(content.len()).unwrap().to_be_bytes();
+            let element = [&[identifier, 0x82], &len[..], content].concat();
+            time(&mut Reader::new(&element)).unwrap()
+        };
+        assert_eq!(read(0x17, b"991231235959Z"), b"19991231235959Z");
+        assert_eq!(read(0x17, b"491231235959Z"), b"20491231235959Z");
+        assert_eq!(read(0x18, b"20501231235959Z"), b"20501231235959Z");
+        assert_eq!(read(0x18, &[b'2'; 60_000]).len(), MAX_TIME);
+    }
 }
