@@ -7,7 +7,7 @@ use crate::{
     ber::{
         CONSTRUCTED, Element, Malformed, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, SET,
     },
-    budget::{Budget, MAX_CERTIFICATES, MAX_KEYS},
+    budget::{Budget, MAX_CERTIFICATES, MAX_FAILED, MAX_KEYS},
     failure::{Failure, Result},
     oid,
     password::Password,
@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct Bags {
     pub(crate) keys: Vec<KeyBag>,
     pub(crate) certificates: Vec<CertificateBag>,
+    /// How many parts and keys have another password.
+    pub(crate) failed: usize,
 }
 
 /// A private key.
@@ -50,41 +52,74 @@ pub(crate) struct Attributes {
 pub(crate) struct Walk<'p> {
     pub(crate) password: &'p Password,
     pub(crate) budget: Budget,
-    /// Whether something has shown that the password is right.
-    proven: bool,
-    /// How many parts could not be decrypted.
-    failed: usize,
+    /// What has shown that the password is right.
+    proof: Proof,
+    /// Whether the bags that are looked at were decrypted as a whole.
+    in_decrypted: bool,
     bags: Bags,
 }
 
+/// What shows that a password is right, from little to much.
+///
+/// It is a login that depends on this, so it must be the key that is closed to another password. A
+/// decrypted part without a key counts only where there is no key to protect: else a key that stands
+/// in the clear beside it would be had with the password of something else.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Proof {
+    /// Nothing so far.
+    None,
+    /// An encrypted part could be read.
+    Part,
+    /// An encrypted private key could be read.
+    Key,
+    /// The MAC over the whole file fits.
+    Mac,
+}
+
 impl<'p> Walk<'p> {
-    /// A walk that has seen nothing yet but, perhaps, a MAC that proves the password.
-    pub(crate) fn new(password: &'p Password, budget: Budget, proven: bool) -> Self {
+    /// A walk that has seen nothing yet but, perhaps, a MAC.
+    pub(crate) fn new(password: &'p Password, budget: Budget, proof: Proof) -> Self {
         Self {
             password,
             budget,
-            proven,
-            failed: 0,
+            proof,
+            in_decrypted: false,
             bags: Bags::default(),
         }
     }
 
+    /// A part of the file, if it could be decrypted.
+    pub(crate) fn decrypted_part(&mut self, opened: Result<SecretBytes>) -> Result<()> {
+        let Some(plaintext) = self.note(opened, "a part of the file")? else {
+            return Ok(());
+        };
+        let mut reader = Reader::new(&plaintext);
+        let bags = reader.sequence()?;
+        let is_whole = matches!(reader.next(), Ok(None));
+        if is_whole && bags.clone().next()?.is_some() {
+            self.proof = self.proof.max(Proof::Part);
+        }
+        self.in_decrypted = is_whole;
+        let walked = self.safe_contents(bags);
+        self.in_decrypted = false;
+        walked
+    }
+
     /// Notes what came of a decryption. One failure may be a part with another password, so it is
     /// no error yet.
-    pub(crate) fn note(
-        &mut self,
-        opened: Result<SecretBytes>,
-        what: &str,
-    ) -> Result<Option<SecretBytes>> {
+    fn note(&mut self, opened: Result<SecretBytes>, what: &str) -> Result<Option<SecretBytes>> {
         match opened {
-            Ok(plaintext) => {
-                self.proven = true;
-                Ok(Some(plaintext))
-            }
+            Ok(plaintext) => Ok(Some(plaintext)),
             Err(Failure::WrongPassword) => {
-                self.failed += 1;
+                self.bags.failed += 1;
                 log::debug!("pkcs12: {what} does not open with this password");
-                Ok(None)
+                match self.bags.failed {
+                    ..=MAX_FAILED => Ok(None),
+                    _ if self.proof < Proof::Key => Err(Failure::WrongPassword),
+                    _ => Err(Failure::Excessive(format!(
+                        "more than {MAX_FAILED} of its parts have another password"
+                    ))),
+                }
             }
             Err(failure) => Err(failure),
         }
@@ -103,17 +138,19 @@ impl<'p> Walk<'p> {
 
     /// The bags, if the password was right.
     pub(crate) fn finish(self) -> Result<Bags> {
-        if !self.proven && self.failed > 0 {
-            return Err(Failure::WrongPassword);
+        let failed = self.bags.failed;
+        let has_keys = !self.bags.keys.is_empty();
+        match self.proof {
+            Proof::Mac | Proof::Key => {}
+            Proof::Part if !has_keys => {}
+            // Keys in the clear: no password is theirs.
+            _ if has_keys && self.password.is_empty() => {}
+            _ if failed > 0 => return Err(Failure::WrongPassword),
+            _ if self.password.is_empty() => {}
+            _ => return Err(Failure::Unprotected),
         }
-        if !self.proven && !self.password.is_empty() {
-            return Err(Failure::Unprotected);
-        }
-        if self.failed > 0 {
-            log::warn!(
-                "pkcs12: {} parts have another password and are left out",
-                self.failed
-            );
+        if failed > 0 {
+            log::warn!("pkcs12: {failed} parts have another password and are left out");
         }
         Ok(self.bags)
     }
@@ -127,6 +164,9 @@ impl<'p> Walk<'p> {
         let attributes = bag.optional(SET)?;
         if oid::is(kind, oid::KEY_BAG) {
             let pkcs8 = SecretBytes::copy_of(value.element(SEQUENCE)?.raw);
+            if self.in_decrypted {
+                self.note_key(&pkcs8);
+            }
             return self.add_key(pkcs8, attributes);
         }
         if oid::is(kind, oid::SHROUDED_KEY_BAG) {
@@ -141,7 +181,10 @@ impl<'p> Walk<'p> {
                 is_private_key_info,
             );
             return match self.note(opened, "a private key")? {
-                Some(pkcs8) => self.add_key(pkcs8, attributes),
+                Some(pkcs8) => {
+                    self.note_key(&pkcs8);
+                    self.add_key(pkcs8, attributes)
+                }
                 None => Ok(()),
             };
         }
@@ -153,6 +196,15 @@ impl<'p> Walk<'p> {
             oid::dotted(kind)
         );
         Ok(())
+    }
+
+    /// A private key was decrypted.
+    fn note_key(&mut self, pkcs8: &[u8]) {
+        let mut reader = Reader::new(pkcs8);
+        let is_whole = reader.next().is_ok() && matches!(reader.next(), Ok(None));
+        if is_whole && is_private_key_info(pkcs8) {
+            self.proof = self.proof.max(Proof::Key);
+        }
     }
 
     fn add_key(&mut self, pkcs8: SecretBytes, attributes: Option<Element<'_>>) -> Result<()> {

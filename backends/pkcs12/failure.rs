@@ -13,8 +13,8 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 pub(crate) enum Failure {
     /// The password does not fit. A file with a MAC whose content was altered looks the same.
     WrongPassword,
-    /// The file has neither MAC nor encryption, so that no password but the empty one counts as
-    /// right.
+    /// The file has no MAC, and what it holds is not encrypted, so that no password but the empty
+    /// one counts as right.
     Unprotected,
     /// The file is not what RFC 7292 describes.
     Damaged(&'static str),
@@ -52,7 +52,7 @@ impl Failure {
     pub(crate) fn about_new(self, file: &Path) -> TokenError {
         match self {
             Self::Unprotected => corrupted(format!(
-                "{}: has neither a MAC nor encryption, so no password protects it: \
+                "{}: has no MAC, and its keys are not encrypted, so no password protects it: \
                  export it again with one, or use the empty password",
                 file.display()
             )),

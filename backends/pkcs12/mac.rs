@@ -59,7 +59,7 @@ fn position(
     budget: &mut Budget,
 ) -> Result<Option<usize>> {
     for (index, form) in password.bmp_forms().enumerate() {
-        let iterations = budget.spend(iterations, digest.len(), digest.len())?;
+        let iterations = budget.spend_pkcs12(digest, iterations, digest.len())?;
         let mut key = Zeroizing::new([0; Digest::MAX_LEN]);
         let key = key.get_mut(..digest.len()).unwrap_or_default();
         pkcs12_kdf(digest, Pkcs12Purpose::Mac, form, salt, iterations, key)?;

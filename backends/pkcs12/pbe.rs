@@ -74,7 +74,7 @@ impl Pkcs12<'_> {
             let mut derive = |purpose, len| -> Result<SecretBytes> {
                 let mut out = SecretBytes::zeroed(len);
                 if len > 0 {
-                    let iterations = budget.spend(self.iterations, len, Digest::Sha1.len())?;
+                    let iterations = budget.spend_pkcs12(Digest::Sha1, self.iterations, len)?;
                     pkcs12_kdf(
                         Digest::Sha1,
                         purpose,
@@ -136,7 +136,7 @@ impl<'a> Pbes2<'a> {
                 salt,
                 iterations,
             } => {
-                let iterations = budget.spend(*iterations, key.len(), prf.len())?;
+                let iterations = budget.spend_pbkdf2(*prf, *iterations, key.len())?;
                 pbkdf2(*prf, password, salt, iterations, &mut key)?;
             }
             Derivation::Scrypt { salt, n, r, p } => {

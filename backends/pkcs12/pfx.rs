@@ -2,7 +2,7 @@
 //! whether the password is right.
 
 use crate::{
-    bags::{self, Bags, Walk},
+    bags::{self, Bags, Proof, Walk},
     ber::{CONTEXT_0, OCTET_STRING, Reader, SEQUENCE},
     budget::Budget,
     failure::{Failure, Result},
@@ -14,9 +14,9 @@ use crate::{
 /// Opens a file and returns everything of use in it.
 ///
 /// The password is right if the MAC says so. A file without MAC says so by being decrypted: one
-/// encrypted part at least must give a plaintext of the right form. A file with neither MAC nor
-/// encryption cannot check a password; since its password is the PIN with which people log in, any
-/// PIN would do, so it is opened by the empty password only.
+/// private key at least must give a plaintext of the right form, or another part if there is no key
+/// at all. A key in the clear in a file without MAC checks no password; since the password is the PIN
+/// with which people log in, any PIN would do, so it is opened by the empty password only.
 ///
 /// # Errors
 /// [`Failure::WrongPassword`], [`Failure::Unprotected`]; everything else is the file's fault.
@@ -42,7 +42,8 @@ pub(crate) fn open(file: &[u8], password: &[u8]) -> Result<Bags> {
     if let Some(mac_data) = &mac_data {
         mac::verify(mac_data.children()?, &content, &mut password, &mut budget)?;
     }
-    let mut walk = Walk::new(&password, budget, mac_data.is_some());
+    let proof = mac_data.map_or(Proof::None, |_| Proof::Mac);
+    let mut walk = Walk::new(&password, budget, proof);
     let mut safes = Reader::new(&content).sequence()?;
     while let Some(safe) = safes.next()? {
         if safe.identifier != SEQUENCE {
@@ -81,10 +82,7 @@ fn open_safe(mut safe: Reader<'_>, walk: &mut Walk<'_>) -> Result<()> {
         &mut walk.budget,
         bags::are_safe_contents,
     );
-    match walk.note(opened, "a part of the file")? {
-        Some(plaintext) => walk.safe_contents(Reader::new(&plaintext).sequence()?),
-        None => Ok(()),
-    }
+    walk.decrypted_part(opened)
 }
 
 /// What a person may have taken for a PKCS#12 file.

@@ -14,10 +14,12 @@
 
 mod support;
 
+use ctk_pkcs12::inspect;
+use ctk_token::TokenError;
 use support::{
     Workshop,
     check::check,
-    shrouded,
+    configuration, log_in, shrouded, token,
     writer::{self, bag, certificate_bag, data, friendly_name, local_key_id, sequence},
 };
 
@@ -68,8 +70,9 @@ fn openssl_writes_every_protection() {
     }
 }
 
+/// Without a MAC, what is encrypted beside it does not make a key in the clear a protected one.
 #[test]
-fn without_a_mac_any_encrypted_part_checks_the_password() {
+fn without_a_mac_only_an_encrypted_key_checks_the_password() {
     let workshop = Workshop::new();
     workshop.identity("ec", "ec");
     workshop.openssl("pkcs12 -export -inkey ec.key -in ec.crt -out mac.p12 -passout pass:correct");
@@ -81,14 +84,32 @@ fn without_a_mac_any_encrypted_part_checks_the_password() {
     let is_encrypted = |safe: &&Vec<u8>| !writer::is_data(safe);
     let certificates = safes.iter().find(is_encrypted).unwrap();
     let safe = sequence(&[key, certificates.clone()]);
-    workshop.write("plain-key.p12", &writer::pfx(&safe, None));
-    check(
-        &workshop,
-        "plain-key.p12",
-        "correct",
-        &[("ec", "ec", true)],
-        1,
+    let path = workshop.write("plain-key.p12", &writer::pfx(&safe, None));
+    let Err(TokenError::Corrupted(reason)) = inspect(&path, b"correct") else {
+        panic!()
+    };
+    assert!(
+        reason.as_str().contains("its keys are not encrypted"),
+        "{reason}"
     );
+    let wrong = Err(TokenError::AuthenticationFailed { tries: None });
+    assert_eq!(inspect(&path, b"wrong"), wrong);
+    let inventory = inspect(&path, b"").unwrap();
+    assert_eq!((inventory.keys.len(), inventory.certificates.len()), (1, 0));
+    let session = token(configuration(&path, inventory))
+        .create_session()
+        .unwrap();
+    for pin in [&b"correct"[..], b"wrong"] {
+        assert_eq!(log_in(&*session, pin), wrong.clone().map(|_| ()));
+    }
+    log_in(&*session, b"").unwrap();
+
+    // Where there is no key, there is nothing else to go by.
+    let safe = sequence(std::slice::from_ref(certificates));
+    let path = workshop.write("certificates.p12", &writer::pfx(&safe, None));
+    assert_eq!(inspect(&path, b"correct").unwrap().certificates.len(), 1);
+    assert_eq!(inspect(&path, b"wrong"), wrong);
+    assert_eq!(inspect(&path, b""), wrong);
 }
 
 #[test]

@@ -16,13 +16,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ctk_crypto::{Cipher, Pkcs12Purpose, pkcs12_kdf};
 use ctk_pkcs12::{Inventory, inspect};
-use ctk_token::{Result, TokenError, TokenSession};
+use ctk_token::{Digest, Result, TokenError, TokenSession};
 use support::{
     MAX_MEMORY, Workshop, configuration, log_in, peak_memory, sign, token,
     writer::{
         self, bag, data, encrypted, explicit, integer, mac_data, octets, oid, pbkdf2, pfx, scrypt,
-        sequence,
+        sequence, tlv,
     },
 };
 
@@ -303,6 +304,75 @@ fn much_work_in_many_parts_is_refused() {
         reason.as_str().contains("rounds of password hashing"),
         "{reason}"
     );
+}
+
+/// A part that is encrypted with RC4, which has no padding and so takes any ciphertext.
+fn rc4_part(ciphertext: &[u8]) -> Vec<u8> {
+    let parameters = sequence(&[octets(b""), integer(1)]);
+    let algorithm = sequence(&[oid("1.2.840.113549.1.12.1.1"), parameters]);
+    let info = sequence(&[tlv(0x06, b""), algorithm, tlv(0x80, ciphertext)]);
+    let encrypted = explicit(&sequence(&[integer(0), info]));
+    sequence(&[oid(writer::ENCRYPTED_DATA), encrypted])
+}
+
+#[test]
+fn parts_that_fit_any_password_prove_none() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    workshop.identity("ec", "ec");
+    let plain = workshop.openssl("pkcs8 -topk8 -nocrypt -in ec.key -outform DER");
+    let key = data(&sequence(&[bag(writer::KEY_BAG, &plain.stdout, &[])]));
+    // Whatever the password, one of these is an empty sequence, and others are one with a tail.
+    let parts = (0..=u16::MAX).map(|text| rc4_part(&text.to_be_bytes()));
+    let safes: Vec<_> = [key.clone()].into_iter().chain(parts).collect();
+    let file = pfx(&sequence(&safes), None);
+    let answer = open(&workshop, &file, Duration::from_secs(10));
+    let wrong = Err(TokenError::AuthenticationFailed { tries: None });
+    assert_eq!(answer, wrong);
+
+    // The one that fits, alone: with the key in the clear, and with one that is encrypted.
+    let password: Vec<u8> = "correct\0".bytes().flat_map(|byte| [0, byte]).collect();
+    let mut stream_key = [0; 16];
+    let purpose = Pkcs12Purpose::Key;
+    pkcs12_kdf(Digest::Sha1, purpose, &password, b"", 1, &mut stream_key).unwrap();
+    let fits = |plaintext: &[u8]| {
+        let stream = ctk_crypto::decrypt(Cipher::Rc4_128, &stream_key, &[], plaintext).unwrap();
+        rc4_part(&stream)
+    };
+    let shrouded = support::shrouded(&workshop, "ec", "another", "");
+    let shrouded = bag(writer::SHROUDED_KEY_BAG, &shrouded, &[]);
+    let other_key = data(&sequence(&[shrouded]));
+    for plaintext in [
+        &[0x30, 0][..],
+        &[0x30, 0, 1, 2],
+        &[0x30, 7, 0x30, 5, 6, 1, 42, 0xa0, 0, 1],
+    ] {
+        let part = fits(plaintext);
+        let file = pfx(&sequence(&[key.clone(), part.clone()]), None);
+        let reason = must_be_corrupted(&workshop, "key in the clear", &file);
+        assert!(reason.contains("no password protects it"), "{reason}");
+        let file = pfx(&sequence(&[other_key.clone(), part]), None);
+        assert_eq!(open(&workshop, &file, Duration::from_secs(10)), wrong);
+    }
+}
+
+#[test]
+fn few_parts_may_have_another_password() {
+    let _alone = alone();
+    let workshop = Workshop::new();
+    for (failing, reason) in [(16, None), (17, Some("more than 16 of its parts"))] {
+        let parts: Vec<_> = (0..failing).map(|_| rc4_part(b"no")).collect();
+        let safe = sequence(&parts);
+        let mac = writer::sha1_mac(&safe, "correct");
+        let answer = open(&workshop, &pfx(&safe, Some(mac)), Duration::from_secs(10));
+        match (answer, reason) {
+            (Ok(inventory), None) => assert_eq!(inventory, Inventory::default()),
+            (Err(TokenError::Corrupted(said)), Some(reason)) => {
+                assert!(said.as_str().contains(reason), "{said}");
+            }
+            (answer, _) => panic!("{failing}: {answer:?}"),
+        }
+    }
 }
 
 #[test]
