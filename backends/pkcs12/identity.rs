@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use ctk_crypto::{PrivateKey, hash};
-use ctk_token::Digest;
+use ctk_token::{Digest, TokenError};
 
 use crate::{
     bags::{Attributes, CertificateBag, KeyBag},
+    ber::{Malformed, Reader, SEQUENCE},
     certificate::{Facts, public_key_bits},
     failure::Result,
     inventory::{CertificateRecord, Inventory, KeyRecord},
@@ -20,6 +21,10 @@ pub(crate) struct Opened {
     pub(crate) inventory: Inventory,
     /// The private keys, in the order of the inventory's.
     pub(crate) keys: Vec<PrivateKey>,
+    /// The kinds of the keys that are in the file but not for this build: AlgorithmIdentifiers.
+    pub(crate) unsupported: Vec<Vec<u8>>,
+    /// How many parts and keys have another password.
+    pub(crate) failed: usize,
 }
 
 /// Opens a file. What this build cannot use (a curve that the crypto library lacks) is left out
@@ -29,7 +34,7 @@ pub(crate) struct Opened {
 /// As [`pfx::open`].
 pub(crate) fn open(file: &[u8], password: &[u8]) -> Result<Opened> {
     let bags = pfx::open(file, password)?;
-    let keys = parse_keys(&bags.keys);
+    let (keys, unsupported) = parse_keys(&bags.keys);
     let certificates = parse_certificates(&bags.certificates);
     let owners = owners(&keys, &certificates);
     let mut inventory = Inventory::default();
@@ -80,6 +85,8 @@ pub(crate) fn open(file: &[u8], password: &[u8]) -> Result<Opened> {
     Ok(Opened {
         inventory,
         keys: keys.into_iter().map(|key| key.private).collect(),
+        unsupported,
+        failed: bags.failed,
     })
 }
 
@@ -111,26 +118,46 @@ impl Candidate<'_> {
     }
 }
 
-fn parse_keys(bags: &[KeyBag]) -> Vec<Ready<'_>> {
+/// The keys that can be used, and the kinds of those that this build cannot use.
+fn parse_keys(bags: &[KeyBag]) -> (Vec<Ready<'_>>, Vec<Vec<u8>>) {
+    let (mut ready, mut unsupported) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
-    bags.iter()
-        .filter_map(|bag| match PrivateKey::from_pkcs8(&bag.pkcs8) {
-            Ok(private) => Some(Ready {
-                private,
-                attributes: &bag.attributes,
-            }),
+    for bag in bags {
+        let attributes = &bag.attributes;
+        let private = match PrivateKey::from_pkcs8(&bag.pkcs8) {
+            Ok(private) => private,
             Err(error) => {
-                let name = bag
-                    .attributes
-                    .friendly_name
-                    .as_deref()
-                    .unwrap_or("without name");
+                let name = attributes.friendly_name.as_deref();
+                let name = name.unwrap_or("without name");
                 log::warn!("pkcs12: the private key {name:?} is left out: {error}");
-                None
+                if error == TokenError::NotSupported {
+                    unsupported.extend(algorithm_of_key(&bag.pkcs8).ok());
+                }
+                continue;
             }
-        })
-        .filter(|key| seen.insert(key.bits().to_vec()))
-        .collect()
+        };
+        let key = Ready {
+            private,
+            attributes,
+        };
+        if seen.insert(key.bits().to_vec()) {
+            ready.push(key);
+        }
+    }
+    (ready, unsupported)
+}
+
+/// The AlgorithmIdentifier of a PrivateKeyInfo.
+fn algorithm_of_key(pkcs8: &[u8]) -> std::result::Result<Vec<u8>, Malformed> {
+    let mut info = Reader::new(pkcs8).sequence()?;
+    info.unsigned()?;
+    Ok(info.element(SEQUENCE)?.raw.to_vec())
+}
+
+/// The same of a SubjectPublicKeyInfo.
+pub(crate) fn algorithm(spki: &[u8]) -> Option<&[u8]> {
+    let algorithm = Reader::new(spki).sequence().ok()?.element(SEQUENCE).ok()?;
+    Some(algorithm.raw)
 }
 
 fn parse_certificates(bags: &[CertificateBag]) -> Vec<Candidate<'_>> {

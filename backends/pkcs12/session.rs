@@ -13,8 +13,7 @@ use ctk_token::{
 use parking_lot::RwLock;
 
 use crate::{
-    file,
-    identity::{self, Opened},
+    Inventory, file, identity,
     token::{FileToken, MAX_PIN, primitive},
 };
 
@@ -47,38 +46,50 @@ impl Session {
         )?;
         let opened = identity::open(&bytes, password)
             .map_err(|failure| failure.about(&configuration.file))?;
-        self.warn_of_changes(&opened);
+        self.warn_of_changes(&opened.inventory);
         let in_file: Vec<_> = opened.keys.into_iter().map(Arc::new).collect();
-        self.token
-            .contents()
-            .keys()
-            .map(|key| {
-                let wanted = key.public_key.material();
-                let private = in_file
-                    .iter()
-                    .find(|private| private.public_key().material() == wanted)
-                    .ok_or_else(|| self.replaced(&key.label))?;
-                Ok((key.id.clone(), private.clone()))
-            })
-            .collect()
+        let contents = self.token.contents();
+        let mut ready = ReadyKeys::new();
+        for key in contents.keys() {
+            let wanted = key.public_key.material();
+            let private = in_file
+                .iter()
+                .find(|private| private.public_key().material() == wanted);
+            if let Some(private) = private {
+                ready.insert(key.id.clone(), private.clone());
+                continue;
+            }
+            // It may be one of those, so that nothing says that the file was replaced.
+            let kind = identity::algorithm(key.public_key.spki());
+            let is_unsupported = |left_out: &Vec<u8>| Some(left_out.as_slice()) == kind;
+            if !opened.unsupported.iter().any(is_unsupported) {
+                return Err(self.missing(&key.label, opened.failed));
+            }
+        }
+        Ok(ready)
     }
 
-    /// The key of an identity that is configured is no longer in the file: using another in its
-    /// place would be the worst that could happen.
-    fn replaced(&self, label: &str) -> TokenError {
+    /// The key of an identity that is configured is not in the file: using another in its place
+    /// would be the worst that could happen. `failed` parts have another password.
+    fn missing(&self, label: &str, failed: usize) -> TokenError {
         let configuration = self.token.configuration();
         let (file, name) = (configuration.file.display(), &configuration.name);
-        TokenError::Corrupted(Reason::new(format!(
-            "{file}: the key {label:?} is not in it any more, \
+        TokenError::Corrupted(Reason::new(match failed {
+            0 => format!(
+                "{file}: the key {label:?} is not in it any more, \
                  the file was replaced: run `ctk update {name}`"
-        )))
+            ),
+            _ => format!(
+                "{file}: the key {label:?} is not among those of this password: \
+                 export the file again with one password for all of it, or run `ctk update {name}`"
+            ),
+        }))
     }
 
     /// A renewal with the same keys works on; only what was stored of the file is out of date.
-    fn warn_of_changes(&self, opened: &Opened) {
+    fn warn_of_changes(&self, opened: &Inventory) {
         let configuration = self.token.configuration();
         let found: HashSet<&[u8]> = opened
-            .inventory
             .certificates
             .iter()
             .map(|record| &*record.der)
@@ -140,8 +151,9 @@ impl TokenSession for Session {
             None => return Err(TokenError::AuthenticationNeeded),
             Some(keys) => keys.get(key).cloned(),
         };
+        // A login that succeeds leaves out none but the keys that this build cannot use.
         ready
-            .ok_or(TokenError::ObjectNotFound)?
+            .ok_or(TokenError::NotSupported)?
             .sign(algorithm, input, signature)
     }
 }

@@ -13,6 +13,8 @@ mod support;
 
 use std::collections::HashSet;
 
+#[cfg(not(feature = "openssl-vendored"))]
+use ctk_pkcs12::KeyRecord;
 use ctk_pkcs12::inspect;
 use ctk_token::TokenError;
 use support::{
@@ -111,6 +113,79 @@ fn a_key_that_cannot_sign_is_listed_and_an_unknown_one_costs_itself_only() {
     let keys: Vec<_> = contents.keys().collect();
     assert_eq!(sign(&*session, keys[0], 1), Err(TokenError::NotSupported));
     assert!(sign(&*session, keys[1], 1).is_ok());
+}
+
+/// Configured by a build that knows its kind, used by one that does not.
+#[cfg(not(feature = "openssl-vendored"))]
+#[test]
+fn a_configured_key_of_an_unknown_kind_costs_itself_only() {
+    let workshop = Workshop::new();
+    workshop.identity("ec", "ec");
+    workshop.key("odd", "brainpoolP256r1");
+    workshop.key("rsa", "rsa");
+    let bags = ["odd", "ec"].map(|name| {
+        let key = shrouded(&workshop, name, "correct", "");
+        bag(writer::SHROUDED_KEY_BAG, &key, &[])
+    });
+    let safe = sequence(&[data(&sequence(&bags))]);
+    let path = workshop.write("two.p12", &writer::pfx(&safe, None));
+    let mut inventory = inspect(&path, b"correct").unwrap();
+    let record = |name: &str| KeyRecord {
+        label: name.into(),
+        identity: name.into(),
+        spki: workshop.spki(name),
+        subject: None,
+    };
+    inventory.keys.push(record("odd"));
+    let both = token(configuration(&path, inventory.clone()));
+    let session = both.create_session().unwrap();
+    log_in(&*session, b"correct").unwrap();
+    let contents = both.contents();
+    let keys: Vec<_> = contents.keys().collect();
+    assert!(sign(&*session, keys[0], 1).is_ok());
+    let odd = sign(&*session, keys[1], 1);
+    assert_eq!(odd.err(), Some(TokenError::NotSupported));
+    // What is not there at all is still missed.
+    inventory.keys.push(record("rsa"));
+    let session = token(configuration(&path, inventory))
+        .create_session()
+        .unwrap();
+    let Err(TokenError::Corrupted(reason)) = log_in(&*session, b"correct") else {
+        panic!()
+    };
+    assert!(
+        reason
+            .as_str()
+            .contains("the key \"rsa\" is not in it any more"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_configured_key_with_another_password_is_not_called_replaced() {
+    let workshop = Workshop::new();
+    workshop.identity("ec", "ec");
+    workshop.key("other", "ec");
+    let file = |password: &str| {
+        let bags = [("other", password), ("ec", "correct")].map(|(name, password)| {
+            let key = shrouded(&workshop, name, password, "");
+            bag(writer::SHROUDED_KEY_BAG, &key, &[])
+        });
+        let safe = sequence(&[data(&sequence(&bags))]);
+        workshop.write("two.p12", &writer::pfx(&safe, None))
+    };
+    let inventory = inspect(&file("correct"), b"correct").unwrap();
+    assert_eq!(inventory.keys.len(), 2);
+    let token = token(configuration(&file("another"), inventory));
+    let session = token.create_session().unwrap();
+    let Err(TokenError::Corrupted(reason)) = log_in(&*session, b"correct") else {
+        panic!()
+    };
+    assert!(
+        reason.as_str().contains("with one password for all of it"),
+        "{reason}"
+    );
+    assert!(!reason.as_str().contains("replaced"), "{reason}");
 }
 
 #[test]
