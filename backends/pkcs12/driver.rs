@@ -12,7 +12,7 @@ pub struct Configuration {
     /// Unique among the configured files and never changed: the slot's id, and how the command
     /// `ctk` calls the token.
     pub name: String,
-    /// For a person.
+    /// For a person; without a colon, as the contract wants it. Empty: the name.
     pub label: String,
     /// Distinguishes the token from others; PKCS#11 shows 16 bytes.
     pub serial_number: String,

@@ -40,16 +40,14 @@ impl FileToken {
 
 impl Token for FileToken {
     fn info(&self) -> TokenInfo {
-        // NSS takes what stands before a colon for the token's name.
         let label = match &*self.configuration.label {
             "" => &self.configuration.name,
             label => label,
-        }
-        .replace(':', " ");
+        };
         TokenInfo {
             min_pin_len: 0,
             max_pin_len: MAX_PIN,
-            ..TokenInfo::software(&label, "PKCS#12", &self.configuration.serial_number)
+            ..TokenInfo::software(label, "PKCS#12", &self.configuration.serial_number)
         }
     }
 

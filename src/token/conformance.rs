@@ -11,9 +11,9 @@
 use std::{collections::HashSet, sync::Arc, thread};
 
 use crate::{
-    AuthMethod, AuthSecret, Constraint, Digest, Item, Key, KeyAlgorithm, KeyType, LoginPolicy,
-    ObjectId, Operation, Pss, PublicKey, PublicKeyMaterial, Role, Slot, Token, TokenDriver,
-    TokenError, TokenSession,
+    AuthMethod, AuthSecret, Constraint, Digest, Item, Key, KeyAlgorithm, KeyType, KeychainContents,
+    LoginPolicy, ObjectId, Operation, Pss, PublicKey, PublicKeyMaterial, Role, Slot, Token,
+    TokenDriver, TokenError, TokenSession,
 };
 
 /// What the suite needs from a backend: a driver with at least one token that has at least one key for signatures.
@@ -214,8 +214,17 @@ fn token_describes_itself(fixture: &dyn Fixture) {
 }
 
 fn items_are_unique(fixture: &dyn Fixture) {
-    for token in tokens(&*fixture.driver()) {
+    let (driver, other) = (fixture.driver(), fixture.driver());
+    for (token, other) in tokens(&*driver).into_iter().zip(tokens(&*other)) {
         let contents = token.contents();
+        let names = |contents: &KeychainContents| -> Vec<ObjectId> {
+            contents.items.iter().map(Item::id).cloned().collect()
+        };
+        assert_eq!(
+            names(&contents),
+            names(&other.contents()),
+            "two processes would see different names"
+        );
         let ids: HashSet<&ObjectId> = contents.items.iter().map(Item::id).collect();
         assert_eq!(ids.len(), contents.items.len(), "two items with one id");
         let identities: Vec<&[u8]> = contents.keys().map(|key| &*key.identity).collect();
@@ -309,6 +318,16 @@ fn keys_need_authentication(fixture: &dyn Fixture) {
     for token in tokens(&*fixture.driver()) {
         let session = session(&*token);
         for key in token.contents().keys() {
+            for operation in [Operation::Decrypt, Operation::KeyExchange] {
+                let never = key.constraint(operation) == Constraint::Never;
+                for algorithm in signing_algorithms() {
+                    assert!(
+                        !never || !session.supports(operation, &key.id, algorithm),
+                        "{}: not for {operation:?}, yet supports {algorithm:?}",
+                        key.label
+                    );
+                }
+            }
             match key.sign {
                 Constraint::Never => {
                     for algorithm in signing_algorithms() {

@@ -105,7 +105,8 @@ pub enum PinState {
 /// What is known of a token without asking it anything. All of it is stable but for [`user_pin`](Self::user_pin).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TokenInfo {
-    /// The person's name for it. PKCS#11 shows the first 32 bytes.
+    /// The person's name for it, without a colon: programs put one between it and a certificate's label. PKCS#11 shows
+    /// the first 32 bytes.
     pub label: String,
     /// Who made it, first 32 bytes.
     pub manufacturer: String,
