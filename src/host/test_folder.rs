@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -14,7 +15,7 @@ impl TestFolder {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("ctk-host-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
+        make(&path);
         Self(path.canonicalize().unwrap())
     }
 
@@ -29,11 +30,17 @@ impl TestFolder {
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         let path = self.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        make(path.parent().unwrap());
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         path
     }
+}
+
+/// Closed to the group, whatever the umask of who runs the tests.
+fn make(folder: &Path) {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o755).create(folder).unwrap();
 }
 
 impl Drop for TestFolder {

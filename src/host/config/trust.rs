@@ -109,7 +109,7 @@ fn check_file(metadata: &Metadata, euid: u32, purpose: Purpose) -> Result<(), Re
     if !metadata.is_file() {
         return Err(Refusal::Untrusted("is not a regular file".into()));
     }
-    check_owner(metadata, euid)?;
+    check_owner(metadata, euid).map_err(Refusal::Untrusted)?;
     let (bits, what, mode) = purpose.forbidden();
     if metadata.mode() & bits != 0 {
         return Err(Refusal::Untrusted(format!(
@@ -119,17 +119,18 @@ fn check_file(metadata: &Metadata, euid: u32, purpose: Purpose) -> Result<(), Re
     Ok(())
 }
 
-fn check_owner(metadata: &Metadata, euid: u32) -> Result<(), Refusal> {
+fn check_owner(metadata: &Metadata, euid: u32) -> Result<(), String> {
     let owner = metadata.uid();
     if owner != euid && owner != 0 {
-        return Err(Refusal::Untrusted(format!(
+        return Err(format!(
             "belongs to user {owner}, not to root or the user {euid} who runs this program"
-        )));
+        ));
     }
     Ok(())
 }
 
-/// Nobody else may be able to put another file in its place, neither where it is named nor where a link leads to.
+/// Nobody else may be able to put another file in its place, neither where it is named nor where a link leads to: as
+/// sshd's StrictModes, but up to the root.
 fn check_folders(path: &Path, euid: u32) -> Result<(), Refusal> {
     let unread = |error: io::Error| Refusal::Unread(error.to_string());
     let named = match path.parent() {
@@ -138,29 +139,24 @@ fn check_folders(path: &Path, euid: u32) -> Result<(), Refusal> {
     };
     let file = path.canonicalize().map_err(unread)?;
     for folder in [Some(named.as_path()), file.parent()].into_iter().flatten() {
-        let metadata = folder.metadata().map_err(unread)?;
-        check_owner(&metadata, euid).map_err(|refusal| in_folder(folder, &refusal))?;
         for ancestor in folder.ancestors() {
-            // In a sticky folder only the owner of a file can replace it.
-            let mode = ancestor.metadata().map_err(unread)?.mode();
-            if mode & 0o002 != 0 && mode & 0o1000 == 0 {
-                return Err(Refusal::Untrusted(format!(
-                    "is in {}, which everybody can write (run: chmod o-w on that folder)",
-                    ancestor.display()
-                )));
-            }
+            let metadata = ancestor.metadata().map_err(unread)?;
+            check_folder(&metadata, euid).map_err(|reason| {
+                Refusal::Untrusted(format!("is in {}, which {reason}", ancestor.display()))
+            })?;
         }
     }
     Ok(())
 }
 
-fn in_folder(folder: &Path, refusal: &Refusal) -> Refusal {
-    match refusal {
-        Refusal::Untrusted(reason) => {
-            Refusal::Untrusted(format!("is in {}, which {reason}", folder.display()))
-        }
-        other => other.clone(),
+fn check_folder(metadata: &Metadata, euid: u32) -> Result<(), String> {
+    check_owner(metadata, euid)?;
+    let mode = metadata.mode();
+    // In a sticky folder only the owner of a file can replace it.
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        return Err("is writable by group or others (run: chmod go-w on that folder)".into());
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -211,15 +207,43 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_everybody_can_write_is_not_used() {
+    fn a_folder_that_others_can_write_is_not_used() {
         let folder = TestFolder::new();
         let file = folder.write("open/inner/a.toml", "x");
-        let open = folder.join("open");
-        chmod(&open, 0o777);
-        let refusal = read(&file, euid()).unwrap_err().to_string();
-        assert!(refusal.contains("everybody can write"), "{refusal}");
-        chmod(&open, 0o1777);
-        assert!(read(&file, euid()).is_ok());
+        for open in [folder.join("open"), folder.join("open/inner")] {
+            for mode in [0o777, 0o775, 0o757, 0o720] {
+                chmod(&open, mode);
+                let refusal = read(&file, euid()).unwrap_err().to_string();
+                let advice = format!(
+                    "is in {}, which is writable by group or others (run: chmod go-w",
+                    open.display()
+                );
+                assert!(refusal.contains(&advice), "{mode:o}: {refusal}");
+            }
+            chmod(&open, 0o1777);
+            assert!(read(&file, euid()).is_ok());
+            chmod(&open, 0o755);
+            assert!(read(&file, euid()).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_not_used_wherever_it_stands() {
+        if euid() != 0 {
+            println!("skipped: only root can give a folder away");
+            return;
+        }
+        let folder = TestFolder::new();
+        let file = folder.write("theirs/ours/a.toml", "x");
+        for theirs in ["theirs", "theirs/ours"] {
+            let theirs = folder.join(theirs);
+            std::os::unix::fs::chown(&theirs, Some(12345), None).unwrap();
+            let refusal = read(&file, 0).unwrap_err().to_string();
+            let advice = format!("is in {}, which belongs to user 12345", theirs.display());
+            assert!(refusal.contains(&advice), "{refusal}");
+            std::os::unix::fs::chown(&theirs, Some(0), None).unwrap();
+        }
+        assert!(read(&file, 0).is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::{
     fs,
     io::Write,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -47,7 +48,10 @@ impl Bed {
         let path =
             std::env::temp_dir().join(format!("ctk-command-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(path.join("home")).unwrap();
+        // Closed to the group, whatever the umask of who runs the tests.
+        let mut folder = fs::DirBuilder::new();
+        folder.recursive(true).mode(0o755);
+        folder.create(path.join("home")).unwrap();
         Self(path.canonicalize().unwrap())
     }
 
