@@ -134,19 +134,23 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The tables of `[[owner.key]]`.
+    /// The tables of `[[owner.key]]`. An entry that is none costs itself only.
     pub(crate) fn tables(&mut self, key: &str) -> Vec<Fields<'a>> {
+        const EXPECTED: &str = "a list of tables";
         let origin = self.origin;
-        self.typed(key, "a list of tables", |value| {
-            let entries = value.as_array()?.iter();
-            entries
-                .map(|entry| {
-                    let table = entry.get_ref().as_table()?;
-                    Some(Fields::new(table, origin, origin.line(entry)))
-                })
-                .collect()
-        })
-        .unwrap_or_default()
+        let entries = self.typed(key, EXPECTED, DeValue::as_array);
+        let mut tables = Vec::new();
+        for entry in entries.into_iter().flatten() {
+            let line = origin.line(entry);
+            match entry.get_ref().as_table() {
+                Some(table) => tables.push(Fields::new(table, origin, line)),
+                None => self.mistakes.push(Mistake {
+                    line,
+                    message: format!("{key} must be {EXPECTED}, and this entry is none"),
+                }),
+            }
+        }
+        tables
     }
 
     /// Takes over the mistakes of an inner table.

@@ -9,7 +9,7 @@ pub(crate) mod trust;
 pub mod write;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::OsStr,
     fs, io,
     os::unix::ffi::OsStrExt,
@@ -49,7 +49,8 @@ impl Configuration {
     /// Reads what counts for a process: `$CTK_CONFIG` alone if it is set; else the user's files and then the
     /// machine's. With more rights than its caller, a process reads the machine's only.
     ///
-    /// A token of the user's hides one of the machine's with the same name.
+    /// A token of the user's hides one of the machine's with the same name, also if it has a mistake: else the user's
+    /// PIN would go to another key store.
     pub fn read(environment: &Environment) -> Self {
         let mut configuration = Self::default();
         let chosen = environment
@@ -62,7 +63,11 @@ impl Configuration {
             if let Some(folder) = environment.user_folder() {
                 configuration.read_folder(&folder, Scope::User, environment);
             }
+            let broken = configuration.broken_names();
             configuration.read_folder(&environment.system_folder, Scope::System, environment);
+            configuration.tokens.retain(|token| {
+                token.place.scope != Scope::System || !broken.contains(&token.name)
+            });
         }
         configuration.refuse_duplicates();
         configuration
@@ -120,6 +125,18 @@ impl Configuration {
             Err(refusal) => self.problem(file, refusal.to_string()),
         }
         true
+    }
+
+    /// The names of the tokens that the problems so far have cost. Where none is known, it is the file's.
+    fn broken_names(&self) -> HashSet<String> {
+        let name = |problem: &Problem| {
+            let folder = problem.file.parent().and_then(Path::file_name);
+            let has_own_file = folder == Some(OsStr::new(TOKENS_FOLDER));
+            let stem = problem.file.file_stem().filter(|_| has_own_file);
+            let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
+            problem.token.clone().or(stem)
+        };
+        self.problems.iter().filter_map(name).collect()
     }
 
     fn refuse_duplicates(&mut self) {

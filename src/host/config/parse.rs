@@ -438,7 +438,9 @@ fn split(text: &str) -> Vec<Range<usize>> {
     let mut starts = vec![0];
     let mut offset = 0;
     for line in text.split_inclusive('\n') {
-        let header: String = line.chars().filter(|c| !c.is_whitespace()).collect();
+        // A name may stand in quotes (TOML 1.0, "Keys").
+        let is_name = |c: &char| !c.is_whitespace() && *c != '"' && *c != '\'';
+        let header: String = line.chars().filter(is_name).collect();
         if header.starts_with("[[token]]") && offset > 0 {
             starts.push(offset);
         }

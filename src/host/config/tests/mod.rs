@@ -1,5 +1,6 @@
 //! What a configuration means, and what a wrong one costs.
 
+mod cost;
 mod writing;
 
 use std::{fs, os::unix::fs::PermissionsExt};
