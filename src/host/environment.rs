@@ -38,7 +38,11 @@ pub struct Environment {
 impl Environment {
     /// What this process is.
     pub fn from_process() -> Self {
-        let secure = sys::is_secure_execution() || sys::effective_uid() != sys::real_uid();
+        let secure = is_secure(
+            sys::is_secure_execution(),
+            (sys::real_uid(), sys::effective_uid()),
+            (sys::real_gid(), sys::effective_gid()),
+        );
         let euid = sys::effective_uid();
         let path = |name: &str| {
             variable(name)
@@ -86,6 +90,12 @@ impl Environment {
         }
         self.config_home.as_ref().map(|folder| folder.join("ctk"))
     }
+}
+
+/// Whether a program has other rights than who started it. The kernel decides when it starts; what a program changed
+/// since shows in its real and effective user and group.
+fn is_secure(at_start: bool, user: (u32, u32), group: (u32, u32)) -> bool {
+    at_start || user.0 != user.1 || group.0 != group.1
 }
 
 fn variable(name: &str) -> Option<OsString> {
@@ -153,6 +163,14 @@ mod tests {
         );
         environment.secure = true;
         assert_eq!(environment.user_folder(), None);
+    }
+
+    #[test]
+    fn another_effective_user_or_group_means_more_rights() {
+        assert!(!is_secure(false, (1000, 1000), (100, 100)));
+        assert!(is_secure(true, (1000, 1000), (100, 100)));
+        assert!(is_secure(false, (1000, 0), (100, 100)));
+        assert!(is_secure(false, (1000, 1000), (100, 42)));
     }
 
     #[test]

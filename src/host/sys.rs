@@ -19,3 +19,15 @@ pub(crate) fn real_uid() -> u32 {
     // SAFETY: getuid has no arguments, no memory and no failure.
     unsafe { libc::getuid() }
 }
+
+/// The group whose rights count now.
+pub(crate) fn effective_gid() -> u32 {
+    // SAFETY: getegid has no arguments, no memory and no failure.
+    unsafe { libc::getegid() }
+}
+
+/// The group of who started the program.
+pub(crate) fn real_gid() -> u32 {
+    // SAFETY: getgid has no arguments, no memory and no failure.
+    unsafe { libc::getgid() }
+}
