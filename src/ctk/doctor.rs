@@ -140,11 +140,7 @@ fn check_token(console: &Console, token: &TokenConfig, add: &mut dyn FnMut(State
             format!("it has no serial number: ctk update {name} gives it one"),
         );
     }
-    for hidden in token
-        .hidden
-        .iter()
-        .filter(|hidden| !settings::hides_something(hidden, token))
-    {
+    for hidden in settings::hiding_nothing(token) {
         add(
             State::Warning,
             format!("hidden = {hidden:?} hides nothing: no id or label is like this"),

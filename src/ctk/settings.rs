@@ -64,8 +64,14 @@ pub(crate) fn check_hidden(settings: &SettingArguments, token: &TokenConfig) -> 
     Ok(())
 }
 
+/// The entries of `hidden` that hide nothing of this token.
+pub(crate) fn hiding_nothing(token: &TokenConfig) -> impl Iterator<Item = &str> {
+    let entries = token.hidden.iter().map(String::as_str);
+    entries.filter(|hidden| !hides_something(hidden, token))
+}
+
 /// Whether an entry of `hidden` hides something of this token.
-pub(crate) fn hides_something(hidden: &str, token: &TokenConfig) -> bool {
+fn hides_something(hidden: &str, token: &TokenConfig) -> bool {
     let only = TokenConfig {
         hidden: vec![hidden.to_owned()],
         ..token.clone()

@@ -22,6 +22,14 @@ pub(crate) fn run(console: &Console, arguments: &UpdateArguments) -> Outcome {
         read_again(console, arguments, &mut token)?;
     }
     settings::check_hidden(&arguments.settings, &token)?;
+    // A renewed key has another id, so that it would be seen again without a word.
+    for hidden in settings::hiding_nothing(&token) {
+        console.warn(format!(
+            "token {:?}: hidden = {hidden:?} hides nothing any more: no id or label is like this; give the new one to \
+             `ctk update {} --hide`",
+            token.name, token.name
+        ));
+    }
     write::update(&token, &console.environment)?;
     add::done(console, "Updated", &token)
 }

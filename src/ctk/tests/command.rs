@@ -195,6 +195,23 @@ fn what_cannot_be_added_is_refused_with_advice() {
 }
 
 #[test]
+fn a_renewal_says_that_a_hidden_key_is_seen_again() {
+    let bed = Bed::new();
+    bed.p12("work", "ec", "old");
+    let id = bed.key_id("work");
+    bed.ctk(&["add", "work.p12", "--hide", &id], "old\n")
+        .succeeded();
+    let same = bed.ctk(&["update", "work"], "old\n");
+    assert_eq!((same.code, &*same.error), (0, ""));
+    bed.p12("renewed", "ec", "new");
+    fs::rename(bed.path("renewed.p12"), bed.path("work.p12")).unwrap();
+    let renewed = bed.ctk(&["update", "work"], "new\n");
+    assert_eq!(renewed.code, 0, "{renewed:?}");
+    let warning = format!("hidden = {id:?} hides nothing any more");
+    assert!(renewed.error.contains(&warning), "{renewed:?}");
+}
+
+#[test]
 fn a_renewed_file_is_taken_over() {
     let bed = Bed::new();
     bed.p12("work", "ec", "old");
