@@ -144,3 +144,53 @@ pub(crate) fn info(
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use ctk_token::{AuthId, ObjectId, PublicKey, Reuse};
+    use openssl::{bn::BigNum, pkey::PKey, rsa::Rsa};
+
+    use super::*;
+
+    /// A key store that performs everything by itself.
+    struct All;
+
+    impl TokenSession for All {
+        fn supports(&self, _: Operation, _: &ObjectId, _: KeyAlgorithm) -> bool {
+            true
+        }
+        fn sign(
+            &self,
+            _: &ObjectId,
+            _: KeyAlgorithm,
+            _: &[u8],
+            _: &mut [u8],
+        ) -> ctk_token::Result<usize> {
+            Err(TokenError::NotSupported)
+        }
+    }
+
+    fn rsa_key(bits: usize) -> Key {
+        let modulus = BigNum::from_slice(&vec![0xff; bits / 8]).unwrap();
+        let exponent = BigNum::from_u32(65537).unwrap();
+        let rsa = Rsa::from_public_components(modulus, exponent).unwrap();
+        let spki = PKey::from_rsa(rsa).unwrap().public_key_to_der().unwrap();
+        let public_key = PublicKey::from_spki(&spki).unwrap();
+        Key {
+            sign: Constraint::Auth(AuthId(0), Reuse::Session),
+            ..Key::new(ObjectId::new(b"key"), "Key", b"1", public_key)
+        }
+    }
+
+    #[test]
+    fn a_key_longer_than_a_block_is_neither_taken_nor_offered() {
+        let longest = rsa_key(8 * MAX_BLOCK);
+        let taken = reduction(KeyAlgorithm::RsaPkcs1, &longest, &All);
+        assert!(taken.unwrap().is_some());
+        assert!(allowed(&longest, &All).contains(&CKM_RSA_PKCS));
+        let longer = rsa_key(8 * MAX_BLOCK + 8);
+        let taken = reduction(KeyAlgorithm::RsaPkcs1, &longer, &All);
+        assert_eq!(taken.err(), Some(Error::KeySizeRange));
+        assert!(allowed(&longer, &All).is_empty());
+    }
+}
