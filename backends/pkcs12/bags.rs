@@ -62,8 +62,8 @@ pub(crate) struct Walk<'p> {
 /// What shows that a password is right, from little to much.
 ///
 /// It is a login that depends on this, so it must be the key that is closed to another password. A
-/// decrypted part without a key counts only where there is no key to protect: else a key that stands
-/// in the clear beside it would be had with the password of something else.
+/// decrypted part without a key counts only where there is no key to protect: else a key in the
+/// clear beside it would be had with the password of something else.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Proof {
     /// Nothing so far.

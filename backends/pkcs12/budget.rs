@@ -7,10 +7,10 @@ use crate::failure::{Failure, Result};
 /// What the password hashing of a whole file may cost, in ticks of 0.1 µs: four seconds.
 ///
 /// The costs below were measured with AWS-LC on one x86-64 core that has instructions for SHA-1 and
-/// SHA-256. There the worst file of each kind runs for 3.2 s (PKCS#12 derivation with SHA-1) to 3.7 s
-/// (scrypt) before it is refused. The dearest real files have eight identities of GnuTLS, sixteen
-/// times 600 000 iterations, and take three quarters of the allowance. The crypto library is never
-/// started on more than is left.
+/// SHA-256. There the worst file of each kind runs for 3.2 s (PKCS#12 derivation with SHA-1) to
+/// 3.7 s (scrypt) before it is refused. The dearest real files have eight identities of GnuTLS,
+/// sixteen times 600 000 iterations, and take three quarters of the allowance (2.9 s). The crypto
+/// library is never started on more than is left.
 const MAX_WORK: u64 = 40_000_000;
 
 /// How much memory scrypt may use, in bytes: N = 2^15 with r = 8 and a little more. openssl writes

@@ -33,8 +33,8 @@ pub(crate) fn read(file: &Path, missing: &str) -> Result<Zeroizing<Vec<u8>>> {
         }))
     };
     let corrupted = |what: String| TokenError::Corrupted(Reason::new(format!("{shown}: {what}")));
-    // O_NONBLOCK, because opening a FIFO would wait for a writer. What was opened is looked at, not the
-    // name: it may be another file by now. (The standard library adds O_CLOEXEC.)
+    // O_NONBLOCK, because opening a FIFO would wait for a writer. What was opened is looked at, not
+    // the name: it may be another file by now. (The standard library adds O_CLOEXEC.)
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)

@@ -15,8 +15,8 @@ use crate::{
 ///
 /// The password is right if the MAC says so. A file without MAC says so by being decrypted: one
 /// private key at least must give a plaintext of the right form, or another part if there is no key
-/// at all. A key in the clear in a file without MAC checks no password; since the password is the PIN
-/// with which people log in, any PIN would do, so it is opened by the empty password only.
+/// at all. A key in the clear in a file without MAC checks no password; since the password is the
+/// PIN with which people log in, any PIN would do, so it is opened by the empty password only.
 ///
 /// # Errors
 /// [`Failure::WrongPassword`], [`Failure::Unprotected`]; everything else is the file's fault.
