@@ -1,10 +1,10 @@
 //! `ctk add`: registers a PKCS#12 file. Its public facts are stored, its keys and password are not.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use ctk_host::{
     Configuration, PinSource, TokenConfig,
-    config::{Contents, Login, Place, Setting, Settings, write},
+    config::{Contents, Login, Place, Scope, Setting, Settings, write},
     pkcs12,
 };
 use ctk_token::TokenError;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     args::AddArguments,
-    console::{Console, Outcome, failure, short},
+    console::{Console, Outcome, costs, failure, short},
     facts::TokenFacts,
     list::identity_table,
     module, password, serial, settings,
@@ -53,7 +53,7 @@ pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
     // All that can be refused is refused before a person types a password.
     settings::apply(&arguments.settings, &mut token)?;
     let configuration = console.configuration();
-    check_new(&token, &file, &configuration)?;
+    check_new(console, &token, &file, &configuration)?;
     token.contents = inspect(console, &arguments.file, &file)?;
     settings::check_hidden(&arguments.settings, &token)?;
     token.serial = serial::serial(&token.contents).or_else(failure)?;
@@ -103,26 +103,16 @@ pub(crate) fn inspect(console: &Console, shown: &Path, file: &Path) -> Outcome<C
     Ok(contents)
 }
 
-fn check_new(token: &TokenConfig, file: &Path, configuration: &Configuration) -> Outcome {
-    let same = |other: &&TokenConfig| {
-        let path = other.settings.path(pkcs12::FILE);
-        path.is_some_and(|path| path == file || path.canonicalize().is_ok_and(|path| path == file))
-    };
-    let own = || {
-        configuration
-            .tokens
-            .iter()
-            .filter(|other| other.place.scope == token.place.scope)
-    };
-    if let Some(other) = own().find(same) {
-        return failure(format!(
-            "{} is registered already, as token {:?}; if the file was renewed: ctk update {}",
-            file.display(),
-            other.name,
-            other.name
-        ));
-    }
-    if own().any(|other| other.name == token.name) {
+fn check_new(
+    console: &Console,
+    token: &TokenConfig,
+    file: &Path,
+    configuration: &Configuration,
+) -> Outcome {
+    check_file(token, file, configuration, None)?;
+    let is_own = |scope: Scope| scope == token.place.scope;
+    let mut tokens = configuration.tokens.iter();
+    if tokens.any(|other| is_own(other.place.scope) && other.name == token.name) {
         return failure(format!(
             "the name {:?} is taken; choose another with --name, or if that token is to use this file: ctk update {} \
              --file {}",
@@ -131,19 +121,61 @@ fn check_new(token: &TokenConfig, file: &Path, configuration: &Configuration) ->
             file.display()
         ));
     }
-    Ok(())
+    let broken = configuration.problems.iter().find(|problem| {
+        costs(problem, &token.name) && is_own(write::scope(&console.environment, &problem.file))
+    });
+    match broken {
+        None => Ok(()),
+        Some(problem) => failure(format!(
+            "the name {:?} is taken by a token that is not usable: {problem}; mend that, forget it with ctk remove \
+             {}, or choose another name with --name",
+            token.name, token.name
+        )),
+    }
 }
 
-fn warn_of_twins(console: &Console, token: &TokenConfig, configuration: &Configuration) {
-    for other in configuration
-        .tokens
-        .iter()
-        .filter(|other| other.serial == token.serial)
-    {
+/// Refuses a file that a token of the same scope has, `except` for the token of this name.
+pub(crate) fn check_file(
+    token: &TokenConfig,
+    file: &Path,
+    configuration: &Configuration,
+    except: Option<&str>,
+) -> Outcome {
+    let has = |other: &&TokenConfig| {
+        let path = other.settings.path(pkcs12::FILE);
+        path.is_some_and(|path| path == file || path.canonicalize().is_ok_and(|path| path == file))
+    };
+    let others = configuration.tokens.iter();
+    let mut others = others.filter(|other| other.place.scope == token.place.scope);
+    match others.find(|other| except != Some(&other.name) && has(other)) {
+        None => Ok(()),
+        Some(other) => failure(format!(
+            "{} is registered already, as token {:?}; if the file was renewed: ctk update {}",
+            file.display(),
+            other.name,
+            other.name
+        )),
+    }
+}
+
+/// Says which other tokens have these keys. Their serial numbers do not tell: a renewal keeps them.
+pub(crate) fn warn_of_twins(console: &Console, token: &TokenConfig, configuration: &Configuration) {
+    let own = keys(token);
+    let others = configuration.tokens.iter();
+    for other in others.filter(|other| other.name != token.name && keys(other) == own) {
         console.warn(format!(
             "token {:?} has the same keys; programs will show both (ctk remove {} forgets the other)",
             other.name, other.name
         ));
+    }
+}
+
+/// What tells tokens apart: their public keys, or their certificates if they have none.
+fn keys(token: &TokenConfig) -> BTreeSet<&[u8]> {
+    let contents = &token.contents;
+    match contents.keys.is_empty() {
+        true => contents.certificates.iter().map(|it| &*it.der).collect(),
+        false => contents.keys.iter().map(|it| &*it.spki).collect(),
     }
 }
 

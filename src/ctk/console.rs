@@ -1,6 +1,7 @@
 //! What every command has: the process it runs in, where it prints, and how it ends.
 
 use std::{
+    ffi::OsStr,
     fmt,
     io::{self, IsTerminal, Write},
     path::Path,
@@ -45,6 +46,25 @@ pub(crate) fn failure<T>(message: impl fmt::Display) -> Outcome<T> {
     Err(Failure::Said(message.to_string()))
 }
 
+/// What a name in the configuration stands for.
+#[derive(Debug)]
+pub(crate) enum Named {
+    Token(Box<TokenConfig>),
+    /// A token that cannot be used for these reasons, of which there is one at least.
+    Broken(Vec<Problem>),
+}
+
+/// Whether the token of this name is the one that a problem costs. Where no name is known, it is the file's.
+pub(crate) fn costs(problem: &Problem, name: &str) -> bool {
+    let folder = problem.file.parent().and_then(Path::file_name);
+    let has_own_file = folder == Some(OsStr::new("tokens.d"));
+    let stem = problem.file.file_stem().filter(|_| has_own_file);
+    match &problem.token {
+        Some(token) => token == name,
+        None => stem == Some(OsStr::new(name)),
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Console {
     pub(crate) json: bool,
@@ -62,32 +82,50 @@ impl Console {
     /// The configuration. What is wrong with it is said on standard error, for it may explain what follows.
     pub(crate) fn configuration(&self) -> Configuration {
         let configuration = Configuration::read(&self.environment);
+        self.tell(&configuration.problems);
+        configuration
+    }
+
+    fn tell<'a>(&self, problems: impl IntoIterator<Item = &'a Problem>) {
         if !self.json {
-            for problem in &configuration.problems {
+            for problem in problems {
                 self.warn(problem);
             }
         }
-        configuration
     }
 
     /// The token of this name.
     pub(crate) fn token(&self, name: &str) -> Outcome<TokenConfig> {
-        let configuration = self.configuration();
-        if let Some(token) = configuration.token(name) {
-            return Ok(token.clone());
+        match self.named(name)? {
+            Named::Token(token) => Ok(*token),
+            Named::Broken(problems) => {
+                self.tell(problems.iter().skip(1));
+                let first = problems.first().map(ToString::to_string);
+                failure(format!(
+                    "token {name:?} is not usable: {}; mend that, or forget the token: ctk remove {name}",
+                    first.unwrap_or_default()
+                ))
+            }
         }
-        if let Some(problem) = configuration
-            .problems
-            .iter()
-            .find(|problem| problem.token.as_deref() == Some(name))
-        {
-            return failure(format!("token {name:?} is not usable: {problem}"));
+    }
+
+    /// What has this name, be it usable or not. What is wrong elsewhere is said on standard error.
+    pub(crate) fn named(&self, name: &str) -> Outcome<Named> {
+        let Configuration {
+            tokens, problems, ..
+        } = Configuration::read(&self.environment);
+        let known: Vec<_> = tokens.iter().map(|token| token.name.clone()).collect();
+        if let Some(token) = tokens.into_iter().find(|token| token.name == name) {
+            self.tell(&problems);
+            return Ok(Named::Token(Box::new(token)));
         }
-        let known: Vec<_> = configuration
-            .tokens
-            .iter()
-            .map(|token| token.name.as_str())
-            .collect();
+        let (own, others): (Vec<_>, Vec<_>) = problems
+            .into_iter()
+            .partition(|problem| costs(problem, name));
+        self.tell(&others);
+        if !own.is_empty() {
+            return Ok(Named::Broken(own));
+        }
         failure(match known.is_empty() {
             true => {
                 format!("no token {name:?}: there are none yet; ctk add FILE.p12 registers one")

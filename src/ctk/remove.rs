@@ -1,33 +1,58 @@
 //! `ctk remove`: forgets a token. The file with its keys is the person's and stays.
 
-use std::io::{self, BufRead, Write};
+use std::{
+    collections::BTreeSet,
+    io::{self, BufRead, Write},
+    path::PathBuf,
+};
 
-use ctk_host::{config::write, pkcs12};
+use ctk_host::{Problem, config::write, pkcs12};
 
 use crate::{
     args::RemoveArguments,
-    console::{Console, Failure, Outcome, short},
+    console::{Console, Failure, Named, Outcome, failure, short},
 };
 
 pub(crate) fn run(console: &Console, arguments: &RemoveArguments) -> Outcome {
-    let token = console.token(&arguments.name)?;
-    let file = token.settings.path(pkcs12::FILE);
+    let name = &arguments.name;
+    let (place, file) = match console.named(name)? {
+        Named::Token(token) => {
+            let file = token.settings.path(pkcs12::FILE).map(ToOwned::to_owned);
+            (token.place.file, file)
+        }
+        Named::Broken(problems) => (place_of(name, &problems)?, None),
+    };
     if !arguments.yes {
-        confirm(console, &token.name)?;
+        confirm(console, name)?;
     }
-    write::remove(&token, &console.environment)?;
+    write::remove(name, &place, &console.environment)?;
     if console.json {
         return console.object(&serde_json::json!({
-            "name": token.name,
-            "configuration": token.place.file,
+            "name": name,
+            "configuration": place,
             "file": file,
         }));
     }
     let stays = match file {
-        Some(file) => format!("; {} stays", short(file, &console.environment)),
+        Some(file) => format!("; {} stays", short(&file, &console.environment)),
         None => String::new(),
     };
-    console.text(&format!("Removed token {:?}{stays}\n", token.name))
+    console.text(&format!("Removed token {name:?}{stays}\n"))
+}
+
+/// The file that a token which cannot be used stands in.
+fn place_of(name: &str, problems: &[Problem]) -> Outcome<PathBuf> {
+    let files: BTreeSet<_> = problems.iter().map(|problem| &problem.file).collect();
+    let mut files = files.into_iter();
+    match (files.next(), files.next()) {
+        (Some(file), None) => Ok(file.clone()),
+        (Some(first), Some(second)) => failure(format!(
+            "token {name:?} stands in {} and {}; take it out of one of them by hand",
+            first.display(),
+            second.display()
+        )),
+        (None, _) => failure(format!("no token {name:?}")),
+    }
 }
 
 fn confirm(console: &Console, name: &str) -> Outcome {

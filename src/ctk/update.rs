@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ctk_host::{
-    TokenConfig,
+    Configuration, TokenConfig,
     config::{Contents, Setting, write},
     pkcs12,
 };
@@ -43,11 +43,14 @@ fn read_again(console: &Console, arguments: &UpdateArguments, token: &mut TokenC
         return failure(format!("token {:?} has no file", token.name));
     };
     let file = add::existing(&named)?;
+    let configuration = Configuration::read(&console.environment);
+    add::check_file(token, &file, &configuration, Some(&token.name))?;
     let contents = add::inspect(console, &named, &file)?;
     if !console.json {
         console.text(&format!("{}\n", difference(&token.contents, &contents)))?;
     }
     token.contents = contents;
+    add::warn_of_twins(console, token, &configuration);
     // It stays the same token for programs that know it by its serial number.
     if token.serial.is_empty() {
         token.serial = serial::serial(&token.contents).or_else(failure)?;

@@ -38,10 +38,21 @@ pub fn place(environment: &Environment, system: bool, name: &str) -> Option<(Pat
     Some((own(&environment.user_folder()?), Scope::User))
 }
 
+/// Whose configuration a file is.
+pub fn scope(environment: &Environment, file: &Path) -> Scope {
+    let chosen = environment.config_file.as_deref() == Some(file);
+    match chosen && !environment.secure {
+        true => Scope::Chosen,
+        false if file.starts_with(&environment.system_folder) => Scope::System,
+        false => Scope::User,
+    }
+}
+
 /// Adds a token to the file of its [`Place`](super::Place), which is made if there is none.
 ///
 /// # Errors
-/// What is wrong with the file; nothing is changed then.
+/// What is wrong with the file, or that one of its tables has this name already, be it usable or not; nothing is
+/// changed then.
 pub fn add(token: &TokenConfig, environment: &Environment) -> Result<(), Problem> {
     let file = &token.place.file;
     let mut document = read(file, environment)?.unwrap_or_default();
@@ -51,6 +62,10 @@ pub fn add(token: &TokenConfig, environment: &Environment) -> Result<(), Problem
     let tokens = tokens
         .as_array_of_tables_mut()
         .ok_or_else(|| inline(file))?;
+    if positions(tokens, file, &token.name).next().is_some() {
+        let message = format!("has a token {:?} already; choose another name", token.name);
+        return Err(problem(file, None, message));
+    }
     let mut table = Table::new();
     fill(&mut table, token);
     tokens.push(table);
@@ -60,32 +75,35 @@ pub fn add(token: &TokenConfig, environment: &Environment) -> Result<(), Problem
 /// Writes what a token says now into its table. Keys that have their default are left out, other text stays.
 ///
 /// # Errors
-/// As [`add`].
+/// What is wrong with the file, or that it has no table of this name, or several, one of which a person needs yet;
+/// nothing is changed then.
 pub fn update(token: &TokenConfig, environment: &Environment) -> Result<(), Problem> {
     let file = &token.place.file;
     let mut document = read(file, environment)?.ok_or_else(|| gone(file, &token.name))?;
     let tokens = tables(&mut document, file)?;
-    let at = position(tokens, file, &token.name).ok_or_else(|| gone(file, &token.name))?;
+    let at = position(tokens, file, &token.name)?;
     if let Some(table) = tokens.get_mut(at) {
         fill(table, token);
     }
     write(file, &document, token.place.scope)
 }
 
-/// Takes a token out of its file, and the file away if nothing else is in it.
+/// Takes the token of this name out of its file, whether it is usable or not, and the file away if nothing else is in
+/// it.
 ///
 /// # Errors
-/// As [`add`].
-pub fn remove(token: &TokenConfig, environment: &Environment) -> Result<(), Problem> {
-    let file = &token.place.file;
-    let mut document = read(file, environment)?.ok_or_else(|| gone(file, &token.name))?;
+/// As [`update`].
+pub fn remove(name: &str, file: &Path, environment: &Environment) -> Result<(), Problem> {
+    let mut document = read(file, environment)?.ok_or_else(|| gone(file, name))?;
+    let is_all = document.iter().count() == 1;
     let tokens = tables(&mut document, file)?;
-    let at = position(tokens, file, &token.name).ok_or_else(|| gone(file, &token.name))?;
-    if tokens.len() == 1 && token.place.scope != Scope::Chosen && is_own_file(file) {
+    let at = position(tokens, file, name)?;
+    let scope = scope(environment, file);
+    if tokens.len() == 1 && is_all && scope != Scope::Chosen && is_own_file(file) {
         return fs::remove_file(file).map_err(|error| failed(file, "removed", &error));
     }
     tokens.remove(at);
-    write(file, &document, token.place.scope)
+    write(file, &document, scope)
 }
 
 fn is_own_file(file: &Path) -> bool {
@@ -216,12 +234,32 @@ fn tables<'a>(
         .ok_or_else(|| inline(file))
 }
 
-fn position(tokens: &ArrayOfTables, file: &Path, name: &str) -> Option<usize> {
+/// Where the only table of this name is: of two, nobody knows which one is meant.
+fn position(tokens: &ArrayOfTables, file: &Path, name: &str) -> Result<usize, Problem> {
+    let mut found = positions(tokens, file, name);
+    let first = found.next().ok_or_else(|| gone(file, name))?;
+    match found.next() {
+        None => Ok(first),
+        Some(_) => {
+            let message = format!(
+                "has several [[token]] tables with the name {name:?}; give each its own name in this file first"
+            );
+            Err(problem(file, None, message))
+        }
+    }
+}
+
+fn positions(tokens: &ArrayOfTables, file: &Path, name: &str) -> impl Iterator<Item = usize> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    tokens.iter().position(|table| match table.get("name") {
-        Some(own) => own.as_str() == Some(name),
+    // A name that is not text is refused, and the table is then spoken of by the file's.
+    let is_named = move |table: &Table| match table.get("name").and_then(Item::as_str) {
+        Some(own) => own == name,
         None => stem == name,
-    })
+    };
+    let tables = tokens.iter().enumerate();
+    tables
+        .filter(move |(_, table)| is_named(table))
+        .map(|(at, _)| at)
 }
 
 /// Replaces a file as a whole: a program that reads it meanwhile, or a crash, finds the old or the new one.
@@ -299,6 +337,6 @@ fn gone(file: &Path, name: &str) -> Problem {
     problem(
         file,
         None,
-        format!("token {name:?} is no longer in it; run the command again"),
+        format!("has no token {name:?} any more; run the command again"),
     )
 }

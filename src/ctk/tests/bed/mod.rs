@@ -4,11 +4,12 @@
     clippy::expect_used,
     reason = "a test may fail at any step"
 )]
+#![allow(dead_code, reason = "no file of tests needs all of it")]
 
 use std::{
     fs,
     io::Write,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -61,6 +62,17 @@ impl Bed {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// A file of the user's configuration, written by hand.
+    pub(crate) fn configuration(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.home().join(".config/ctk").join(name);
+        let mut folder = fs::DirBuilder::new();
+        folder.recursive(true).mode(0o755);
+        folder.create(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        file
     }
 
     /// The command with these arguments, in this home.

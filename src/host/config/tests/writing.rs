@@ -27,9 +27,9 @@ fn what_is_written_is_read_again() {
     assert_eq!(configuration.tokens, [wanted.clone()]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
-    write::remove(&wanted, &environment).unwrap();
+    write::remove(&wanted.name, &wanted.place.file, &environment).unwrap();
     assert!(!file.exists());
-    assert!(write::remove(&wanted, &environment).is_err());
+    assert!(write::remove(&wanted.name, &wanted.place.file, &environment).is_err());
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn an_update_keeps_what_a_person_wrote() {
     ] {
         assert!(written.contains(kept), "{kept}: {written}");
     }
-    write::remove(&first, &environment).unwrap();
+    write::remove("first", &file, &environment).unwrap();
     assert_eq!(names(&Configuration::read(&environment)), ["second"]);
     assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
 }
@@ -116,4 +116,31 @@ fn what_is_for_the_machine_can_be_read_by_everybody() {
         0o644
     );
     assert_eq!(Configuration::read(&environment).tokens, [wanted]);
+}
+
+#[test]
+fn of_two_tables_with_one_name_none_is_touched() {
+    let folder = TestFolder::new();
+    let environment = user(&folder);
+    let broken = "# mine\n[[token]]\nname = \"work\"\nfile = 1\n\n";
+    let text = format!("{broken}{}\n{}", token("work"), token("other"));
+    let file = folder.write("home/.config/ctk/ctk.toml", &text);
+    let configuration = Configuration::read(&environment);
+    let mut work = configuration.token("work").unwrap().clone();
+    work.label = "New".into();
+    for refused in [
+        write::add(&work, &environment),
+        write::update(&work, &environment),
+        write::remove("work", &file, &environment),
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("name"), "{refused}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
+    write::remove("other", &file, &environment).unwrap();
+    fs::write(&file, format!("{broken}{}", token("other"))).unwrap();
+    // An unusable one can be taken out, and costs nothing else.
+    write::remove("work", &file, &environment).unwrap();
+    let after = Configuration::read(&environment);
+    assert_eq!((names(&after), said(&after)), (vec!["other"], vec![]));
 }
