@@ -6,14 +6,17 @@ use std::io::{self, BufRead, Read};
 use ctk_token::TokenError;
 use zeroize::Zeroizing;
 
-use crate::console::{Console, Failure, Outcome, failure};
+use crate::{
+    console::{Console, Failure, Outcome, failure},
+    sys::EchoKept,
+};
 
 /// Longest password, in bytes: what a PIN can be.
 const MAX: usize = 255;
 /// How often a person at a terminal may try.
 const TRIES: usize = 3;
 
-/// Asks for a password and tries it; at a terminal up to three times.
+/// Asks for a password and tries it; at a terminal up to three times. Gives what it opened.
 pub(crate) fn with_password<T>(
     console: &Console,
     prompt: &str,
@@ -36,8 +39,16 @@ pub(crate) fn with_password<T>(
 
 fn read(console: &Console, prompt: &str) -> Outcome<Zeroizing<Vec<u8>>> {
     if console.is_interactive() {
-        let text = rpassword::prompt_password(prompt)?;
-        return check(Zeroizing::new(text.into_bytes()));
+        let echo = EchoKept::new();
+        let typed = rpassword::prompt_password(prompt);
+        drop(echo);
+        return match typed {
+            Ok(text) => check(Zeroizing::new(text.into_bytes())),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                failure("no password was typed; nothing was changed")
+            }
+            Err(error) => Err(error.into()),
+        };
     }
     check(first_line(&mut io::stdin().lock())?)
 }

@@ -1,7 +1,10 @@
-//! Loading a shared object, to see whether programs can. The only file of this crate with `unsafe` in it.
+//! What the system does for the command: loading a shared object, to see whether programs can, and giving the terminal
+//! back its echo. The only file of this crate with `unsafe` in it.
 #![allow(unsafe_code)]
 
-use std::path::Path;
+use std::{fs::File, mem::MaybeUninit, os::fd::AsRawFd, path::Path, ptr, sync::OnceLock};
+
+use libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, c_int, sigaction, termios};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
@@ -22,4 +25,68 @@ pub(crate) fn check_module(path: &Path) -> Result<(), String> {
         true => Ok(()),
         false => Err("it has no C_GetFunctionList, so it is not a PKCS#11 module".to_owned()),
     }
+}
+
+/// The terminal with the settings that it had before a question.
+static TERMINAL: OnceLock<(File, termios)> = OnceLock::new();
+
+/// While it lives, a signal that ends the command gives the terminal its settings back first. Else a person would type
+/// blindly after Ctrl-C, for whoever reads a password switches the echo off.
+pub(crate) struct EchoKept(Vec<(c_int, sigaction)>);
+
+impl EchoKept {
+    /// For the terminal as it is at the first call.
+    pub(crate) fn new() -> Self {
+        if TERMINAL.get().is_none()
+            && let Some(terminal) = terminal()
+        {
+            let _ = TERMINAL.set(terminal);
+        }
+        let signals = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+        Self(signals.into_iter().filter_map(catch).collect())
+    }
+}
+
+impl Drop for EchoKept {
+    fn drop(&mut self) {
+        for (signal, old) in &self.0 {
+            // SAFETY: `old` is what sigaction(2) gave for this signal.
+            unsafe { sigaction(*signal, old, ptr::null_mut()) };
+        }
+    }
+}
+
+fn terminal() -> Option<(File, termios)> {
+    let file = File::open("/dev/tty").ok()?;
+    let mut settings = MaybeUninit::uninit();
+    // SAFETY: the descriptor is open, and there is room for the settings.
+    let read = unsafe { libc::tcgetattr(file.as_raw_fd(), settings.as_mut_ptr()) };
+    // SAFETY: tcgetattr has filled them in.
+    (read == 0).then(|| (file, unsafe { settings.assume_init() }))
+}
+
+/// Sets the handler of a signal that would end the command, and gives its old action.
+fn catch(signal: c_int) -> Option<(c_int, sigaction)> {
+    // SAFETY: all zeros is a `sigaction` without flags, with an empty mask and the default action.
+    let (mut old, mut new): (sigaction, sigaction) = unsafe { std::mem::zeroed() };
+    // SAFETY: only asks; there is room for the answer.
+    let asked = unsafe { sigaction(signal, ptr::null(), &raw mut old) };
+    if asked != 0 || old.sa_sigaction != libc::SIG_DFL {
+        return None;
+    }
+    new.sa_sigaction = give_back as extern "C" fn(c_int) as libc::sighandler_t;
+    new.sa_flags = libc::SA_RESETHAND;
+    // SAFETY: the handler does only what a handler may, see there.
+    let set = unsafe { sigaction(signal, &raw const new, ptr::null_mut()) };
+    (set == 0).then_some((signal, old))
+}
+
+extern "C" fn give_back(signal: c_int) {
+    if let Some((file, settings)) = TERMINAL.get() {
+        // SAFETY: tcsetattr is async-signal-safe (signal-safety(7)), and the file is never closed.
+        unsafe { libc::tcsetattr(file.as_raw_fd(), libc::TCSANOW, settings) };
+    }
+    // SAFETY: raise is async-signal-safe. SA_RESETHAND made the default action the signal's again, so that it ends the
+    // command as soon as this returns, and whoever waits for it sees why.
+    unsafe { libc::raise(signal) };
 }

@@ -1,0 +1,91 @@
+//! Passwords at a terminal, which `script` makes.
+
+mod bed;
+
+use std::{
+    io::{Read, Write},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use bed::Bed;
+
+/// Types each text when what stands before it was printed, and gives all that was printed.
+fn typing(bed: &Bed, shell: &str, dialogue: &[(&str, &str)]) -> String {
+    let mut child = Command::new("timeout")
+        .args(["60", "script", "-qec", shell, "/dev/null"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("SHELL", "/bin/sh")
+        .env("HOME", bed.home())
+        .env("CTK", env!("CARGO_BIN_EXE_ctk"))
+        .current_dir(bed.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let (mut printed, mut seen) = (Vec::new(), 0);
+    let mut buffer = [0; 4096];
+    for (prompt, typed) in dialogue {
+        loop {
+            let text = String::from_utf8_lossy(&printed[seen..]);
+            if text.contains(prompt) {
+                break;
+            }
+            let len = output.read(&mut buffer).unwrap();
+            assert_ne!(len, 0, "{prompt:?} is not in {text:?}");
+            printed.extend_from_slice(&buffer[..len]);
+        }
+        seen = printed.len();
+        // The question is printed just before the echo is switched off, which nobody outside can wait for. Typed too
+        // early, the text is read all the same, so only the test's sharpness depends on it.
+        thread::sleep(Duration::from_millis(200));
+        input.write_all(typed.as_bytes()).unwrap();
+    }
+    output.read_to_end(&mut printed).unwrap();
+    child.wait().unwrap();
+    String::from_utf8(printed).unwrap()
+}
+
+#[test]
+fn a_password_is_asked_for_three_times_and_not_shown() {
+    let bed = Bed::new();
+    bed.p12("work", "ec", "secret");
+    let prompt = "Password of work.p12: ";
+    let shell = "\"$CTK\" add work.p12; echo ended $?";
+    let wrong = (prompt, "wrong\n");
+    let refused = typing(&bed, shell, &[wrong, wrong, wrong]);
+    assert!(refused.contains("ended 1"), "{refused}");
+    assert_eq!(refused.matches("try again").count(), 2, "{refused}");
+    let added = typing(&bed, shell, &[wrong, (prompt, "secret\n")]);
+    assert!(added.contains("Added token \"work\""), "{added}");
+    assert!(!(refused + &added).contains("secret"));
+    let shell = "\"$CTK\" remove work; echo ended $?";
+    let kept = typing(&bed, shell, &[("[y/N] ", "n\n")]);
+    assert!(kept.contains("nothing was removed") && kept.contains("ended 1"));
+    let removed = typing(&bed, shell, &[("[y/N] ", "y\n")]);
+    assert!(removed.contains("ended 0"), "{removed}");
+}
+
+#[test]
+fn who_stops_at_the_question_gets_the_echo_back() {
+    let bed = Bed::new();
+    bed.p12("work", "ec", "secret");
+    let prompt = "Password of work.p12: ";
+    let shell = "trap : INT; \"$CTK\" add work.p12; echo ended $?; stty -a";
+    let interrupted = typing(&bed, shell, &[(prompt, "\u{3}")]);
+    assert!(interrupted.contains("ended 130"), "{interrupted}");
+    let ended = typing(&bed, shell, &[(prompt, "\u{4}")]);
+    assert!(ended.contains("no password was typed"), "{ended}");
+    for printed in [interrupted, ended] {
+        let settings: Vec<_> = printed.split_whitespace().collect();
+        assert!(
+            settings.contains(&"echo") && settings.contains(&"isig"),
+            "{printed}"
+        );
+    }
+    assert!(!bed.home().join(".config").exists());
+}
