@@ -1,6 +1,5 @@
 /* fork while other threads are inside the module: what they held at that moment must not stop the child. */
 #include "host.h"
-#include <stdatomic.h>
 
 static CK_FUNCTION_LIST *p11;
 static CK_OBJECT_HANDLE key;

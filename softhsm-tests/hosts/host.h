@@ -1,10 +1,14 @@
-/* What the host programs share: loading the module, a login, a signature. Each ends with status 0 only if all went as it must. */
+/* What the host programs share: loading the module, a login, a signature that is verified. Each ends with status 0 only if all went as it must. */
 #ifndef HOST_H
 #define HOST_H
 
 #include <ctk_pkcs11.h>
 #include <dlfcn.h>
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,17 +98,57 @@ static inline CK_OBJECT_HANDLE private_key(CK_FUNCTION_LIST *p11, CK_SESSION_HAN
     return key;
 }
 
-/* Signs with a P-256 key: 64 bytes, and not zeros. */
+/* Whether libcrypto, which is not the module's, finds that a P-256 key has made this signature. */
+static inline int verifies(EVP_PKEY *public, const CK_BYTE *message, size_t length, const CK_BYTE *signature)
+{
+    ECDSA_SIG *sides = ECDSA_SIG_new();
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    unsigned char *der = NULL;
+    int der_length, good;
+
+    MUST(sides != NULL && context != NULL);
+    MUST(ECDSA_SIG_set0(sides, BN_bin2bn(signature, 32, NULL), BN_bin2bn(signature + 32, 32, NULL)) == 1);
+    der_length = i2d_ECDSA_SIG(sides, &der);
+    MUST(der_length > 0);
+    MUST(EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, public) == 1);
+    good = EVP_DigestVerify(context, der, (size_t)der_length, message, length) == 1;
+    OPENSSL_free(der);
+    EVP_MD_CTX_free(context);
+    ECDSA_SIG_free(sides);
+    return good;
+}
+
+/* The public key in the file that TEST_PUBLIC names. */
+static inline EVP_PKEY *public_key(void)
+{
+    FILE *file = fopen(variable("TEST_PUBLIC"), "r");
+    EVP_PKEY *key;
+
+    MUST(file != NULL);
+    key = PEM_read_PUBKEY(file, NULL, NULL, NULL);
+    MUST(key != NULL);
+    fclose(file);
+    return key;
+}
+
+/* Signs with a P-256 key something that nobody has signed before, and has the signature verified. */
 static inline void sign(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key)
 {
     CK_MECHANISM mechanism = { CKM_ECDSA_SHA256, NULL, 0 };
-    CK_BYTE message[] = "a message", signature[64] = { 0 }, zeros[64] = { 0 };
+    static atomic_ulong count;
+    CK_BYTE message[64], signature[64] = { 0 };
     CK_ULONG length = sizeof signature;
+    EVP_PKEY *public = public_key();
+    int size = snprintf((char *)message, sizeof message, "process %ld, message %lu", (long)getpid(),
+                        atomic_fetch_add(&count, 1));
 
     MUST_GIVE(CKR_OK, p11->C_SignInit(session, &mechanism, key));
-    MUST_GIVE(CKR_OK, p11->C_Sign(session, message, sizeof message, signature, &length));
+    MUST_GIVE(CKR_OK, p11->C_Sign(session, message, (CK_ULONG)size, signature, &length));
     MUST(length == 64);
-    MUST(memcmp(signature, zeros, 64) != 0);
+    MUST(verifies(public, message, (size_t)size, signature));
+    message[0] ^= 1;
+    MUST(!verifies(public, message, (size_t)size, signature));
+    EVP_PKEY_free(public);
 }
 
 /* From C_Initialize to a signature. */

@@ -5,7 +5,6 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "host.h"
 #include <openssl/engine.h>
-#include <openssl/evp.h>
 
 int main(void)
 {
@@ -16,7 +15,7 @@ int main(void)
     CK_RV rv;
     CK_SESSION_HANDLE session;
     ENGINE *engine;
-    EVP_PKEY *key;
+    EVP_PKEY *key, *public;
     EVP_MD_CTX *context;
 
     /* The module first, then OpenSSL: its start reads openssl.cnf. */
@@ -30,8 +29,19 @@ int main(void)
     context = EVP_MD_CTX_new();
     MUST(EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key) == 1);
     MUST(EVP_DigestSign(context, signature, &length, message, sizeof message) == 1);
-    MUST(EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) == 1);
     EVP_MD_CTX_free(context);
+
+    /* By a key of its own: the engine's might ask the engine. */
+    public = public_key();
+    context = EVP_MD_CTX_new();
+    MUST(EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, public) == 1);
+    MUST(EVP_DigestVerify(context, signature, length, message, sizeof message) == 1);
+    EVP_MD_CTX_free(context);
+    context = EVP_MD_CTX_new();
+    MUST(EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, public) == 1);
+    MUST(EVP_DigestVerify(context, signature, length, message, sizeof message - 1) != 1);
+    EVP_MD_CTX_free(context);
+    EVP_PKEY_free(public);
 
     /* The engine has logged in: the login is the process's. */
     session = open_session(p11);

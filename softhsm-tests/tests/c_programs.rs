@@ -11,6 +11,9 @@ use softhsm_tests::{
     process::{LIMIT, Outcome, run, run_within},
 };
 
+/// The system's libcrypto verifies what the module has signed.
+const CRYPTO: &[&str] = &["-lcrypto"];
+
 /// The folder of this crate: C sources and headers are found from here.
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -43,13 +46,13 @@ fn compile(bed: &Bed, name: &str, libraries: &[&str]) -> PathBuf {
 /// Runs hosts/NAME.c with a token of one P-256 key. A host that hangs is ended and fails.
 fn host(name: &str) -> Outcome {
     let (bed, identities) = Bed::with(&[Kind::P256]);
-    run_host(&bed, &identities[0], name, &[])
+    run_host(&bed, &identities[0], name)
 }
 
 /// As [`host`], under valgrind, which ends it with status 9 when it uses memory wrongly.
 fn checked_host(name: &str) -> Outcome {
     let (bed, identities) = Bed::with(&[Kind::P256]);
-    let program = compile(&bed, &format!("hosts/{name}.c"), &[]);
+    let program = compile(&bed, &format!("hosts/{name}.c"), CRYPTO);
     let mut command = bed.command("valgrind");
     command
         .args(["--quiet", "--error-exitcode=9", "--trace-children=no"])
@@ -57,8 +60,8 @@ fn checked_host(name: &str) -> Outcome {
     run_program(command, &bed, &identities[0])
 }
 
-fn run_host(bed: &Bed, identity: &Identity, name: &str, libraries: &[&str]) -> Outcome {
-    let program = compile(bed, &format!("hosts/{name}.c"), libraries);
+fn run_host(bed: &Bed, identity: &Identity, name: &str) -> Outcome {
+    let program = compile(bed, &format!("hosts/{name}.c"), CRYPTO);
     run_program(bed.command(program), bed, identity)
 }
 
@@ -73,6 +76,7 @@ fn run_program(mut command: Command, bed: &Bed, identity: &Identity) -> Outcome 
     command
         .env("TEST_PIN", PIN)
         .env("TEST_KEY", key)
+        .env("TEST_PUBLIC", &identity.public)
         .env("OPENSSL_CONF", configuration);
     run_within(Duration::from_secs(120), &mut command, b"").succeeded()
 }
@@ -120,7 +124,7 @@ fn eight_threads_signing() {
 #[test]
 fn a_host_on_openssl_that_loads_the_engine_by_its_configuration() {
     let (bed, identities) = Bed::with(&[Kind::P256]);
-    run_host(&bed, &identities[0], "openssl_host", &["-lcrypto"]);
+    run_host(&bed, &identities[0], "openssl_host");
 }
 
 #[test]
