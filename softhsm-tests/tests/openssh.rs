@@ -174,6 +174,7 @@ fn ssh_logs_in() {
         let refused = ssh
             .log_in_with(identity, WRONG_PIN)
             .refused()
+            .says("login failed: PIN incorrect")
             .says("Permission denied");
         assert!(!refused.text().contains("arrived"));
     }
@@ -194,6 +195,7 @@ fn ssh_logs_in_by_the_example_configuration() {
         .says("arrived");
     ssh.log_in(ssh.with_pin("ssh", WRONG_PIN), &options)
         .refused()
+        .says("login failed: PIN incorrect")
         .says("Permission denied");
 }
 
@@ -204,8 +206,9 @@ fn ssh_agent_takes_the_token() {
     let module = ssh.bed.module.canonicalize().expect("the module");
     let mut command = ssh.bed.command("ssh-agent");
     // The agent takes modules of the system's folders only, unless it is told another.
+    // -d: in the foreground, with what the helper says.
     command
-        .args(["-D", "-P", module.to_str().expect("UTF-8"), "-a"])
+        .args(["-d", "-P", module.to_str().expect("UTF-8"), "-a"])
         .arg(&socket);
     // ssh-pkcs11-helper runs under the agent, so the agent needs the home of the token.
     let mut agent = Server::start(&mut command, &ssh.bed.work.path().join("agent.log"));
@@ -225,7 +228,13 @@ fn ssh_agent_takes_the_token() {
             .env("SSH_AUTH_SOCK", &socket)
             .arg("-L"))
     };
-    add(WRONG_PIN, "-s").refused();
+    add(WRONG_PIN, "-s")
+        .refused()
+        .says("agent refused operation");
+    // What the module has said to the agent's helper: 160 is CKR_PIN_INCORRECT.
+    agent.wait_until("told of the wrong PIN", |agent| {
+        agent.log().contains("C_Login failed: 160")
+    });
     listed().refused().says("no identities");
     add(PIN, "-s").succeeded();
     let keys = listed().succeeded().text();
@@ -240,5 +249,5 @@ fn ssh_agent_takes_the_token() {
         ssh.log_in(command, &options).succeeded().says("arrived");
     }
     add(PIN, "-e").succeeded();
-    listed().refused();
+    listed().refused().says("no identities");
 }

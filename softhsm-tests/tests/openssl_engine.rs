@@ -7,6 +7,9 @@ use softhsm_tests::{
     process::{LIMIT, Outcome, Server, free_port, run, run_within},
 };
 
+/// What libp11 says when C_Login gives CKR_PIN_INCORRECT.
+const PIN_REFUSED: &str = "ERR_CKR_error:PIN incorrect";
+
 /// RFC 7512: whatever is not unreserved is percent-encoded.
 fn uri(identity: &Identity, pin: &str) -> String {
     let mut value = String::new();
@@ -48,9 +51,10 @@ fn dgst_signs() {
             .arg(&identity.public);
         run(verify.args(["-signature", "signature", "message"])).succeeded();
         fs::remove_file(bed.work.path().join("signature")).expect("the signature");
-        sign(WRONG_PIN).refused();
+        sign(WRONG_PIN).refused().says(PIN_REFUSED);
         let refused = fs::read(bed.work.path().join("signature")).unwrap_or_default();
         assert!(refused.is_empty(), "a signature in spite of a wrong PIN");
+        sign(PIN).succeeded();
     }
 }
 
@@ -81,7 +85,9 @@ fn req_makes_a_certificate_request() {
             outcome.text().contains(public.trim()),
             "a request for another key"
         );
-        request(WRONG_PIN).refused();
+        fs::remove_file(bed.work.path().join("request.csr")).expect("the request");
+        request(WRONG_PIN).refused().says(PIN_REFUSED);
+        assert!(!bed.work.path().join("request.csr").exists());
     }
 }
 
@@ -151,8 +157,14 @@ fn handshake(version: &str) {
             "{}",
             without.text()
         );
-        let wrong = connect(Some(uri(identity, WRONG_PIN))).refused();
+        let wrong = connect(Some(uri(identity, WRONG_PIN)))
+            .refused()
+            .says(PIN_REFUSED);
         assert!(!wrong.text().contains("HTTP/1.0 200"), "{}", wrong.text());
+        // The server is still there, and it was the PIN alone.
+        connect(Some(uri(identity, PIN)))
+            .succeeded()
+            .says("HTTP/1.0 200 ok");
     }
 }
 
