@@ -54,10 +54,11 @@ impl PinSource {
         if text == "app" {
             return Ok(Self::App);
         }
+        // The text is not repeated: who takes this for the place of the PIN itself has written the PIN.
         let wrong = || {
-            format!(
-                "{text:?} is no PIN source: use \"app\", \"file:/path\", \"env:NAME\" or \"credential:NAME\""
-            )
+            "this is no PIN source: use \"app\", \"file:/path\", \"env:NAME\" or \"credential:NAME\", and never the PIN \
+             itself"
+                .to_owned()
         };
         let (kind, value) = text.split_once(':').ok_or_else(wrong)?;
         let is_file_name = !value.contains('/') && value != "." && value != "..";
@@ -76,6 +77,14 @@ impl PinSource {
     /// [`TokenError::Unreachable`] with the reason.
     pub fn check(&self, environment: &Environment) -> Result<()> {
         self.read(environment).map(|_| ())
+    }
+
+    /// The PIN as it can be read now, to see whether it is right. `None`: it is the program that asks.
+    ///
+    /// # Errors
+    /// [`TokenError::Unreachable`] with the reason.
+    pub fn secret(&self, environment: &Environment) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        Ok(self.read(environment)?.map(|pin| pin.bytes))
     }
 
     /// Reads the PIN. `None`: it is the program that asks.
@@ -139,7 +148,12 @@ fn read_file(path: &Path, euid: u32, purpose: Purpose) -> Result<StoredPin> {
     let about = |reason: String| unreachable(format!("the PIN file {}: {reason}", path.display()));
     let file = trust::open(path, euid, purpose)
         .map_err(|refusal| about(refusal.to_string()))?
-        .ok_or_else(|| about("does not exist; write the PIN into it, or change pin =".into()))?;
+        .ok_or_else(|| {
+            about(
+                "does not exist; write the PIN into it, or choose another source: ctk update --pin"
+                    .into(),
+            )
+        })?;
     let unread = |error: std::io::Error| about(format!("cannot be read: {error}"));
     let metadata = file.metadata().map_err(unread)?;
     // Room for one byte too many, a newline, and the last question whether there is more: the buffer never moves and
@@ -190,6 +204,10 @@ mod tests {
             "prompt:x",
         ] {
             assert!(PinSource::parse(wrong).is_err(), "{wrong}");
+        }
+        for secret in ["s3cret", "pin:s3cret", "file:s3cret\0"] {
+            let said = PinSource::parse(secret).unwrap_err();
+            assert!(!said.contains("s3cret"), "{said}");
         }
     }
 
