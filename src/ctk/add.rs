@@ -7,15 +7,15 @@ use ctk_host::{
     config::{Contents, Login, Place, Scope, Setting, Settings, write},
     pkcs12,
 };
-use ctk_token::TokenError;
 use serde::Serialize;
 
 use crate::{
     args::AddArguments,
     console::{Console, Outcome, costs, failure, short},
+    contents,
     facts::TokenFacts,
     list::identity_table,
-    module, password, serial, settings,
+    module, serial, settings,
 };
 
 pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
@@ -54,7 +54,9 @@ pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
     settings::apply(&arguments.settings, &mut token)?;
     let configuration = console.configuration();
     check_new(console, &token, &file, &configuration)?;
-    token.contents = inspect(console, &arguments.file, &file)?;
+    contents::refuse_pem(&arguments.file, &file)?;
+    let strict = contents::is_strict(&token, &arguments.settings);
+    token.contents = contents::read(console, &token, &arguments.file, &file, strict)?;
     settings::check_hidden(&arguments.settings, &token)?;
     token.serial = serial::serial(&token.contents).or_else(failure)?;
     write::add(&token, &console.environment)?;
@@ -77,30 +79,6 @@ pub(crate) fn existing(file: &Path) -> Outcome<std::path::PathBuf> {
         ));
     }
     Ok(whole)
-}
-
-/// Asks for the password and reads what is in the file.
-pub(crate) fn inspect(console: &Console, shown: &Path, file: &Path) -> Outcome<Contents> {
-    let shown = shown.display();
-    let explain = |error: &TokenError| match error {
-        TokenError::AuthenticationFailed { .. } => {
-            format!("{shown}: wrong password, or not a PKCS#12 file")
-        }
-        // These reasons name the file.
-        TokenError::Unreachable(reason) | TokenError::Corrupted(reason) => reason.to_string(),
-        other => format!("{shown}: {other}"),
-    };
-    let prompt = format!("Password of {shown}: ");
-    let contents = password::with_password(
-        console,
-        &prompt,
-        |typed| pkcs12::inspect(file, typed),
-        explain,
-    )?;
-    if contents.keys.is_empty() && contents.certificates.is_empty() {
-        return failure(format!("{shown}: there is no key and no certificate in it"));
-    }
-    Ok(contents)
 }
 
 fn check_new(

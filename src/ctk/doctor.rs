@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ctk_host::{PinSource, TokenConfig, pkcs12};
+use ctk_host::{PinSource, TokenConfig, config::Contents, pkcs12};
 use serde::Serialize;
 
 use crate::{
     console::{Console, Failure, Outcome, short},
+    contents,
     facts::TokenFacts,
     module, settings, sys,
 };
@@ -127,7 +128,7 @@ fn check_configuration(console: &Console, checks: &mut Vec<Check>) {
 fn check_token(console: &Console, token: &TokenConfig, add: &mut dyn FnMut(State, String)) {
     let name = &token.name;
     if let Some(file) = token.settings.path(pkcs12::FILE) {
-        check_file(token, file, add);
+        check_file(console, token, file, add);
     }
     if token.contents.keys.is_empty() && token.contents.certificates.is_empty() {
         let message =
@@ -146,12 +147,6 @@ fn check_token(console: &Console, token: &TokenConfig, add: &mut dyn FnMut(State
             format!("hidden = {hidden:?} hides nothing: no id or label is like this"),
         );
     }
-    // The variables and credentials of a service are only there in the service.
-    if let PinSource::File(_) = token.pin
-        && let Err(error) = token.pin.check(&console.environment)
-    {
-        add(State::Problem, error.to_string());
-    }
     for identity in TokenFacts::new(token, &console.environment).identities {
         let certificate = &identity.certificate;
         let label = crate::table::printable(&identity.label);
@@ -165,7 +160,10 @@ fn check_token(console: &Console, token: &TokenConfig, add: &mut dyn FnMut(State
             (_, Some(days)) if days < SOON => {
                 add(
                     State::Warning,
-                    format!("the certificate {label:?} expires in {days} days"),
+                    format!(
+                        "the certificate {label:?} expires in {days} day{}",
+                        if days == 1 { "" } else { "s" }
+                    ),
                 );
             }
             _ => {}
@@ -173,7 +171,12 @@ fn check_token(console: &Console, token: &TokenConfig, add: &mut dyn FnMut(State
     }
 }
 
-fn check_file(token: &TokenConfig, file: &Path, add: &mut dyn FnMut(State, String)) {
+fn check_file(
+    console: &Console,
+    token: &TokenConfig,
+    file: &Path,
+    add: &mut dyn FnMut(State, String),
+) {
     let (shown, name) = (file.display(), &token.name);
     let metadata = match fs::File::open(file).and_then(|opened| opened.metadata()) {
         Ok(metadata) => metadata,
@@ -191,14 +194,61 @@ fn check_file(token: &TokenConfig, file: &Path, add: &mut dyn FnMut(State, Strin
         );
         add(State::Warning, message);
     }
-    let registered = fs::metadata(&token.place.file).map(|metadata| metadata.mtime());
-    if registered.is_ok_and(|registered| metadata.mtime() > registered) {
+    let Some(contents) = check_pin(console, token, file, add) else {
+        let registered = fs::metadata(&token.place.file).map(|metadata| metadata.mtime());
+        if registered.is_ok_and(|registered| metadata.mtime() > registered) {
+            let message = format!(
+                "{shown} is newer than what is stored of it; if it was renewed: ctk update {name}"
+            );
+            return add(State::Warning, message);
+        }
         let message = format!(
-            "{shown} has changed since it was registered; if it was renewed: ctk update {name}"
+            "{shown} is there; whether it still holds what was registered only its password tells: ctk test {name}"
+        );
+        return add(State::Ok, message);
+    };
+    if !contents::is_same(&contents, &token.contents) {
+        let message = format!(
+            "{shown} holds other keys or certificates than what is stored: ctk update {name}"
         );
         return add(State::Warning, message);
     }
-    add(State::Ok, format!("{shown} is there"));
+    add(
+        State::Ok,
+        format!("{shown} is there and holds what was registered"),
+    );
+}
+
+/// What is in the file now, if it can be opened without asking a person.
+fn check_pin(
+    console: &Console,
+    token: &TokenConfig,
+    file: &Path,
+    add: &mut dyn FnMut(State, String),
+) -> Option<Contents> {
+    let without = pkcs12::inspect(file, b"").ok();
+    if without.is_some() {
+        add(State::Warning, contents::unprotected(file));
+    }
+    let pin = match token.pin.secret(&console.environment) {
+        Ok(Some(pin)) => pin,
+        Ok(None) => return without,
+        Err(error) => {
+            // The variables and credentials of a service are only there in the service.
+            if let PinSource::File(_) = token.pin {
+                add(State::Problem, error.to_string());
+            }
+            return without;
+        }
+    };
+    match pkcs12::inspect(file, &pin) {
+        Ok(contents) => Some(contents),
+        Err(error) => {
+            let message = format!("with the stored PIN from {}: {error}", token.pin);
+            add(State::Problem, message);
+            without
+        }
+    }
 }
 
 fn check_programs(checks: &mut Vec<Check>) {

@@ -5,6 +5,7 @@
 mod add;
 mod args;
 mod console;
+mod contents;
 mod doctor;
 mod facts;
 mod list;

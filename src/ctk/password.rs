@@ -13,6 +13,9 @@ use crate::{
 
 /// Longest password, in bytes: what a PIN can be.
 const MAX: usize = 255;
+/// What is said of a refused password with one at its end.
+pub(crate) const CARRIAGE_RETURN: &str =
+    " (it ends with a carriage return: a line of Windows? Write it with a newline alone)";
 /// How often a person at a terminal may try.
 const TRIES: usize = 3;
 
@@ -26,6 +29,12 @@ pub(crate) fn with_password<T>(
     let tries = if console.is_interactive() { TRIES } else { 1 };
     for left in (0..tries).rev() {
         let password = read(console, prompt)?;
+        let explain = |error: &TokenError| match (error, password.last()) {
+            (TokenError::AuthenticationFailed { .. }, Some(b'\r')) => {
+                format!("{}{CARRIAGE_RETURN}", explain(error))
+            }
+            _ => explain(error),
+        };
         match open(&password) {
             Ok(opened) => return Ok(opened),
             Err(error @ TokenError::AuthenticationFailed { .. }) if left > 0 => {

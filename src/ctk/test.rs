@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     console::{Console, Failure, Outcome, failure},
+    contents::is_short_rsa,
     facts,
     password::with_password,
     table::table,
@@ -106,9 +107,10 @@ fn test_key(session: &dyn TokenSession, key: &Key) -> KeyReport {
     }
 }
 
-/// What a key of this kind is tried with; nothing for one that only agrees on secrets.
+/// What a key of this kind is tried with; nothing for one that is not supported, or only agrees on secrets.
 fn algorithms(key: &Key) -> &'static [(&'static str, KeyAlgorithm)] {
     match key.public_key.key_type() {
+        short if is_short_rsa(short) => &[],
         KeyType::Rsa { .. } => &[
             (
                 "RSA PKCS#1 v1.5 SHA-256",
@@ -177,7 +179,7 @@ fn show(console: &Console, report: &Report) -> Outcome {
         .keys
         .iter()
         .flat_map(|key| match key.results.as_slice() {
-            [] => vec![row(key, "-", "not a key that signs".to_owned())],
+            [] => vec![row(key, "-", "not supported for signing".to_owned())],
             results => results
                 .iter()
                 .map(|result| {

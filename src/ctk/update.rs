@@ -12,7 +12,7 @@ use crate::{
     add,
     args::{SettingArguments, UpdateArguments},
     console::{Console, Outcome, failure},
-    serial, settings,
+    contents, serial, settings,
 };
 
 pub(crate) fn run(console: &Console, arguments: &UpdateArguments) -> Outcome {
@@ -20,6 +20,9 @@ pub(crate) fn run(console: &Console, arguments: &UpdateArguments) -> Outcome {
     settings::apply(&arguments.settings, &mut token)?;
     if arguments.file.is_some() || arguments.settings == SettingArguments::default() {
         read_again(console, arguments, &mut token)?;
+    } else if arguments.settings.pin.is_some() {
+        let strict = contents::is_strict(&token, &arguments.settings);
+        contents::check_pin(console, &token, strict)?;
     }
     settings::check_hidden(&arguments.settings, &token)?;
     // A renewed key has another id, so that it would be seen again without a word.
@@ -45,7 +48,9 @@ fn read_again(console: &Console, arguments: &UpdateArguments, token: &mut TokenC
     let file = add::existing(&named)?;
     let configuration = Configuration::read(&console.environment);
     add::check_file(token, &file, &configuration, Some(&token.name))?;
-    let contents = add::inspect(console, &named, &file)?;
+    contents::refuse_pem(&named, &file)?;
+    let strict = contents::is_strict(token, &arguments.settings);
+    let contents = contents::read(console, token, &named, &file, strict)?;
     if !console.json {
         console.text(&format!("{}\n", difference(&token.contents, &contents)))?;
     }

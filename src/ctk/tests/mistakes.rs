@@ -1,8 +1,10 @@
 //! What people do wrong, or find broken: nothing is lost, and the command says what to do.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail at any step")]
+
 mod bed;
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use bed::Bed;
 
@@ -108,4 +110,167 @@ fn a_file_has_one_token_and_twins_are_known_by_their_keys() {
         assert!(third.error.contains(&warning), "{third:?}");
     }
     assert!(!third.error.contains("\"old\""), "{third:?}");
+}
+
+#[test]
+fn a_file_without_a_password_is_registered_with_a_warning() {
+    let bed = Bed::new();
+    bed.p12("empty", "ec", "");
+    bed.p12("plain", "ec", "secret");
+    bed.openssl(&[
+        "pkcs12",
+        "-export",
+        "-nomac",
+        "-keypbe",
+        "NONE",
+        "-certpbe",
+        "NONE",
+        "-inkey",
+        "plain.key",
+        "-in",
+        "plain.crt",
+        "-passout",
+        "pass:",
+        "-out",
+        "plain.p12",
+    ]);
+    for name in ["empty", "plain"] {
+        // Whatever is typed, and also by who types nothing.
+        let added = bed.ctk(&["add", &format!("{name}.p12")], "typed\n");
+        assert_eq!(added.code, 0, "{added:?}");
+        assert!(added.error.contains("no password protects"), "{added:?}");
+        let updated = bed.ctk(&["update", name], "");
+        assert!(
+            updated.error.contains("no password protects"),
+            "{updated:?}"
+        );
+    }
+    let doctor = bed.doctor().to_string();
+    assert_eq!(
+        doctor.matches("no password protects").count(),
+        2,
+        "{doctor}"
+    );
+    assert_eq!(
+        doctor.matches("and holds what was registered").count(),
+        2,
+        "{doctor}"
+    );
+    bed.p12("work", "ec", "secret");
+    let added = bed.ctk(&["add", "work.p12"], "secret\n");
+    assert_eq!((added.code, &*added.error), (0, ""));
+}
+
+#[test]
+fn a_pin_source_is_tried_before_it_is_stored() {
+    let bed = Bed::new();
+    bed.p12("work", "ec", "secret");
+    let add = ["add", "work.p12", "--pin", "file:pin", "--login", "on-use"];
+    let refused = |text: &str| {
+        let refused = bed.ctk(&add, "secret\n").failed(1);
+        assert!(refused.contains(text), "{refused}");
+        assert!(!bed.home().join(".config").exists());
+    };
+    refused("does not exist");
+    fs::write(bed.path("pin"), "secret\n").unwrap();
+    fs::set_permissions(bed.path("pin"), fs::Permissions::from_mode(0o644)).unwrap();
+    refused("chmod go=");
+    fs::set_permissions(bed.path("pin"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(bed.path("pin"), "wrong\n").unwrap();
+    refused("does not open work.p12");
+    fs::write(bed.path("pin"), "secret\r\n").unwrap();
+    refused("carriage return");
+    // The right one answers for the person.
+    fs::write(bed.path("pin"), "secret\n").unwrap();
+    bed.ctk(&add, "").succeeded();
+
+    // One that is somewhere else cannot be tried; what is known to be wrong is not stored.
+    let other = bed.ctk(&["update", "work", "--pin", "env:WORK_PIN"], "");
+    assert_eq!(other.code, 0, "{other:?}");
+    assert!(other.error.contains("this PIN was not tried"), "{other:?}");
+    let mut wrong = bed.command(&["update", "work", "--pin", "env:WORK_PIN"]);
+    let wrong = bed.run(wrong.env("WORK_PIN", "wrong"), "").failed(1);
+    assert!(
+        wrong.contains("PIN from env:WORK_PIN does not open"),
+        "{wrong}"
+    );
+    assert!(!wrong.contains("wrong"), "{wrong}");
+
+    // A renewal may have another password: the person is asked, and told.
+    bed.ctk(&["update", "work", "--pin", "file:pin"], "")
+        .succeeded();
+    bed.p12("work", "ec", "new");
+    let renewed = bed.ctk(&["update", "work"], "new\n");
+    assert_eq!(renewed.code, 0, "{renewed:?}");
+    assert!(
+        renewed.error.contains("write the file's password there"),
+        "{renewed:?}"
+    );
+    let doctor = bed.doctor().to_string();
+    assert!(
+        doctor.contains("with the stored PIN from file:"),
+        "{doctor}"
+    );
+}
+
+#[test]
+fn the_doctor_sees_a_renewal_whatever_was_changed_since() {
+    let bed = Bed::new();
+    bed.p12("work", "ec", "secret");
+    bed.ctk(&["add", "work.p12"], "secret\n").succeeded();
+    assert!(
+        bed.doctor()
+            .to_string()
+            .contains("only its password tells: ctk test work")
+    );
+    fs::write(bed.path("pin"), "secret\n").unwrap();
+    fs::set_permissions(bed.path("pin"), fs::Permissions::from_mode(0o600)).unwrap();
+    bed.ctk(&["update", "work", "--pin", "file:pin"], "")
+        .succeeded();
+    assert!(
+        bed.doctor()
+            .to_string()
+            .contains("and holds what was registered")
+    );
+    bed.p12("work", "ec", "secret");
+    bed.ctk(&["update", "work", "--order", "1"], "").succeeded();
+    let doctor = bed.doctor().to_string();
+    assert!(
+        doctor.contains("holds other keys or certificates than"),
+        "{doctor}"
+    );
+}
+
+#[test]
+fn text_is_told_from_pkcs12_and_how_it_is_converted() {
+    let bed = Bed::new();
+    bed.p12("work", "ec", "secret");
+    for file in ["work.key", "work.crt"] {
+        let refused = bed.ctk(&["add", file], "").failed(1);
+        assert!(refused.contains("openssl pkcs12 -export"), "{refused}");
+    }
+    let base64 = String::from_utf8(bed.openssl(&["base64", "-in", "work.p12"])).unwrap();
+    let text = format!("-----BEGIN PKCS12-----\n{base64}-----END PKCS12-----\n");
+    fs::write(bed.path("text.p12"), text).unwrap();
+    let refused = bed.ctk(&["add", "text.p12"], "").failed(1);
+    assert!(refused.contains("openssl base64 -d"), "{refused}");
+}
+
+#[test]
+fn a_short_rsa_key_is_not_supported_and_no_failure() {
+    let bed = Bed::new();
+    bed.p12("short", "rsa:512", "secret");
+    let added = bed.ctk(&["add", "short.p12"], "secret\n");
+    assert_eq!(added.code, 0, "{added:?}");
+    assert!(added.error.contains("less than 1024 bits"), "{added:?}");
+    let tested = bed.ctk(&["test", "short"], "secret\n").succeeded();
+    assert!(tested.contains("not supported for signing"), "{tested}");
+}
+
+#[test]
+fn a_line_of_windows_is_recognized() {
+    let bed = Bed::new();
+    bed.p12("work", "ec", "secret");
+    let refused = bed.ctk(&["add", "work.p12"], "secret\r\n").failed(1);
+    assert!(refused.contains("carriage return"), "{refused}");
 }

@@ -1,5 +1,11 @@
 //! Passwords at a terminal, which `script` makes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail at any step"
+)]
+
 mod bed;
 
 use std::{

@@ -178,7 +178,7 @@ impl Bed {
         text.chars().take(16).collect()
     }
 
-    fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
+    pub(crate) fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
         let output = Command::new("openssl")
             .args(arguments)
             .current_dir(&self.0)
