@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ctk_host::{PinSource, config};
 
 const AFTER: &str = "\
-Passwords are asked for on the terminal, or read as the first line of standard input if that is not a terminal.
+Passwords are asked for on the terminal, or read as the first line of standard input if that is not a terminal. None
+is asked for that a stored PIN gives or that a file does not have.
 
 Configuration: the one file that CTK_CONFIG names; else ~/.config/ctk/ctk.toml, ~/.config/ctk/tokens.d/*.toml,
 /etc/ctk/ctk.toml and /etc/ctk/tokens.d/*.toml.
@@ -24,7 +25,10 @@ With --json a command prints one JSON object:
   PROBLEM {file, line, token, message}
   a failure  {error}
 
-Exit status: 0 done, 1 failed or something is wrong, 2 wrong usage.";
+What is wrong with the configuration is also said on standard error, and a failure always is.
+
+Exit status: 0 done, 1 failed, 2 wrong usage. doctor and test end with 1 if they find something wrong; list tells
+problems and ends with 0, for the other tokens can be used.";
 
 /// Registers certificates and private keys as tokens, for every program that speaks PKCS#11
 #[derive(Debug, Parser)]

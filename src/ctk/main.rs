@@ -9,6 +9,7 @@ mod contents;
 mod doctor;
 mod facts;
 mod list;
+mod manual;
 mod module;
 mod password;
 mod remove;
@@ -19,6 +20,7 @@ mod table;
 mod test;
 mod update;
 mod uri;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -28,7 +30,10 @@ use args::{Arguments, Command};
 use console::{Console, Outcome};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage::refuse(&error),
+    };
     let console = Console::new(arguments.json);
     let outcome = run(&console, arguments.command);
     console.exit_code(outcome)
@@ -48,10 +53,6 @@ fn run(console: &Console, command: Command) -> Outcome {
             clap_complete::generate(shell, &mut Arguments::command(), "ctk", &mut script);
             console.bytes(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Arguments::command()).render(&mut page)?;
-            console.bytes(&page)
-        }
+        Command::Man => console.bytes(&manual::page()?),
     }
 }

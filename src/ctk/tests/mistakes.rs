@@ -7,6 +7,7 @@ mod bed;
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use bed::Bed;
+use serde_json::Value;
 
 /// A table of the token "broken" that no program can use, as a person wrote it.
 const BROKEN: &str = "# mine\n[[token]]\nname = \"broken\"\ndriver = \"pkcs12\"\nfile = \"/x/y.p12\"\n\
@@ -273,4 +274,48 @@ fn a_line_of_windows_is_recognized() {
     bed.p12("work", "ec", "secret");
     let refused = bed.ctk(&["add", "work.p12"], "secret\r\n").failed(1);
     assert!(refused.contains("carriage return"), "{refused}");
+}
+
+#[test]
+fn wrong_usage_is_json_too_and_repeats_no_secret() {
+    let bed = Bed::new();
+    bed.p12("work", "ec", "s3cret");
+    for wrong in [
+        &["add", "work.p12", "--pin", "s3cret"][..],
+        &["add", "work.p12", "--pin=pin:s3cret"],
+        &["add", "work.p12", "s3cret"],
+        &["add", "work.p12", "--password", "s3cret"],
+    ] {
+        let plain = bed.ctk(wrong, "");
+        let json = bed.ctk(&[&["--json"], wrong].concat(), "");
+        assert_eq!((plain.code, json.code), (2, 2), "{plain:?} {json:?}");
+        for text in [&plain.out, &plain.error, &json.out, &json.error] {
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+        assert!(plain.out.is_empty() && !plain.error.is_empty());
+    }
+    for wrong in [
+        &["frobnicate"][..],
+        &["add", "work.p12", "--label", "a:b"],
+        &["add"],
+    ] {
+        let ran = bed.ctk(&[wrong, &["--json"]].concat(), "");
+        let object: Value = serde_json::from_str(&ran.out).unwrap();
+        let said = object["error"].as_str().unwrap();
+        assert_eq!(ran.code, 2);
+        assert!(
+            ran.error.contains(said) && !said.starts_with("error"),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
+fn a_list_with_problems_tells_them_and_is_a_list() {
+    let bed = Bed::new();
+    bed.configuration("tokens.d/broken.toml", BROKEN);
+    let listed = bed.ctk(&["list"], "");
+    assert_eq!(listed.code, 0);
+    assert!(listed.error.contains("broken.toml:6"), "{listed:?}");
+    assert_eq!(bed.ctk(&["doctor"], "").code, 1);
 }

@@ -1,0 +1,85 @@
+//! The manual: one page with a section for each command, which are too short for pages of their own.
+
+use std::io::{self, Write};
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+
+use crate::args::Arguments;
+
+/// What every command has, and is said once.
+const COMMON: [&str; 2] = ["help", "json"];
+
+/// The page in roff, as man(1) reads it.
+pub(crate) fn page() -> io::Result<Vec<u8>> {
+    let mut ctk = Arguments::command().disable_help_subcommand(true);
+    ctk.build();
+    let man = Man::new(ctk.clone());
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    writeln!(page, ".SH COMMANDS")?;
+    for command in ctk.get_subcommands() {
+        write_command(&mut page, command)?;
+    }
+    let mut notes = Vec::new();
+    man.render_extra_section(&mut notes)?;
+    let notes = String::from_utf8_lossy(&notes);
+    // Its lines are broken and indented already.
+    let (_, notes) = notes.split_once(".SH EXTRA\n").unwrap_or(("", &notes));
+    write!(page, ".SH NOTES\n.nf\n{notes}.fi\n")?;
+    Ok(page)
+}
+
+fn write_command(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
+    let mut command = command.clone();
+    for common in COMMON {
+        command = command.mut_arg(common, |argument| argument.hide(true));
+    }
+    writeln!(page, ".SS ctk {}", command.get_name())?;
+    let man = Man::new(command);
+    let mut text = Vec::new();
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    for line in String::from_utf8_lossy(&text).lines() {
+        match line {
+            ".SH DESCRIPTION" => writeln!(page, ".PP")?,
+            // Sections of a page, which this is none of; and what each part puts first is there once already.
+            _ if line.starts_with(".SH ")
+                || line.starts_with(".ie ")
+                || line.starts_with(".el ") => {}
+            _ => writeln!(page, "{line}")?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_of_every_command_is_in_the_page() {
+        let page = String::from_utf8(page().unwrap()).unwrap();
+        for command in Arguments::command().get_subcommands() {
+            let heading = format!(".SS ctk {}\n", command.get_name());
+            let (_, section) = page.split_once(&heading).expect(&heading);
+            let section = section.split(".SS ").next().unwrap();
+            assert!(section.contains(&command.get_about().unwrap().to_string()[..10]));
+            for argument in command.get_arguments() {
+                let named = match argument.get_long() {
+                    Some(long) => format!("--{long}").replace('-', "\\-"),
+                    None => argument.get_id().as_str().to_uppercase(),
+                };
+                assert!(section.contains(&named), "{named}: {section}");
+            }
+        }
+        assert_eq!(page.matches("\n.SH COMMANDS\n").count(), 1);
+        assert!(page.contains("PROBLEM {file") && page.contains("Exit status"));
+        assert!(!page.contains("ctk\\-add(1)"));
+    }
+}

@@ -1,0 +1,47 @@
+//! A command line that cannot be understood: what is said of it, and what is not repeated.
+
+use std::{error::Error, process::ExitCode};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::console::{Console, Failure};
+
+/// Prints what is wrong with the command line, or the help that it asked for.
+pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    let secret = without_secret(error);
+    if secret.is_none() && !json {
+        let _ = error.print();
+        return ExitCode::from(2);
+    }
+    let message = secret.unwrap_or_else(|| {
+        let text = error.to_string();
+        text.strip_prefix("error: ")
+            .unwrap_or(&text)
+            .trim_end()
+            .to_owned()
+    });
+    Console::new(json).exit_code(Err(Failure::Usage(message)))
+}
+
+/// What to say of a value that is probably a PIN or a password: it would be repeated on the screen and in logs.
+fn without_secret(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    match error.kind() {
+        ErrorKind::ValueValidation if argument.starts_with("--pin") => {
+            let reason = error.source().map(ToString::to_string);
+            Some(format!("--pin: {}", reason.unwrap_or_default()))
+        }
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => Some(
+            "there is an argument too many; a password is never one, it is asked for (ctk help)"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
