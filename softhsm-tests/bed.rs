@@ -266,6 +266,16 @@ impl Bed {
         .succeeded();
     }
 
+    /// `ctk update TOKEN OPTION…`.
+    pub fn update(&self, token: &str, options: &[&str]) {
+        run(self.ctk().args(["update", token]).args(options)).succeeded();
+    }
+
+    /// The folder of the token files that `ctk add` writes in this home.
+    pub fn configuration(&self) -> PathBuf {
+        self.home.join(".config/ctk/tokens.d")
+    }
+
     /// The command `ctk` in this home.
     pub fn ctk(&self) -> Command {
         self.command(command_path())
