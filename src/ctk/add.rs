@@ -20,10 +20,10 @@ use crate::{
 
 pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
     let file = existing(&arguments.file)?;
-    let name = arguments
-        .name
-        .clone()
-        .unwrap_or_else(|| settings::name_of(&file));
+    let name = match &arguments.name {
+        Some(name) => name.clone(),
+        None => free_name(console, settings::name_of(&file)),
+    };
     let Some((place, scope)) = write::place(&console.environment, arguments.system, &name) else {
         return failure("there is no home directory to write to: set HOME, or use --system");
     };
@@ -50,9 +50,9 @@ pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
             scope,
         },
     };
-    // All that can be refused is refused before a person types a password.
+    // What can be refused without the password is refused before a person types it.
     settings::apply(&arguments.settings, &mut token)?;
-    let configuration = console.configuration();
+    let configuration = console.configuration_for(&token.name);
     check_new(console, &token, &file, &configuration)?;
     contents::refuse_pem(&arguments.file, &file)?;
     let strict = contents::is_strict(&token, &arguments.settings);
@@ -62,6 +62,21 @@ pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
     write::add(&token, &console.environment)?;
     warn_of_twins(console, &token, &configuration);
     done(console, "Added", &token)
+}
+
+/// A name that says nothing of the file is counted up until it is free; any other is the person's to change.
+fn free_name(console: &Console, name: String) -> String {
+    if name != settings::UNNAMED {
+        return name;
+    }
+    let configuration = Configuration::read(&console.environment);
+    let is_free = |name: &String| {
+        let mut problems = configuration.problems.iter();
+        configuration.token(name).is_none() && !problems.any(|problem| costs(problem, name))
+    };
+    let numbered = (2..).map(|number: u32| format!("{name}-{number}"));
+    let mut names = std::iter::once(name.clone()).chain(numbered);
+    names.find(is_free).unwrap_or(name)
 }
 
 /// The file's whole path, without links, so that programs find it from anywhere and twins are noticed.

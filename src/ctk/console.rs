@@ -59,9 +59,10 @@ pub(crate) fn costs(problem: &Problem, name: &str) -> bool {
     let folder = problem.file.parent().and_then(Path::file_name);
     let has_own_file = folder == Some(OsStr::new("tokens.d"));
     let stem = problem.file.file_stem().filter(|_| has_own_file);
-    match &problem.token {
-        Some(token) => token == name,
-        None => stem == Some(OsStr::new(name)),
+    // What the parser makes of a half-written name is empty.
+    match problem.token.as_deref() {
+        Some(token) if !token.is_empty() => token == name,
+        _ => stem == Some(OsStr::new(name)),
     }
 }
 
@@ -83,6 +84,14 @@ impl Console {
     pub(crate) fn configuration(&self) -> Configuration {
         let configuration = Configuration::read(&self.environment);
         self.tell(&configuration.problems);
+        configuration
+    }
+
+    /// As [`configuration`](Self::configuration), but who asks speaks of what is wrong with the token of this name.
+    pub(crate) fn configuration_for(&self, name: &str) -> Configuration {
+        let configuration = Configuration::read(&self.environment);
+        let problems = configuration.problems.iter();
+        self.tell(problems.filter(|problem| !costs(problem, name)));
         configuration
     }
 

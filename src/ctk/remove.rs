@@ -15,17 +15,22 @@ use crate::{
 
 pub(crate) fn run(console: &Console, arguments: &RemoveArguments) -> Outcome {
     let name = &arguments.name;
-    let (place, file) = match console.named(name)? {
+    let (place, file, advice) = match console.named(name)? {
         Named::Token(token) => {
             let file = token.settings.path(pkcs12::FILE).map(ToOwned::to_owned);
-            (token.place.file, file)
+            (token.place.file, file, "")
         }
-        Named::Broken(problems) => (place_of(name, &problems)?, None),
+        Named::Broken(problems) => (
+            place_of(name, &problems)?,
+            None,
+            "; or delete the file, if nothing else is in it",
+        ),
     };
     if !arguments.yes {
         confirm(console, name)?;
     }
-    write::remove(name, &place, &console.environment)?;
+    write::remove(name, &place, &console.environment)
+        .or_else(|problem| failure(format!("{problem}{advice}")))?;
     if console.json {
         return console.object(&serde_json::json!({
             "name": name,

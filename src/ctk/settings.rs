@@ -95,6 +95,9 @@ fn absolute(pin: &PinSource) -> Outcome<PinSource> {
     })
 }
 
+/// What a token is called of whose file's name nothing can stand in a name.
+pub(crate) const UNNAMED: &str = "token";
+
 /// A name made of a file's: what cannot stand in one becomes `-`.
 pub(crate) fn name_of(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
@@ -109,7 +112,7 @@ pub(crate) fn name_of(file: &Path) -> String {
     let name = name.trim_matches(['-', '.']);
     match check_name(name) {
         Ok(()) => name.to_owned(),
-        Err(_) => "token".to_owned(),
+        Err(_) => UNNAMED.to_owned(),
     }
 }
 

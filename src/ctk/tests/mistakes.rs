@@ -32,7 +32,10 @@ fn a_name_that_an_unusable_token_has_is_taken() {
     let text = "[[token]]\nname = \n";
     let file = bed.configuration("tokens.d/broken.toml", text);
     let refused = bed.ctk(&["add", "work.p12", "--name", "broken"], "secret\n");
-    assert!(refused.failed(1).contains("broken.toml:2"));
+    assert_eq!(refused.failed(1).matches("broken.toml:2").count(), 1);
+    let refused = bed.ctk(&["remove", "--yes", "broken"], "").failed(1);
+    assert!(refused.contains("broken.toml:2"), "{refused}");
+    assert!(refused.contains("delete the file"), "{refused}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
 }
 
@@ -318,4 +321,15 @@ fn a_list_with_problems_tells_them_and_is_a_list() {
     assert_eq!(listed.code, 0);
     assert!(listed.error.contains("broken.toml:6"), "{listed:?}");
     assert_eq!(bed.ctk(&["doctor"], "").code, 1);
+}
+
+#[test]
+fn files_that_give_no_name_are_numbered() {
+    let bed = Bed::new();
+    for (made, file, name) in [("one", "日本.p12", "token"), ("two", "中国.p12", "token-2")] {
+        bed.p12(made, "ec", "secret");
+        fs::rename(bed.path(&format!("{made}.p12")), bed.path(file)).unwrap();
+        let added = bed.json(&["add", file], "secret\n");
+        assert_eq!(added["name"], name);
+    }
 }
