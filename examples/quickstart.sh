@@ -16,13 +16,13 @@ steps=0
 title=
 log=$work/quickstart.log
 : >"$log"
-servers=()
+children=() # what ends with this script: servers, and a build that somebody stops
 made_run_sshd=
 
 clean_up() {
-    local status=$? server
-    for server in "${servers[@]}"; do
-        kill "$server" 2>/dev/null && wait "$server" 2>/dev/null || true
+    local status=$? child
+    for child in "${children[@]}"; do
+        kill "$child" 2>/dev/null && wait "$child" 2>/dev/null || true
     done
     [ -z "$made_run_sshd" ] || rmdir /run/sshd 2>/dev/null || true
     if [ "$status" -ne 0 ]; then
@@ -91,6 +91,7 @@ with_clock() {
     local pid started=$SECONDS shown=0 elapsed
     "$@" >>"$log" 2>&1 </dev/null &
     pid=$!
+    children=("$pid") # the terminal's Ctrl-C does not reach what runs in the background
     while kill -0 "$pid" 2>/dev/null; do
         elapsed=$((SECONDS - started))
         if [ -t 1 ]; then
@@ -102,6 +103,7 @@ with_clock() {
         sleep 0.5
     done
     [ ! -t 1 ] || printf '\r%80s\r' ''
+    children=()
     wait "$pid"
 }
 
@@ -198,7 +200,7 @@ step "TLS: openssl s_client, with the engine, at a server that demands a certifi
 port=$(free_port)
 openssl s_server -accept "127.0.0.1:$port" -cert server.crt -key server.key -CAfile authority.crt \
     -Verify 1 -verify_return_error -www >server.log 2>&1 </dev/null &
-servers+=($!)
+children+=($!)
 wait_for_port "$port" $!
 cat >openssl.cnf <<CONFIGURATION
 openssl_conf = init
@@ -213,10 +215,10 @@ init = 0
 CONFIGURATION
 # handshake VERSION CERTIFICATE ID PIN: the server's page says whether it has seen a certificate.
 handshake() {
+    local status=0
     printf 'GET / HTTP/1.0\r\n\r\n' | OPENSSL_CONF=$demo/openssl.cnf timeout 30 openssl s_client -connect "127.0.0.1:$port" \
         "-$1" -CAfile authority.crt -verify_return_error -servername localhost -ign_eof -cert "$2" -engine pkcs11 -keyform engine \
-        -key "pkcs11:id=$(sed 's/../%&/g' <<<"$3");type=private?pin-value=$4" >handshake.txt 2>&1
-    local status=$?
+        -key "pkcs11:id=$(sed 's/../%&/g' <<<"$3");type=private?pin-value=$4" >handshake.txt 2>&1 || status=$?
     cat handshake.txt >>"$log"
     [ "$status" -eq 0 ] && grep -q 'HTTP/1.0 200' handshake.txt
 }
@@ -241,7 +243,7 @@ fi
 /usr/sbin/sshd -D -e -f /dev/null -p "$port" -h "$demo/host_key" -o ListenAddress=127.0.0.1 -o PidFile=none -o UsePAM=no \
     -o StrictModes=no -o AuthorizedKeysFile="$demo/authorized_keys" -o PasswordAuthentication=no \
     -o KbdInteractiveAuthentication=no -o PermitRootLogin=prohibit-password >sshd.log 2>&1 </dev/null &
-servers+=($!)
+children+=($!)
 wait_for_port "$port" $!
 # ssh_login PIN COMMAND: as a person at a terminal would, with the PIN given by SSH_ASKPASS.
 ssh_login() {
@@ -260,6 +262,9 @@ refused CKR_PIN_INCORRECT pkcs11-tool --module "$module" --login --pin wrong --i
 [ ! -s refused.sig ]
 refused "ermission denied" ssh_login wrong true
 if handshake tls1_3 rsa.crt "$rsa" wrong; then false; fi
+grep -q "PIN incorrect" handshake.txt
+# It was the PIN, and not a server that has ended.
+handshake tls1_3 rsa.crt "$rsa" "$pin"
 ok "by pkcs11-tool, ssh and openssl"
 
 step "Reading the private key is refused, with the right PIN too"

@@ -44,15 +44,18 @@ install_packages() {
     mapfile -t missing < <(missing_packages "$@")
     [ "${#missing[@]}" -gt 0 ] || return 0
     echo "  apt-get install ${missing[*]}"
-    # openssh-server would start a daemon on a machine that has none running: policy-rc.d forbids that for this call.
-    local policy=/usr/sbin/policy-rc.d made_policy=
-    if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy" && made_policy=1
-    fi
-    local status=0
-    apt_install "${missing[@]}" || { as_root apt-get -q update && apt_install "${missing[@]}"; } || status=$?
-    [ -z "$made_policy" ] || as_root rm -f "$policy"
-    return "$status"
+    # In a shell of its own, whose traps are not the caller's.
+    (
+        # openssh-server would start a daemon on a machine that has none running: policy-rc.d forbids that for this call only,
+        # also when somebody stops it.
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            trap 'as_root rm -f "$policy"' EXIT
+            trap 'exit 130' INT TERM
+            printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy"
+        fi
+        apt_install "${missing[@]}" || { as_root apt-get -q update && apt_install "${missing[@]}"; }
+    )
 }
 
 apt_install() {

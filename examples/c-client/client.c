@@ -131,9 +131,9 @@ static CK_OBJECT_HANDLE log_in(const char *hex, CK_SESSION_HANDLE *session)
     CK_SLOT_ID all[64];
     CK_ULONG count = slots(all, 64), at, length = strlen(hex) / 2;
     CK_BYTE id[255];
-    char pin[258];
+    char pin[258]; /* 255 bytes, as the longest PIN of a token may have, a newline and the end */
 
-    if (length == 0 || length > sizeof id)
+    if (length == 0 || length > sizeof id || strlen(hex) % 2 != 0)
         stop("the id is not a CKA_ID");
     for (at = 0; at < length; at++)
         if (sscanf(hex + 2 * at, "%2hhx", &id[at]) != 1)
@@ -142,11 +142,18 @@ static CK_OBJECT_HANDLE log_in(const char *hex, CK_SESSION_HANDLE *session)
         check(p11->C_OpenSession(all[at], CKF_SERIAL_SESSION, NULL, NULL, session), "C_OpenSession");
         if (find(*session, CKO_CERTIFICATE, id, length) != CK_INVALID_HANDLE) {
             CK_OBJECT_HANDLE key;
+            CK_RV rv;
 
             if (fgets(pin, sizeof pin, stdin) == NULL)
                 stop("no PIN on standard input");
+            if (strchr(pin, '\n') == NULL && strlen(pin) == sizeof pin - 1) {
+                explicit_bzero(pin, sizeof pin);
+                stop("the PIN is longer than a PIN can be");
+            }
             pin[strcspn(pin, "\n")] = '\0';
-            check(p11->C_Login(*session, CKU_USER, (CK_UTF8CHAR *)pin, strlen(pin)), "C_Login");
+            rv = p11->C_Login(*session, CKU_USER, (CK_UTF8CHAR *)pin, strlen(pin));
+            explicit_bzero(pin, sizeof pin);
+            check(rv, "C_Login");
             key = find(*session, CKO_PRIVATE_KEY, id, length);
             if (key == CK_INVALID_HANDLE)
                 stop("that certificate has no private key");
