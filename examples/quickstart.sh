@@ -197,11 +197,11 @@ openssl dgst -sha256 -verify ec.pub -signature signature message >>"$log" 2>&1
 ok "openssl has verified an ECDSA signature"
 
 step "TLS: openssl s_client, with the engine, at a server that demands a certificate"
-port=$(free_port)
-openssl s_server -accept "127.0.0.1:$port" -cert server.crt -key server.key -CAfile authority.crt \
+tls_port=$(free_port)
+openssl s_server -accept "127.0.0.1:$tls_port" -cert server.crt -key server.key -CAfile authority.crt \
     -Verify 1 -verify_return_error -www >server.log 2>&1 </dev/null &
 children+=($!)
-wait_for_port "$port" $!
+wait_for_port "$tls_port" $!
 cat >openssl.cnf <<CONFIGURATION
 openssl_conf = init
 [init]
@@ -216,7 +216,7 @@ CONFIGURATION
 # handshake VERSION CERTIFICATE ID PIN: the server's page says whether it has seen a certificate.
 handshake() {
     local status=0
-    printf 'GET / HTTP/1.0\r\n\r\n' | OPENSSL_CONF=$demo/openssl.cnf timeout 30 openssl s_client -connect "127.0.0.1:$port" \
+    printf 'GET / HTTP/1.0\r\n\r\n' | OPENSSL_CONF=$demo/openssl.cnf timeout 30 openssl s_client -connect "127.0.0.1:$tls_port" \
         "-$1" -CAfile authority.crt -verify_return_error -servername localhost -ign_eof -cert "$2" -engine pkcs11 -keyform engine \
         -key "pkcs11:id=$(sed 's/../%&/g' <<<"$3");type=private?pin-value=$4" >handshake.txt 2>&1 || status=$?
     cat handshake.txt >>"$log"
@@ -229,26 +229,26 @@ done
 ok "TLS 1.2 and 1.3, with the RSA and with the P-256 certificate"
 
 step "SSH: ssh -I at a throwaway sshd"
-port=$(free_port)
+ssh_port=$(free_port)
 user=$(id -un)
 ssh-keygen -q -t ed25519 -N "" -f host_key </dev/null
 ssh-keygen -D "$module" >authorized_keys 2>>"$log" </dev/null
 [ "$(grep -c '^\(ssh-rsa\|ecdsa-\)' authorized_keys)" -eq 2 ]
-echo "[127.0.0.1]:$port $(cut -d' ' -f1-2 host_key.pub)" >known_hosts
+echo "[127.0.0.1]:$ssh_port $(cut -d' ' -f1-2 host_key.pub)" >known_hosts
 printf '#!/bin/sh\ncat "%s/pin"\n' "$demo" >askpass
 chmod 700 askpass
 if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
     mkdir -m 755 /run/sshd && made_run_sshd=1
 fi
-/usr/sbin/sshd -D -e -f /dev/null -p "$port" -h "$demo/host_key" -o ListenAddress=127.0.0.1 -o PidFile=none -o UsePAM=no \
+/usr/sbin/sshd -D -e -f /dev/null -p "$ssh_port" -h "$demo/host_key" -o ListenAddress=127.0.0.1 -o PidFile=none -o UsePAM=no \
     -o StrictModes=no -o AuthorizedKeysFile="$demo/authorized_keys" -o PasswordAuthentication=no \
     -o KbdInteractiveAuthentication=no -o PermitRootLogin=prohibit-password >sshd.log 2>&1 </dev/null &
 children+=($!)
-wait_for_port "$port" $!
+wait_for_port "$ssh_port" $!
 # ssh_login PIN COMMAND: as a person at a terminal would, with the PIN given by SSH_ASKPASS.
 ssh_login() {
     printf '%s\n' "$1" >pin
-    SSH_ASKPASS=$demo/askpass SSH_ASKPASS_REQUIRE=force timeout 30 ssh -F none -I "$module" -p "$port" \
+    SSH_ASKPASS=$demo/askpass SSH_ASKPASS_REQUIRE=force timeout 30 ssh -F none -I "$module" -p "$ssh_port" \
         -o IdentityFile=none -o IdentityAgent=none -o UserKnownHostsFile="$demo/known_hosts" \
         -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o NumberOfPasswordPrompts=1 \
         -o PreferredAuthentications=publickey "$user@127.0.0.1" "$2"
