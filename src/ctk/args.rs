@@ -10,7 +10,7 @@ Passwords are asked for on the terminal, or read as the first line of standard i
 is asked for that a stored PIN gives or that a file does not have.
 
 Configuration: the one file that CTK_CONFIG names; else ~/.config/ctk/ctk.toml, ~/.config/ctk/tokens.d/*.toml,
-/etc/ctk/ctk.toml and /etc/ctk/tokens.d/*.toml.
+/etc/ctk/ctk.toml and /etc/ctk/tokens.d/*.toml. Where HOME is not set, ~ is the user's home in the system's list.
 
 With --json a command prints one JSON object:
   list    {tokens: [TOKEN], problems: [PROBLEM]}

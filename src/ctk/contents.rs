@@ -97,9 +97,6 @@ pub(crate) fn read(
 
 /// Whether both have the same keys and certificates, in whatever order.
 pub(crate) fn is_same(a: &Contents, b: &Contents) -> bool {
-    let keys = |contents: &Contents| -> BTreeSet<Vec<u8>> {
-        contents.keys.iter().map(|key| key.spki.clone()).collect()
-    };
     let certificates = |contents: &Contents| -> BTreeSet<Vec<u8>> {
         let certificates = contents.certificates.iter();
         certificates
@@ -107,6 +104,15 @@ pub(crate) fn is_same(a: &Contents, b: &Contents) -> bool {
             .collect()
     };
     keys(a) == keys(b) && certificates(a) == certificates(b)
+}
+
+/// Whether a key of one is in the other, as far as one has keys at all.
+pub(crate) fn share_a_key(a: &Contents, b: &Contents) -> bool {
+    a.keys.is_empty() || !keys(a).is_disjoint(&keys(b))
+}
+
+fn keys(contents: &Contents) -> BTreeSet<&[u8]> {
+    contents.keys.iter().map(|key| &*key.spki).collect()
 }
 
 /// Whether a key is one that this release does not sign with, because it protects nothing.

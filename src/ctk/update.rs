@@ -54,6 +54,13 @@ fn read_again(console: &Console, arguments: &UpdateArguments, token: &mut TokenC
     if !console.json {
         console.text(&format!("{}\n", difference(&token.contents, &contents)))?;
     }
+    if arguments.file.is_some() && !contents::share_a_key(&token.contents, &contents) {
+        console.warn(format!(
+            "{} has none of the keys that token {:?} had; if it is another identity: ctk add",
+            file.display(),
+            token.name
+        ));
+    }
     token.contents = contents;
     add::warn_of_twins(console, token, &configuration);
     // It stays the same token for programs that know it by its serial number.
@@ -87,11 +94,12 @@ fn difference(old: &Contents, new: &Contents) -> String {
     };
     let count = |what: &str, old: &HashSet<Vec<u8>>, new: &HashSet<Vec<u8>>| {
         let (added, gone) = (new.difference(old).count(), old.difference(new).count());
-        format!("{} {what} ({added} new, {gone} gone)", new.len())
+        let plural = if new.len() == 1 { "" } else { "s" };
+        format!("{} {what}{plural} ({added} new, {gone} gone)", new.len())
     };
     format!(
         "The file holds {} and {}.",
-        count("keys", &keys(old), &keys(new)),
-        count("certificates", &certificates(old), &certificates(new))
+        count("key", &keys(old), &keys(new)),
+        count("certificate", &certificates(old), &certificates(new))
     )
 }

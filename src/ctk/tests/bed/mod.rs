@@ -2,20 +2,26 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test may fail at any step"
 )]
 #![allow(dead_code, reason = "no file of tests needs all of it")]
 
 use std::{
     fs,
-    io::Write,
+    io::{ErrorKind, Read, Write},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
+
+/// How long a command may take.
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Bed(PathBuf);
 
@@ -45,15 +51,20 @@ impl Ran {
 impl Bed {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("ctk-command-{}-{number}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        // Closed to the group, whatever the umask of who runs the tests.
+        // Closed to others, for keys are in it; and made by nobody else.
         let mut folder = fs::DirBuilder::new();
-        folder.recursive(true).mode(0o755);
-        folder.create(path.join("home")).unwrap();
-        Self(path.canonicalize().unwrap())
+        folder.mode(0o700);
+        let made = loop {
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("ctk-command-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            match folder.create(&path) {
+                Ok(()) => break path,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
+            }
+        };
+        folder.create(made.join("home")).unwrap();
+        Self(made.canonicalize().unwrap())
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -109,11 +120,25 @@ impl Bed {
         let mut child = command.spawn().unwrap();
         // A command that needs no input may have ended already.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
+        let out = text_of(child.stdout.take().unwrap());
+        let error = text_of(child.stderr.take().unwrap());
+        let end = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > end {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                let (out, error) = (out.join().unwrap(), error.join().unwrap());
+                panic!("{command:?} still ran after {LIMIT:?}: {out}{error}");
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
         Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            error: String::from_utf8(output.stderr).unwrap(),
+            code: status.code().unwrap(),
+            out: out.join().unwrap(),
+            error: error.join().unwrap(),
         }
     }
 
@@ -193,8 +218,26 @@ impl Bed {
     }
 }
 
+/// All that is printed, read as it comes so that a full pipe stops nobody.
+fn text_of(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).unwrap();
+        text
+    })
+}
+
 impl Drop for Bed {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(Path::new(&self.0));
+    }
+}
+
+/// Tells that a test cannot run here: in the file that `CTK_TEST_SKIPS` names, where whoever counts the tests looks.
+pub(crate) fn skip(line: &str) {
+    eprintln!("skipped: {line}");
+    if let Some(file) = std::env::var_os("CTK_TEST_SKIPS") {
+        let mut file = fs::OpenOptions::new().append(true).open(file).unwrap();
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 }
