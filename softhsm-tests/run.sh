@@ -1,9 +1,13 @@
 #!/bin/bash
 # Installs what the tests need, builds the release module, and runs every check and every test of this repository.
 #
-#   softhsm-tests/run.sh
+#   softhsm-tests/run.sh               everything
+#   softhsm-tests/run.sh --vendored    only this crate's tests, with a module that is built on OpenSSL instead of AWS-LC
 #
-# From nothing on Debian 12, as root or with sudo. Everything it makes is in cargo's target folder and softhsm-tests/work.
+# From nothing on Debian 12, as root or with sudo. What it makes is in cargo's target folder and softhsm-tests/work, but for the
+# packages it installs, cargo's own folder (crates, the advisory database of cargo-deny), and, where rustup is, the components
+# rustfmt and clippy. Test keys are in a folder of their own below TMPDIR, and gone when it ends: to look at what a failed test
+# has left, run that test by cargo test. The throwaway keys of the quickstart are in softhsm-tests/work/quickstart until the next run.
 # The last line is "N passed, N failed, N skipped". What is skipped says why, and fails if it is not in EXPECTED_SKIPS.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,12 +15,23 @@ source softhsm-tests/install.sh
 
 CARGO_DENY_VERSION=0.20.2
 
-# The checks that may be skipped, and where. Tests are never skipped.
+vendored=
+case ${1-} in
+    "") ;;
+    --vendored) vendored=1 ;;
+    *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' softhsm-tests/run.sh >&2 && exit 2 ;;
+esac
+
+# What may be skipped, and where.
 EXPECTED_SKIPS=(
     "cargo deny: advisories" # where the advisory database cannot be fetched
-    "cargo fmt"              # Debian's cargo-web comes without rustfmt
-    "cargo clippy"           # … and without clippy
 )
+if [ "$(id -u)" != 0 ]; then
+    EXPECTED_SKIPS+=(
+        "setuid ctk" # only root can make a program that runs as another user
+        "setuid pkcs11-tool"
+    )
+fi
 
 work=$PWD/softhsm-tests/work
 mkdir -p "$work"
@@ -25,9 +40,17 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 passed=0 failed=0 skipped=0
 failures=()
 made_run_sshd=
+# A short path: Unix sockets have room for 108 bytes.
+TMPDIR=$(mktemp -d)
+chmod 711 "$TMPDIR" # a program that runs as another user must come through
+export TMPDIR
+# A test that cannot run here adds a line "NAME: why" to this file.
+export CTK_TEST_SKIPS=$work/test-skips
+: >"$CTK_TEST_SKIPS"
 
 # sshd as root wants /run/sshd, which only a service manager makes.
 clean_up() {
+    rm -rf "$TMPDIR"
     [ -z "$made_run_sshd" ] || rmdir /run/sshd 2>/dev/null || true
 }
 trap clean_up EXIT
@@ -39,6 +62,7 @@ check() {
     local name=$1 log started=$SECONDS
     shift
     log=$work/$(tr -c 'a-z0-9\n' '-' <<<"$name").log
+    last_log=$log
     say "$name …"
     if "$@" >"$log" 2>&1 </dev/null; then
         passed=$((passed + 1))
@@ -109,13 +133,15 @@ toolchain_check() {
     fi
 }
 
+# run_tests FOLDER ARGUMENTS…: cargo test, with the programs run against the module and the command in FOLDER: a release
+# build, which is what a person installs.
 run_tests() {
-    local log=$work/cargo-test.log status=0 counts
-    say "cargo test --workspace …"
+    local log=$work/cargo-test.log status=0 counts folder=$1 name reason
+    shift
+    say "cargo test $* …"
     set +e # the first program of the pipe is the one whose status counts
-    # The programs are run against the release module: what a person installs.
-    CTK_MODULE=$CARGO_TARGET_DIR/release/libctk_pkcs11.so CTK_COMMAND=$CARGO_TARGET_DIR/release/ctk \
-        cargo test --workspace --locked --no-fail-fast </dev/null 2>&1 | tee "$log" |
+    CTK_MODULE=$folder/libctk_pkcs11.so CTK_COMMAND=$folder/ctk \
+        cargo test "$@" --locked --no-fail-fast </dev/null 2>&1 | tee "$log" |
         grep --line-buffered -E '^(     Running|   Doc-tests|test result|test .*(FAILED|ignored))|^error|panicked at'
     status=${PIPESTATUS[0]}
     set -e
@@ -135,16 +161,59 @@ run_tests() {
         tail -n 60 "$log"
     fi
     [ "$tests_ignored" -eq 0 ] || fail "$tests_ignored tests are marked #[ignore]: nobody expects that"
+    [ "$tests_passed" -gt 0 ] || fail "cargo test (it ran no test)"
+    # cargo counts these as passed.
+    while IFS=: read -r name reason; do
+        passed=$((passed - 1))
+        skip "$name" "${reason# }"
+    done <"$CTK_TEST_SKIPS"
+}
+
+quickstart() {
+    examples/quickstart.sh "$work/quickstart" | tee "$work/quickstart.out" || return 1
+    tail -n 1 "$work/quickstart.out" | grep -qE '^All [0-9]+ steps passed in .*\. What was made is in '
+}
+
+# The module on OpenSSL: its own build, and its own tests of this crate. That the library is OpenSSL shows in what it is made of.
+run_vendored() {
+    local folder package name
+    export CARGO_TARGET_DIR=$CARGO_TARGET_DIR/openssl-vendored
+    folder=$CARGO_TARGET_DIR/release
+    for package in ctk-pkcs11 ctk; do
+        name=${package/ctk-pkcs11/libctk_pkcs11.so}
+        check "$package on OpenSSL: release build" \
+            cargo build --release --locked -p "$package" --no-default-features --features openssl-vendored
+        [ "$failed" -eq 0 ] || finish
+        check "$package on OpenSSL: no other library is in it" built_on_openssl "$package" "$folder/$name"
+        say "$name: $(tail -n 1 "$last_log")"
+    done
+    run_tests "$folder" -p softhsm-tests
+    finish
+}
+
+# Neither the crate nor a word of AWS-LC is in it, and the sources of OpenSSL are; its version is the last line.
+built_on_openssl() {
+    local package=$1 file=$2 tree
+    tree=$(cargo tree --locked -e normal,build --prefix none -p "$package" --no-default-features --features openssl-vendored)
+    if grep '^aws-lc' <<<"$tree" || strings "$file" | grep -i 'aws-lc'; then
+        echo "AWS-LC is in it"
+        return 1
+    fi
+    strings "$file" | grep -c 'providers/implementations/' || { echo "OpenSSL 3 is not in it"; return 1; }
+    grep -m 1 -o '^openssl-src v[0-9.+]*' <<<"$tree"
 }
 
 say "packages"
 install_packages "${BUILD_PACKAGES[@]}" "${SHOW_PACKAGES[@]}" "${TEST_PACKAGES[@]}" || stop "installing packages"
 find_rust || stop "finding Rust"
+# Debian's cargo-web comes without rustfmt and clippy; rustup can add them.
+command -v rustup >/dev/null || EXPECTED_SKIPS+=("cargo fmt" "cargo clippy")
 say "$(rustc --version), $(openssl version | cut -d' ' -f1-2), $(nproc) cores"
 if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
     mkdir -m 755 /run/sshd && made_run_sshd=1
 fi
 
+[ -z "$vendored" ] || run_vendored
 check "release build" cargo build --release --locked -p ctk-pkcs11 -p ctk
 [ "$failed" -eq 0 ] || finish
 
@@ -165,5 +234,6 @@ else
     fail "installing cargo-deny"
 fi
 
-run_tests
+run_tests "$CARGO_TARGET_DIR/release" --workspace
+check "quickstart" quickstart
 finish

@@ -300,7 +300,13 @@ mod tests {
         if limit.rlim_cur >= 65536 {
             assert!(flags.contains(" lo "), "{flags}");
         } else {
-            eprintln!("skipped: RLIMIT_MEMLOCK is {} bytes", limit.rlim_cur);
+            let line = format!("locked pages: RLIMIT_MEMLOCK is {} bytes\n", limit.rlim_cur);
+            eprint!("skipped: {line}");
+            // Where whoever counts the tests looks.
+            if let Some(file) = std::env::var_os("CTK_TEST_SKIPS") {
+                let mut file = std::fs::OpenOptions::new().append(true).open(file).unwrap();
+                std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+            }
         }
     }
 
