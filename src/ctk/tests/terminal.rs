@@ -86,7 +86,13 @@ fn who_stops_at_the_question_gets_the_echo_back() {
     assert!(interrupted.contains("ended 130"), "{interrupted}");
     let ended = typing(&bed, shell, &[(prompt, "\u{4}")]);
     assert!(ended.contains("no password was typed"), "{ended}");
-    for printed in [interrupted, ended] {
+    // A signal from elsewhere, once the echo is off. A job has no input but what it is given.
+    let shell = "exec 3<&0; \"$CTK\" add work.p12 <&3 & job=$!; \
+                 until stty -a | grep -q -e '-echo '; do sleep 0.05; done; \
+                 kill -TERM $job; wait $job; echo ended $?; stty -a";
+    let terminated = typing(&bed, shell, &[]);
+    assert!(terminated.contains("ended 143"), "{terminated}");
+    for printed in [interrupted, ended, terminated] {
         let settings: Vec<_> = printed.split_whitespace().collect();
         assert!(
             settings.contains(&"echo") && settings.contains(&"isig"),
