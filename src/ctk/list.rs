@@ -72,12 +72,20 @@ fn rows(token: &TokenFacts) -> Vec<Vec<String>> {
             "-".into(),
         ]];
     }
+    let more = token.identities.len() - shown.len();
     let row = |identity: &IdentityFacts| {
         let mut row = vec![name.clone(), token.label.clone()];
         row.extend(identity_row(identity));
         row
     };
-    shown.into_iter().map(row).collect()
+    let mut rows: Vec<_> = shown.into_iter().map(row).collect();
+    if let Some(subject) = rows.last_mut().and_then(|row| row.get_mut(3))
+        && more > 0
+    {
+        let plural = if more == 1 { "" } else { "s" };
+        *subject += &format!(" (+{more} certificate{plural})");
+    }
+    rows
 }
 
 fn identity_row(identity: &IdentityFacts) -> [String; 4] {

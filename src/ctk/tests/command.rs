@@ -467,3 +467,28 @@ fn a_program_with_more_rights_than_its_caller_reads_no_file_of_the_callers() {
         ran.out
     );
 }
+
+#[test]
+fn a_list_counts_the_certificates_that_have_no_key() {
+    let bed = Bed::new();
+    bed.p12("work", "ec", "secret");
+    bed.p12("issuer", "ec", "secret");
+    bed.openssl(&[
+        "pkcs12",
+        "-export",
+        "-inkey",
+        "work.key",
+        "-in",
+        "work.crt",
+        "-certfile",
+        "issuer.crt",
+        "-passout",
+        "pass:secret",
+        "-out",
+        "chain.p12",
+    ]);
+    bed.ctk(&["add", "chain.p12"], "secret\n").succeeded();
+    let listed = bed.ctk(&["list"], "").succeeded();
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(listed.contains("CN of work (+1 certificate)  "), "{listed}");
+}
