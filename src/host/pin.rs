@@ -71,14 +71,6 @@ impl PinSource {
         }
     }
 
-    /// Whether the PIN can be read now. Says nothing about its being right, and keeps nothing.
-    ///
-    /// # Errors
-    /// [`TokenError::Unreachable`] with the reason.
-    pub fn check(&self, environment: &Environment) -> Result<()> {
-        self.read(environment).map(|_| ())
-    }
-
     /// The PIN as it can be read now, to see whether it is right. `None`: it is the program that asks.
     ///
     /// # Errors
