@@ -309,6 +309,14 @@ impl Bed {
         command
     }
 
+    /// The example's openssl.cnf, changed so that OpenSSL loads the module when it starts.
+    pub fn eager_openssl_configuration(&self) -> PathBuf {
+        let example = fs::read_to_string(self.openssl_configuration()).expect("the example");
+        let eager = example.replace("\ninit = 0\n", "\ninit = 1\n");
+        assert_ne!(eager, example);
+        self.work.write("eager.cnf", eager)
+    }
+
     /// The example's openssl.cnf, which sets up the engine for the module that CTK_MODULE names.
     pub fn openssl_configuration(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/openssl-engine/openssl.cnf")

@@ -131,24 +131,43 @@ static inline EVP_PKEY *public_key(void)
     return key;
 }
 
-/* Signs with a P-256 key something that nobody has signed before, and has the signature verified. */
+/* A message that nobody has signed before, and what a P-256 key has made of it. */
+struct signed_message {
+    CK_BYTE message[64];
+    CK_ULONG length;
+    CK_BYTE signature[64];
+};
+
+/* Signs; nothing of this is libcrypto's. */
+static inline struct signed_message sign_only(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key)
+{
+    static atomic_ulong count;
+    CK_MECHANISM mechanism = { CKM_ECDSA_SHA256, NULL, 0 };
+    CK_ULONG length = 64;
+    struct signed_message signed_message = { { 0 }, 0, { 0 } };
+
+    signed_message.length = (CK_ULONG)snprintf((char *)signed_message.message, sizeof signed_message.message,
+                                               "process %ld, message %lu", (long)getpid(), atomic_fetch_add(&count, 1));
+    MUST_GIVE(CKR_OK, p11->C_SignInit(session, &mechanism, key));
+    MUST_GIVE(CKR_OK, p11->C_Sign(session, signed_message.message, signed_message.length, signed_message.signature, &length));
+    MUST(length == 64);
+    return signed_message;
+}
+
+/* The signature is right, and not for another message. */
+static inline void check(struct signed_message it)
+{
+    EVP_PKEY *public = public_key();
+
+    MUST(verifies(public, it.message, it.length, it.signature));
+    it.message[0] ^= 1;
+    MUST(!verifies(public, it.message, it.length, it.signature));
+    EVP_PKEY_free(public);
+}
+
 static inline void sign(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key)
 {
-    CK_MECHANISM mechanism = { CKM_ECDSA_SHA256, NULL, 0 };
-    static atomic_ulong count;
-    CK_BYTE message[64], signature[64] = { 0 };
-    CK_ULONG length = sizeof signature;
-    EVP_PKEY *public = public_key();
-    int size = snprintf((char *)message, sizeof message, "process %ld, message %lu", (long)getpid(),
-                        atomic_fetch_add(&count, 1));
-
-    MUST_GIVE(CKR_OK, p11->C_SignInit(session, &mechanism, key));
-    MUST_GIVE(CKR_OK, p11->C_Sign(session, message, (CK_ULONG)size, signature, &length));
-    MUST(length == 64);
-    MUST(verifies(public, message, (size_t)size, signature));
-    message[0] ^= 1;
-    MUST(!verifies(public, message, (size_t)size, signature));
-    EVP_PKEY_free(public);
+    check(sign_only(p11, session, key));
 }
 
 /* From C_Initialize to a signature. */

@@ -1,6 +1,7 @@
 /*
  * A host that itself runs on OpenSSL 3, whose openssl.cnf loads the pkcs11 engine with our module: OpenSSL reads that file
  * while it starts, and the module must not end up in itself. The host then signs by the engine and by the module, side by side.
+ * With TEST_OPENSSL_FIRST OpenSSL starts before the host has loaded the module, and ends before the host does.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "host.h"
@@ -8,7 +9,8 @@
 
 int main(void)
 {
-    CK_FUNCTION_LIST *p11 = functions(open_module());
+    int openssl_first = getenv("TEST_OPENSSL_FIRST") != NULL;
+    CK_FUNCTION_LIST *p11 = NULL;
     const unsigned char message[] = "a message";
     unsigned char signature[256];
     size_t length = sizeof signature;
@@ -18,14 +20,21 @@ int main(void)
     EVP_PKEY *key, *public;
     EVP_MD_CTX *context;
 
-    /* The module first, then OpenSSL: its start reads openssl.cnf. */
-    MUST_GIVE(CKR_OK, p11->C_Initialize(NULL));
+    /* OpenSSL's start reads openssl.cnf. The engine initialises the module when it is asked for a key, if the host has not. */
+    if (!openssl_first) {
+        p11 = functions(open_module());
+        MUST_GIVE(CKR_OK, p11->C_Initialize(NULL));
+    }
     MUST(OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL) == 1);
     engine = ENGINE_by_id("pkcs11");
     MUST(engine != NULL);
     MUST(ENGINE_init(engine) == 1);
     key = ENGINE_load_private_key(engine, variable("TEST_KEY"), NULL, NULL);
     MUST(key != NULL);
+    if (openssl_first) {
+        p11 = functions(open_module());
+        MUST_GIVE(CKR_CRYPTOKI_ALREADY_INITIALIZED, p11->C_Initialize(NULL));
+    }
     context = EVP_MD_CTX_new();
     MUST(EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key) == 1);
     MUST(EVP_DigestSign(context, signature, &length, message, sizeof message) == 1);
@@ -53,5 +62,7 @@ int main(void)
     ENGINE_finish(engine);
     ENGINE_free(engine);
     /* Nobody calls C_Finalize: OpenSSL's own exit does what it does. */
+    if (openssl_first)
+        OPENSSL_cleanup();
     return 0;
 }

@@ -65,19 +65,22 @@ fn run_host(bed: &Bed, identity: &Identity, name: &str) -> Outcome {
     run_program(bed.command(program), bed, identity)
 }
 
-fn run_program(mut command: Command, bed: &Bed, identity: &Identity) -> Outcome {
+fn run_program(command: Command, bed: &Bed, identity: &Identity) -> Outcome {
+    run_program_with(command, &bed.openssl_configuration(), identity)
+}
+
+fn run_program_with(mut command: Command, openssl: &Path, identity: &Identity) -> Outcome {
     // The engine takes the PIN from the URI.
     let pin: String = PIN.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let key = format!(
         "pkcs11:id={};type=private?pin-value={pin}",
         identity.uri_id()
     );
-    let configuration = bed.openssl_configuration();
     command
         .env("TEST_PIN", PIN)
         .env("TEST_KEY", key)
         .env("TEST_PUBLIC", &identity.public)
-        .env("OPENSSL_CONF", configuration);
+        .env("OPENSSL_CONF", openssl);
     run_within(Duration::from_secs(120), &mut command, b"").succeeded()
 }
 
@@ -125,6 +128,16 @@ fn eight_threads_signing() {
 fn a_host_on_openssl_that_loads_the_engine_by_its_configuration() {
     let (bed, identities) = Bed::with(&[Kind::P256]);
     run_host(&bed, &identities[0], "openssl_host");
+}
+
+#[test]
+fn a_host_whose_openssl_loads_the_module_before_it_does() {
+    let (bed, identities) = Bed::with(&[Kind::P256]);
+    let program = compile(&bed, "hosts/openssl_host.c", CRYPTO);
+    let mut command = bed.command(program);
+    command.env("TEST_OPENSSL_FIRST", "1");
+    let configuration = bed.eager_openssl_configuration();
+    run_program_with(command, &configuration, &identities[0]);
 }
 
 #[test]

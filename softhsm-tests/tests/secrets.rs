@@ -301,3 +301,67 @@ fn a_signature_needs_its_room_and_ends_its_operation() {
         },
     );
 }
+
+#[test]
+fn a_wrong_pin_leaves_a_search_as_it_is() {
+    isolated(
+        "a_wrong_pin_leaves_a_search_as_it_is",
+        || Bed::with(&[Kind::P256]).0,
+        || {
+            let module = Module::load();
+            assert_eq!(module.call("C_Initialize", &[0]), CKR_OK);
+            let session = session(&module, None);
+            let next = || {
+                let (mut object, mut count) = (0usize, 0usize);
+                let places = [&raw mut object as usize, 1, &raw mut count as usize];
+                let rv = module.call("C_FindObjects", &[&[session][..], &places].concat());
+                assert_eq!(rv, CKR_OK);
+                (count == 1).then_some(object)
+            };
+            let all = find(&module, session, &mut []);
+            assert_eq!(all.len(), 2, "the certificate and its public key");
+            assert_eq!(module.call("C_FindObjectsInit", &[session, 0, 0]), CKR_OK);
+            assert_eq!(next(), Some(all[0]));
+            let wrong = log_in(&module, session, WRONG_PIN.as_bytes());
+            assert_eq!(wrong, CKR_PIN_INCORRECT);
+            assert_eq!(next(), Some(all[1]));
+            assert_eq!(next(), None);
+            assert_eq!(module.call("C_FindObjectsFinal", &[session]), CKR_OK);
+        },
+    );
+}
+
+#[test]
+fn an_object_that_is_not_there_is_refused() {
+    isolated(
+        "an_object_that_is_not_there_is_refused",
+        || Bed::with(&[Kind::P256]).0,
+        || {
+            let module = Module::load();
+            assert_eq!(module.call("C_Initialize", &[0]), CKR_OK);
+            let session = session(&module, Some(PIN));
+            let key = private_keys(&module, session)[0];
+            let certificate = find(&module, session, &mut [])
+                .into_iter()
+                .find(|&object| {
+                    value(&module, session, object, CKA_CLASS)
+                        == Ok(CKO_CERTIFICATE.to_ne_bytes().to_vec())
+                })
+                .expect("a certificate");
+            let mut mechanism = ecdsa();
+            let mut start = |object: usize| {
+                module.call(
+                    "C_SignInit",
+                    &[session, &raw mut mechanism as usize, object],
+                )
+            };
+            for wrong in [0, key + 1000, key | 1 << 40, usize::MAX] {
+                let read = value(&module, session, wrong, CKA_CLASS);
+                assert_eq!(read, Err(CKR_OBJECT_HANDLE_INVALID), "{wrong:#x}");
+                assert_eq!(start(wrong), CKR_KEY_HANDLE_INVALID, "{wrong:#x}");
+            }
+            assert_eq!(start(certificate), CKR_KEY_HANDLE_INVALID);
+            assert_eq!(start(key), CKR_OK, "none of that has started anything");
+        },
+    );
+}
