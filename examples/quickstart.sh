@@ -4,7 +4,8 @@
 #   examples/quickstart.sh [WORK_FOLDER]        default: quickstart-work beside this script
 #
 # On Debian 12, as root or with sudo. It can be run again. Besides the packages it installs and cargo's target folder,
-# all it makes is in the work folder; your own configuration is neither read nor changed.
+# all it makes is in the work folder, and a home folder that is gone when it ends; your own configuration is neither read nor
+# changed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "${1:-$here/quickstart-work}"
@@ -18,12 +19,14 @@ log=$work/quickstart.log
 : >"$log"
 children=() # what ends with this script: servers, and a build that somebody stops
 made_run_sshd=
+home=
 
 clean_up() {
     local status=$? child
     for child in "${children[@]}"; do
         kill "$child" 2>/dev/null && wait "$child" 2>/dev/null || true
     done
+    [ -z "$home" ] || rm -rf "$home"
     [ -z "$made_run_sshd" ] || rmdir /run/sshd 2>/dev/null || true
     if [ "$status" -ne 0 ]; then
         printf '\n   ✗ %s\n' "$title"
@@ -127,8 +130,10 @@ ok "$module, $(($(stat -c %s "$module") / 1024)) KiB, built in $(duration $((SEC
 # From here on nothing of the person's own is in reach.
 demo=$work/demo
 rm -rf "$demo"
-mkdir -p -m 700 "$demo" "$demo/home"
-export HOME=$demo/home
+mkdir -p -m 700 "$demo"
+# A configuration is believed only if nobody else could have written to a folder above it, and a checkout may be open to a group.
+home=$(mktemp -d)
+export HOME=$home
 unset XDG_CONFIG_HOME CTK_CONFIG CTK_LOG SSH_AUTH_SOCK
 cd "$demo"
 pin=correct-horse
