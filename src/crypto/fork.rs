@@ -5,10 +5,7 @@
 //! waits until nobody is in there. Counting costs two atomic additions and no system call.
 
 use std::{
-    sync::{
-        Once,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -23,8 +20,11 @@ static GATE: Gate = Gate::new();
 
 /// Enters the library, after a fork that is under way.
 pub(crate) fn enter() -> Inside<'static> {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| sys::at_fork(before, in_parent, in_child));
+    // No Once: a fork in the middle of one would leave it running in the child for ever.
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.load(Ordering::Relaxed) && !REGISTERED.swap(true, Ordering::Relaxed) {
+        sys::at_fork(before, in_parent, in_child);
+    }
     GATE.enter()
 }
 
@@ -105,7 +105,6 @@ extern "C" fn in_child() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicBool;
 
     #[test]
     fn a_fork_waits_for_who_is_inside_and_who_enters_waits_for_the_fork() {
