@@ -8,12 +8,20 @@
     reason = "a test suite reports by panicking"
 )]
 
+mod inputs;
+mod steps;
+
 use std::{collections::HashSet, sync::Arc, thread};
 
+pub use inputs::{sample_input, signing_algorithms};
+use steps::{
+    authenticate, begin, first_key, must_need_authentication, must_sign, session, sign, supported,
+    tokens,
+};
+
 use crate::{
-    AuthMethod, AuthSecret, Constraint, Digest, Item, Key, KeyAlgorithm, KeyType, KeychainContents,
-    LoginPolicy, ObjectId, Operation, Pss, PublicKey, PublicKeyMaterial, Role, Slot, Token,
-    TokenDriver, TokenError, TokenSession,
+    AuthMethod, AuthSecret, Constraint, Item, KeyAlgorithm, KeychainContents, LoginPolicy,
+    ObjectId, Operation, PublicKey, PublicKeyMaterial, Role, Slot, TokenDriver, TokenError,
 };
 
 /// What the suite needs from a backend: a driver with at least one token that has at least one key for signatures.
@@ -86,70 +94,6 @@ pub fn run(fixture: &dyn Fixture) -> Vec<&'static str> {
             name
         })
         .collect()
-}
-
-/// Every form of signature there is, for a walk over what a key supports.
-pub fn signing_algorithms() -> Vec<KeyAlgorithm> {
-    let mut all = vec![
-        KeyAlgorithm::RsaRaw,
-        KeyAlgorithm::RsaPkcs1,
-        KeyAlgorithm::EcdsaDigest,
-        KeyAlgorithm::EdDsa,
-    ];
-    for digest in Digest::ALL {
-        let pss = Pss {
-            digest,
-            mgf: digest,
-            salt_len: u32::try_from(digest.len()).unwrap_or(0),
-        };
-        all.extend([
-            KeyAlgorithm::RsaPkcs1Digest(digest),
-            KeyAlgorithm::RsaPkcs1Message(digest),
-            KeyAlgorithm::RsaPssDigest(pss),
-            KeyAlgorithm::RsaPssMessage(pss),
-            KeyAlgorithm::EcdsaMessage(digest),
-        ]);
-    }
-    all
-}
-
-/// An input that `algorithm` takes with this key, different for each `salt`. `None` if the kinds do not go together.
-pub fn sample_input(key: &PublicKey, algorithm: KeyAlgorithm, salt: u8) -> Option<Vec<u8>> {
-    let filled = |len: usize| {
-        (0..len)
-            .map(|i| salt.wrapping_add(i as u8))
-            .collect::<Vec<u8>>()
-    };
-    let is_rsa = matches!(key.key_type(), KeyType::Rsa { .. });
-    match algorithm {
-        KeyAlgorithm::RsaRaw => {
-            let PublicKeyMaterial::Rsa { modulus, .. } = key.material() else {
-                return None;
-            };
-            let mut block = vec![0xff; modulus.len()];
-            block[..2].copy_from_slice(&[0, 1]);
-            let text = filled(20);
-            let start = block.len() - text.len();
-            block[start - 1] = 0;
-            block[start..].copy_from_slice(&text);
-            Some(block)
-        }
-        KeyAlgorithm::RsaPkcs1 => is_rsa.then(|| filled(36)),
-        KeyAlgorithm::RsaPkcs1Digest(digest) => is_rsa.then(|| filled(digest.len())),
-        KeyAlgorithm::RsaPssDigest(pss) => is_rsa.then(|| filled(pss.digest.len())),
-        KeyAlgorithm::RsaPkcs1Message(_) | KeyAlgorithm::RsaPssMessage(_) => {
-            is_rsa.then(|| filled(1000))
-        }
-        KeyAlgorithm::EcdsaDigest => {
-            matches!(key.key_type(), KeyType::Ec(_)).then(|| filled(Digest::Sha256.len()))
-        }
-        KeyAlgorithm::EcdsaMessage(_) => {
-            matches!(key.key_type(), KeyType::Ec(_)).then(|| filled(1000))
-        }
-        KeyAlgorithm::EdDsa => {
-            matches!(key.key_type(), KeyType::Ed25519 | KeyType::Ed448).then(|| filled(1000))
-        }
-    }
 }
 
 fn slots_are_stable(fixture: &dyn Fixture) {
@@ -579,96 +523,4 @@ fn threads_sign(fixture: &dyn Fixture) {
             "a mixed-up signature"
         );
     }
-}
-
-fn tokens(driver: &dyn TokenDriver) -> Vec<Arc<dyn Token>> {
-    let tokens: Vec<_> = driver
-        .slots()
-        .iter()
-        .filter_map(|slot| slot.token())
-        .collect();
-    assert!(!tokens.is_empty(), "the fixture has no token");
-    tokens
-}
-
-/// The first key that signs.
-fn first_key(driver: &dyn TokenDriver) -> (Arc<dyn Token>, Key) {
-    for token in tokens(driver) {
-        let contents = token.contents();
-        if let Some(key) = contents.keys().find(|key| key.sign != Constraint::Never) {
-            return (token, key.clone());
-        }
-    }
-    panic!("the fixture has no key that signs");
-}
-
-fn session(token: &dyn Token) -> Arc<dyn TokenSession> {
-    match token.create_session() {
-        Ok(session) => session,
-        Err(error) => panic!("no session: {error}"),
-    }
-}
-
-fn begin(session: &dyn TokenSession) -> Box<dyn crate::AuthOperation + '_> {
-    match session.begin_auth(Role::User, None) {
-        Ok(operation) => operation,
-        Err(error) => panic!("no authentication as user: {error}"),
-    }
-}
-
-fn authenticate(fixture: &dyn Fixture, session: &dyn TokenSession) {
-    let Some(pin) = fixture.pin() else { return };
-    if let Err(error) = begin(session).finish(AuthSecret::Pin(pin)) {
-        panic!("the right secret was refused: {error}");
-    }
-}
-
-fn supported(session: &dyn TokenSession, key: &Key) -> (KeyAlgorithm, Vec<u8>) {
-    let found = signing_algorithms().into_iter().find_map(|algorithm| {
-        let input = sample_input(&key.public_key, algorithm, 0)?;
-        session
-            .supports(Operation::Sign, &key.id, algorithm)
-            .then_some((algorithm, input))
-    });
-    match found {
-        Some(found) => found,
-        None => panic!("{}: signs, but supports no algorithm", key.label),
-    }
-}
-
-fn sign(session: &dyn TokenSession, key: &Key, algorithm: KeyAlgorithm, input: &[u8]) -> Vec<u8> {
-    let mut signature = vec![0; key.public_key.max_signature_len()];
-    match session.sign(&key.id, algorithm, input, &mut signature) {
-        Ok(len) => signature.truncate(len),
-        Err(error) => panic!("{}: {algorithm:?}: {error}", key.label),
-    }
-    signature
-}
-
-fn must_sign(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, salt: u8) {
-    let (algorithm, _) = supported(session, key);
-    let Some(input) = sample_input(&key.public_key, algorithm, salt) else {
-        panic!("no input for {algorithm:?}");
-    };
-    let signature = sign(session, key, algorithm, &input);
-    assert!(
-        fixture.verify(&key.public_key, algorithm, &input, &signature),
-        "{}: a wrong signature with {algorithm:?}",
-        key.label
-    );
-}
-
-fn must_need_authentication(session: &dyn TokenSession, key: &Key) {
-    if !matches!(key.sign, Constraint::Auth(..)) {
-        return;
-    }
-    let (algorithm, input) = supported(session, key);
-    let mut signature = vec![0; key.public_key.max_signature_len()];
-    let answer = session.sign(&key.id, algorithm, &input, &mut signature);
-    assert_eq!(
-        answer,
-        Err(TokenError::AuthenticationNeeded),
-        "{}",
-        key.label
-    );
 }

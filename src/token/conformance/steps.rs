@@ -1,0 +1,107 @@
+//! The steps that the rules are made of: finding a key, authenticating, signing, each with a panic that says what went
+//! wrong.
+
+use std::sync::Arc;
+
+use super::{Fixture, sample_input, signing_algorithms};
+use crate::{
+    AuthOperation, AuthSecret, Constraint, Key, KeyAlgorithm, Operation, Role, Token, TokenDriver,
+    TokenError, TokenSession,
+};
+
+pub(super) fn tokens(driver: &dyn TokenDriver) -> Vec<Arc<dyn Token>> {
+    let tokens: Vec<_> = driver
+        .slots()
+        .iter()
+        .filter_map(|slot| slot.token())
+        .collect();
+    assert!(!tokens.is_empty(), "the fixture has no token");
+    tokens
+}
+
+/// The first key that signs.
+pub(super) fn first_key(driver: &dyn TokenDriver) -> (Arc<dyn Token>, Key) {
+    for token in tokens(driver) {
+        let contents = token.contents();
+        if let Some(key) = contents.keys().find(|key| key.sign != Constraint::Never) {
+            return (token, key.clone());
+        }
+    }
+    panic!("the fixture has no key that signs");
+}
+
+pub(super) fn session(token: &dyn Token) -> Arc<dyn TokenSession> {
+    match token.create_session() {
+        Ok(session) => session,
+        Err(error) => panic!("no session: {error}"),
+    }
+}
+
+pub(super) fn begin(session: &dyn TokenSession) -> Box<dyn AuthOperation + '_> {
+    match session.begin_auth(Role::User, None) {
+        Ok(operation) => operation,
+        Err(error) => panic!("no authentication as user: {error}"),
+    }
+}
+
+pub(super) fn authenticate(fixture: &dyn Fixture, session: &dyn TokenSession) {
+    let Some(pin) = fixture.pin() else { return };
+    if let Err(error) = begin(session).finish(AuthSecret::Pin(pin)) {
+        panic!("the right secret was refused: {error}");
+    }
+}
+
+pub(super) fn supported(session: &dyn TokenSession, key: &Key) -> (KeyAlgorithm, Vec<u8>) {
+    let found = signing_algorithms().into_iter().find_map(|algorithm| {
+        let input = sample_input(&key.public_key, algorithm, 0)?;
+        session
+            .supports(Operation::Sign, &key.id, algorithm)
+            .then_some((algorithm, input))
+    });
+    match found {
+        Some(found) => found,
+        None => panic!("{}: signs, but supports no algorithm", key.label),
+    }
+}
+
+pub(super) fn sign(
+    session: &dyn TokenSession,
+    key: &Key,
+    algorithm: KeyAlgorithm,
+    input: &[u8],
+) -> Vec<u8> {
+    let mut signature = vec![0; key.public_key.max_signature_len()];
+    match session.sign(&key.id, algorithm, input, &mut signature) {
+        Ok(len) => signature.truncate(len),
+        Err(error) => panic!("{}: {algorithm:?}: {error}", key.label),
+    }
+    signature
+}
+
+pub(super) fn must_sign(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, salt: u8) {
+    let (algorithm, _) = supported(session, key);
+    let Some(input) = sample_input(&key.public_key, algorithm, salt) else {
+        panic!("no input for {algorithm:?}");
+    };
+    let signature = sign(session, key, algorithm, &input);
+    assert!(
+        fixture.verify(&key.public_key, algorithm, &input, &signature),
+        "{}: a wrong signature with {algorithm:?}",
+        key.label
+    );
+}
+
+pub(super) fn must_need_authentication(session: &dyn TokenSession, key: &Key) {
+    if !matches!(key.sign, Constraint::Auth(..)) {
+        return;
+    }
+    let (algorithm, input) = supported(session, key);
+    let mut signature = vec![0; key.public_key.max_signature_len()];
+    let answer = session.sign(&key.id, algorithm, &input, &mut signature);
+    assert_eq!(
+        answer,
+        Err(TokenError::AuthenticationNeeded),
+        "{}",
+        key.label
+    );
+}
