@@ -237,6 +237,33 @@ fn reserved_arguments_are_refused_and_not_followed() {
 }
 
 #[test]
+fn a_panic_ends_at_the_c_abi() {
+    /// Panics when it is asked once more, which C_GetSlotList does.
+    struct Once(std::sync::atomic::AtomicBool);
+    impl ctk_pkcs11::SlotSource for Once {
+        fn slots(&self) -> Vec<std::sync::Arc<dyn ctk_token::Slot>> {
+            assert!(
+                !self.0.swap(true, std::sync::atomic::Ordering::SeqCst),
+                "on purpose"
+            );
+            Vec::new()
+        }
+        fn wait_for_change(&self, _: std::time::Instant) -> ctk_token::Result<ctk_token::Wait> {
+            Err(ctk_token::TokenError::NotSupported)
+        }
+    }
+    let _turn = turn();
+    assert!(ctk_pkcs11::initialize_with(Box::new(Once(false.into()))).is_ok());
+    let mut count = 0;
+    for _ in 0..2 {
+        let answer = unsafe { C_GetSlotList(CK_FALSE, null_mut(), &raw mut count) };
+        assert_eq!(answer, CKR_GENERAL_ERROR);
+    }
+    // No lock is left behind.
+    assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
+}
+
+#[test]
 fn a_failed_initialize_leaves_nothing_behind() {
     struct Panics;
     impl ctk_pkcs11::SlotSource for Panics {
