@@ -70,7 +70,7 @@ pub(crate) fn primitive(key_type: KeyType) -> Option<KeyAlgorithm> {
         KeyType::Rsa { .. } => Some(KeyAlgorithm::RsaRaw),
         KeyType::Ec(_) => Some(KeyAlgorithm::EcdsaDigest),
         KeyType::Ed25519 => Some(KeyAlgorithm::EdDsa),
-        KeyType::Ed448 | KeyType::X25519 | KeyType::X448 => None,
+        _ => None,
     }
 }
 

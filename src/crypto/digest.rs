@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 
 use ctk_token::{Digest, Result};
-use openssl::md::{Md, MdRef};
+use openssl::hash::MessageDigest;
+use openssl::md::MdRef;
 use openssl::md_ctx::MdCtx;
 use openssl::pkey::PKey;
 
@@ -113,20 +114,33 @@ pub fn hmac(digest: Digest, key: &[u8], data: &[u8]) -> Result<Hash> {
 
 /// The library's name of a hash.
 pub(crate) fn md(digest: Digest) -> &'static MdRef {
+    sys::md(message_digest(digest))
+}
+
+/// The same for the calls that take it by value.
+pub(crate) fn message_digest(digest: Digest) -> MessageDigest {
     match digest {
-        Digest::Sha1 => Md::sha1(),
-        Digest::Sha224 => Md::sha224(),
-        Digest::Sha256 => Md::sha256(),
-        Digest::Sha384 => Md::sha384(),
-        Digest::Sha512 => Md::sha512(),
+        Digest::Sha1 => MessageDigest::sha1(),
+        Digest::Sha224 => MessageDigest::sha224(),
+        Digest::Sha256 => MessageDigest::sha256(),
+        Digest::Sha384 => MessageDigest::sha384(),
+        Digest::Sha512 => MessageDigest::sha512(),
+        Digest::Sha3_224 => MessageDigest::sha3_224(),
+        Digest::Sha3_256 => MessageDigest::sha3_256(),
+        Digest::Sha3_384 => MessageDigest::sha3_384(),
+        Digest::Sha3_512 => MessageDigest::sha3_512(),
     }
 }
 
-/// The bytes that a hash works on at once (FIPS 180-4 figure 1).
+/// The bytes that a hash works on at once (FIPS 180-4 figure 1, FIPS 202 table 3).
 pub(crate) fn block_len(digest: Digest) -> usize {
     match digest {
         Digest::Sha1 | Digest::Sha224 | Digest::Sha256 => 64,
         Digest::Sha384 | Digest::Sha512 => 128,
+        Digest::Sha3_224 => 144,
+        Digest::Sha3_256 => 136,
+        Digest::Sha3_384 => 104,
+        Digest::Sha3_512 => 72,
     }
 }
 

@@ -1,10 +1,9 @@
 //! Keys from passwords: PKCS#12's own derivation, PBKDF2 and scrypt.
 
 use ctk_token::{Digest, Result, TokenError};
-use openssl::hash::MessageDigest;
 use zeroize::Zeroizing;
 
-use crate::digest::{Hasher, block_len};
+use crate::digest::{Hasher, block_len, message_digest};
 use crate::sys;
 
 /// What a PKCS#12 derivation is for (RFC 7292 §B.3).
@@ -119,13 +118,7 @@ pub fn pbkdf2(
     {
         return Err(TokenError::BadParameter);
     }
-    let hash = match digest {
-        Digest::Sha1 => MessageDigest::sha1(),
-        Digest::Sha224 => MessageDigest::sha224(),
-        Digest::Sha256 => MessageDigest::sha256(),
-        Digest::Sha384 => MessageDigest::sha384(),
-        Digest::Sha512 => MessageDigest::sha512(),
-    };
+    let hash = message_digest(digest);
     openssl::pkcs5::pbkdf2_hmac(password, salt, iterations as usize, hash, out).map_err(sys::failed)
 }
 

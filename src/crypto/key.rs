@@ -71,6 +71,7 @@ impl PrivateKey {
             }
             KeyType::Ed25519 | KeyType::Ed448 => Secret::EdDsa(key),
             KeyType::X25519 | KeyType::X448 => Secret::Agreement,
+            _ => return Err(TokenError::NotSupported),
         };
         Ok(Self { public, secret })
     }

@@ -157,7 +157,13 @@ pub(crate) fn input_len(algorithm: KeyAlgorithm, bits: u32) -> (usize, usize) {
         KeyAlgorithm::RsaPkcs1Message(_)
         | KeyAlgorithm::RsaPssMessage(_)
         | KeyAlgorithm::EcdsaMessage(_)
-        | KeyAlgorithm::EdDsa => (0, usize::MAX),
+        | KeyAlgorithm::EdDsa
+        | KeyAlgorithm::MlDsa => (0, usize::MAX),
+        // Not signed with.
+        KeyAlgorithm::RsaOaep(_)
+        | KeyAlgorithm::Ecdh
+        | KeyAlgorithm::EcdhCofactor
+        | KeyAlgorithm::MlKem => (0, 0),
     }
 }
 
@@ -174,6 +180,14 @@ pub(crate) fn fits(algorithm: KeyAlgorithm, key_type: KeyType) -> bool {
             matches!(key_type, KeyType::Ec(_))
         }
         KeyAlgorithm::EdDsa => matches!(key_type, KeyType::Ed25519 | KeyType::Ed448),
+        KeyAlgorithm::MlDsa => matches!(
+            key_type,
+            KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87
+        ),
+        KeyAlgorithm::RsaOaep(_)
+        | KeyAlgorithm::Ecdh
+        | KeyAlgorithm::EcdhCofactor
+        | KeyAlgorithm::MlKem => false,
     }
 }
 
@@ -189,7 +203,12 @@ pub(crate) fn refuse_short_modulus(algorithm: KeyAlgorithm, bits: u32) -> Result
         KeyAlgorithm::RsaRaw
         | KeyAlgorithm::EcdsaDigest
         | KeyAlgorithm::EcdsaMessage(_)
-        | KeyAlgorithm::EdDsa => true,
+        | KeyAlgorithm::RsaOaep(_)
+        | KeyAlgorithm::EdDsa
+        | KeyAlgorithm::MlDsa
+        | KeyAlgorithm::Ecdh
+        | KeyAlgorithm::EcdhCofactor
+        | KeyAlgorithm::MlKem => true,
     };
     if fits {
         Ok(())

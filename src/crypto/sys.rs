@@ -3,9 +3,10 @@
 use std::ptr::NonNull;
 
 use ctk_token::{Curve, Reason, Result, TokenError};
-use foreign_types::ForeignType;
+use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::ec::EcGroup;
 use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
 use openssl::md::MdRef;
 use openssl::md_ctx::MdCtx;
 use openssl::nid::Nid;
@@ -39,6 +40,12 @@ pub(crate) fn has_curve(oid: &[u8]) -> bool {
         None => return false,
     };
     EcGroup::from_curve_name(nid).is_ok()
+}
+
+/// One form of the library's name of a hash for another.
+pub(crate) fn md(digest: MessageDigest) -> &'static MdRef {
+    // SAFETY: the library's descriptions of hashes are statics, and MdRef gives shared access only.
+    unsafe { MdRef::from_ptr(digest.as_ptr().cast_mut()) }
 }
 
 #[cfg(feature = "aws-lc")]

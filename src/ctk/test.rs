@@ -127,7 +127,7 @@ fn algorithms(key: &Key) -> &'static [(&'static str, KeyAlgorithm)] {
         ],
         KeyType::Ec(_) => &[("ECDSA SHA-256", KeyAlgorithm::EcdsaMessage(Digest::Sha256))],
         KeyType::Ed25519 | KeyType::Ed448 => &[("EdDSA", KeyAlgorithm::EdDsa)],
-        KeyType::X25519 | KeyType::X448 => &[],
+        _ => &[],
     }
 }
 

@@ -392,9 +392,15 @@ impl TokenSession for ConfiguredSession {
         })
     }
 
-    fn key_exchange(&self, key: &ObjectId, peer: &[u8], secret: &mut [u8]) -> Result<usize> {
+    fn key_exchange(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        peer: &[u8],
+        secret: &mut [u8],
+    ) -> Result<usize> {
         self.with_key(Operation::KeyExchange, key, |session| {
-            session.key_exchange(key, peer, secret)
+            session.key_exchange(key, algorithm, peer, secret)
         })
     }
 

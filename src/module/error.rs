@@ -34,12 +34,19 @@ errors! {
     ArgumentsBad = CKR_ARGUMENTS_BAD,
     NoEvent = CKR_NO_EVENT,
     CantLock = CKR_CANT_LOCK,
+    ActionProhibited = CKR_ACTION_PROHIBITED,
+    AttributeReadOnly = CKR_ATTRIBUTE_READ_ONLY,
     AttributeSensitive = CKR_ATTRIBUTE_SENSITIVE,
     AttributeTypeInvalid = CKR_ATTRIBUTE_TYPE_INVALID,
+    AttributeValueInvalid = CKR_ATTRIBUTE_VALUE_INVALID,
+    CurveNotSupported = CKR_CURVE_NOT_SUPPORTED,
+    DataInvalid = CKR_DATA_INVALID,
     DataLenRange = CKR_DATA_LEN_RANGE,
+    DomainParamsInvalid = CKR_DOMAIN_PARAMS_INVALID,
     DeviceError = CKR_DEVICE_ERROR,
     DeviceRemoved = CKR_DEVICE_REMOVED,
     EncryptedDataInvalid = CKR_ENCRYPTED_DATA_INVALID,
+    EncryptedDataLenRange = CKR_ENCRYPTED_DATA_LEN_RANGE,
     FunctionCanceled = CKR_FUNCTION_CANCELED,
     FunctionNotParallel = CKR_FUNCTION_NOT_PARALLEL,
     FunctionNotSupported = CKR_FUNCTION_NOT_SUPPORTED,
@@ -48,6 +55,9 @@ errors! {
     KeySizeRange = CKR_KEY_SIZE_RANGE,
     KeyTypeInconsistent = CKR_KEY_TYPE_INCONSISTENT,
     KeyFunctionNotPermitted = CKR_KEY_FUNCTION_NOT_PERMITTED,
+    KeyIndigestible = CKR_KEY_INDIGESTIBLE,
+    KeyNotWrappable = CKR_KEY_NOT_WRAPPABLE,
+    KeyUnextractable = CKR_KEY_UNEXTRACTABLE,
     MechanismInvalid = CKR_MECHANISM_INVALID,
     MechanismParamInvalid = CKR_MECHANISM_PARAM_INVALID,
     ObjectHandleInvalid = CKR_OBJECT_HANDLE_INVALID,
@@ -55,21 +65,35 @@ errors! {
     OperationCancelFailed = CKR_OPERATION_CANCEL_FAILED,
     OperationNotInitialized = CKR_OPERATION_NOT_INITIALIZED,
     PinIncorrect = CKR_PIN_INCORRECT,
+    PinInvalid = CKR_PIN_INVALID,
     PinLenRange = CKR_PIN_LEN_RANGE,
     PinExpired = CKR_PIN_EXPIRED,
     PinLocked = CKR_PIN_LOCKED,
     SessionClosed = CKR_SESSION_CLOSED,
     SessionHandleInvalid = CKR_SESSION_HANDLE_INVALID,
     SessionParallelNotSupported = CKR_SESSION_PARALLEL_NOT_SUPPORTED,
+    SessionReadOnly = CKR_SESSION_READ_ONLY,
     SessionReadOnlyExists = CKR_SESSION_READ_ONLY_EXISTS,
     SessionReadWriteSoExists = CKR_SESSION_READ_WRITE_SO_EXISTS,
     SessionAsyncNotSupported = CKR_SESSION_ASYNC_NOT_SUPPORTED,
+    SignatureInvalid = CKR_SIGNATURE_INVALID,
+    SignatureLenRange = CKR_SIGNATURE_LEN_RANGE,
+    TemplateIncomplete = CKR_TEMPLATE_INCOMPLETE,
+    TemplateInconsistent = CKR_TEMPLATE_INCONSISTENT,
     TokenNotPresent = CKR_TOKEN_NOT_PRESENT,
     TokenWriteProtected = CKR_TOKEN_WRITE_PROTECTED,
     UserAlreadyLoggedIn = CKR_USER_ALREADY_LOGGED_IN,
     UserAnotherAlreadyLoggedIn = CKR_USER_ANOTHER_ALREADY_LOGGED_IN,
     UserNotLoggedIn = CKR_USER_NOT_LOGGED_IN,
     UserTypeInvalid = CKR_USER_TYPE_INVALID,
+    UnwrappingKeyHandleInvalid = CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+    UnwrappingKeySizeRange = CKR_UNWRAPPING_KEY_SIZE_RANGE,
+    UnwrappingKeyTypeInconsistent = CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
+    WrappedKeyInvalid = CKR_WRAPPED_KEY_INVALID,
+    WrappedKeyLenRange = CKR_WRAPPED_KEY_LEN_RANGE,
+    WrappingKeyHandleInvalid = CKR_WRAPPING_KEY_HANDLE_INVALID,
+    WrappingKeySizeRange = CKR_WRAPPING_KEY_SIZE_RANGE,
+    WrappingKeyTypeInconsistent = CKR_WRAPPING_KEY_TYPE_INCONSISTENT,
     RandomSeedNotSupported = CKR_RANDOM_SEED_NOT_SUPPORTED,
     RandomNoRng = CKR_RANDOM_NO_RNG,
     BufferTooSmall = CKR_BUFFER_TOO_SMALL,
@@ -88,10 +112,18 @@ pub enum During {
     Opening,
     /// C_Login.
     Login,
-    /// Setting an operation up: C_SignInit.
+    /// C_SetPIN.
+    ChangePin,
+    /// Setting an operation up: C_SignInit and its like.
     Init,
-    /// Carrying it out: C_Sign, C_SignUpdate, C_SignFinal.
+    /// Carrying it out: C_Sign, C_SignUpdate, C_SignFinal and their like, for what takes data.
     Operation,
+    /// C_Decrypt and its like, which take encrypted data.
+    Decrypting,
+    /// C_UnwrapKey, which takes a wrapped key.
+    Unwrapping,
+    /// C_DeriveKey and C_DecapsulateKey, whose peer comes in a parameter.
+    Deriving,
     /// C_GenerateRandom.
     Random,
 }
@@ -113,7 +145,7 @@ impl Error {
             | TokenError::PinLocked
             | TokenError::PinLength { .. }
             | TokenError::PinExpired
-                if during != During::Login =>
+                if !matches!(during, During::Login | During::ChangePin) =>
             {
                 Self::UserNotLoggedIn
             }
@@ -123,7 +155,9 @@ impl Error {
             TokenError::PinExpired => Self::PinExpired,
             TokenError::CanceledByUser => Self::FunctionCanceled,
             TokenError::Denied => match during {
-                During::Operation => Self::FunctionRejected,
+                During::Operation | During::Decrypting | During::Unwrapping | During::Deriving => {
+                    Self::FunctionRejected
+                }
                 _ => Self::FunctionFailed,
             },
             TokenError::NotSupported => match during {
@@ -131,16 +165,35 @@ impl Error {
                 During::Login => Self::UserTypeInvalid,
                 During::Init => Self::MechanismInvalid,
                 During::Random => Self::RandomNoRng,
-                During::Opening | During::Operation => Self::FunctionFailed,
+                During::ChangePin => Self::FunctionNotSupported,
+                During::Deriving => Self::MechanismInvalid,
+                During::Opening | During::Operation | During::Decrypting | During::Unwrapping => {
+                    Self::FunctionFailed
+                }
             },
             TokenError::BadParameter => match during {
-                During::Init => Self::MechanismParamInvalid,
+                During::Init | During::Deriving => Self::MechanismParamInvalid,
                 _ => Self::FunctionFailed,
             },
-            TokenError::DataLength => Self::DataLenRange,
-            TokenError::BadCiphertext => Self::EncryptedDataInvalid,
+            TokenError::DataLength => match during {
+                During::Decrypting => Self::EncryptedDataLenRange,
+                During::Unwrapping => Self::WrappedKeyLenRange,
+                During::Deriving => Self::MechanismParamInvalid,
+                _ => Self::DataLenRange,
+            },
+            TokenError::DataInvalid => match during {
+                During::Decrypting => Self::EncryptedDataInvalid,
+                During::Unwrapping => Self::WrappedKeyInvalid,
+                During::Deriving => Self::MechanismParamInvalid,
+                _ => Self::DataInvalid,
+            },
+            TokenError::BadCiphertext => match during {
+                During::Unwrapping => Self::WrappedKeyInvalid,
+                _ => Self::EncryptedDataInvalid,
+            },
             TokenError::ObjectNotFound => match during {
-                During::Init => Self::KeyHandleInvalid,
+                During::Init | During::Deriving => Self::KeyHandleInvalid,
+                During::Unwrapping => Self::UnwrappingKeyHandleInvalid,
                 // None of the other functions was given a handle that could be wrong.
                 _ => Self::FunctionFailed,
             },
@@ -148,7 +201,7 @@ impl Error {
             TokenError::TokenRemoved => Self::DeviceRemoved,
             TokenError::TimedOut => match during {
                 // A dialog that nobody answered.
-                During::Login => Self::FunctionCanceled,
+                During::Login | During::ChangePin => Self::FunctionCanceled,
                 _ => Self::DeviceError,
             },
             TokenError::Unreachable(_) | TokenError::Corrupted(_) => Self::DeviceError,

@@ -15,7 +15,7 @@ pub enum Operation {
     KeyExchange,
 }
 
-/// A hash function (FIPS 180-4).
+/// A hash function (FIPS 180-4, FIPS 202).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Digest {
     /// SHA-1, 20 bytes.
@@ -28,16 +28,28 @@ pub enum Digest {
     Sha384,
     /// SHA-512, 64 bytes.
     Sha512,
+    /// SHA3-224, 28 bytes.
+    Sha3_224,
+    /// SHA3-256, 32 bytes.
+    Sha3_256,
+    /// SHA3-384, 48 bytes.
+    Sha3_384,
+    /// SHA3-512, 64 bytes.
+    Sha3_512,
 }
 
 impl Digest {
-    /// All of them, weakest first.
-    pub const ALL: [Self; 5] = [
+    /// All of them, family by family, weakest first.
+    pub const ALL: [Self; 9] = [
         Self::Sha1,
         Self::Sha224,
         Self::Sha256,
         Self::Sha384,
         Self::Sha512,
+        Self::Sha3_224,
+        Self::Sha3_256,
+        Self::Sha3_384,
+        Self::Sha3_512,
     ];
 
     /// The longest [`len`](Self::len), in bytes.
@@ -48,10 +60,10 @@ impl Digest {
     pub const fn len(self) -> usize {
         match self {
             Self::Sha1 => 20,
-            Self::Sha224 => 28,
-            Self::Sha256 => 32,
-            Self::Sha384 => 48,
-            Self::Sha512 => 64,
+            Self::Sha224 | Self::Sha3_224 => 28,
+            Self::Sha256 | Self::Sha3_256 => 32,
+            Self::Sha384 | Self::Sha3_384 => 48,
+            Self::Sha512 | Self::Sha3_512 => 64,
         }
     }
 }
@@ -67,6 +79,15 @@ pub struct Pss {
     pub salt_len: u32,
 }
 
+/// Parameters of RSAES-OAEP (RFC 8017 §7.1).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Oaep {
+    /// The hash of the label.
+    pub digest: Digest,
+    /// The hash inside MGF1.
+    pub mgf: Digest,
+}
+
 /// How a private key is used, from the most convenient form (a whole message) to the raw primitive.
 ///
 /// A session declares by [`supports`](crate::TokenSession::supports) the forms its key store performs; whoever calls it
@@ -78,7 +99,8 @@ pub enum KeyAlgorithm {
     /// RSA's private-key operation on one block of exactly the modulus' length (RFC 8017 §5.1.2, §5.2.1).
     RsaRaw,
     /// RSASSA-PKCS1-v1_5 padding over the input, a DigestInfo or anything else of at most modulus − 11 bytes;
-    /// for [`Operation::Decrypt`], RSAES-PKCS1-v1_5 (RFC 8017 §7.2).
+    /// for [`Operation::Decrypt`], RSAES-PKCS1-v1_5 (RFC 8017 §7.2), by which nobody may learn whether the padding was
+    /// right: a key store answers a wrong one with a pseudo-random plaintext, or does not offer this form.
     RsaPkcs1,
     /// RSASSA-PKCS1-v1_5 over a hash of this kind (RFC 8017 §8.2).
     RsaPkcs1Digest(Digest),
@@ -88,6 +110,8 @@ pub enum KeyAlgorithm {
     RsaPssDigest(Pss),
     /// RSASSA-PSS over a message.
     RsaPssMessage(Pss),
+    /// RSAES-OAEP with an empty label (RFC 8017 §7.1); with another label it is made from [`RsaRaw`](Self::RsaRaw).
+    RsaOaep(Oaep),
     /// ECDSA over a hash of any length; only as many leftmost bits as the curve's order has count (FIPS 186-5 §6.4).
     /// The signature is a DER `ECDSA-Sig-Value` (RFC 3279 §2.2.3).
     EcdsaDigest,
@@ -95,6 +119,14 @@ pub enum KeyAlgorithm {
     EcdsaMessage(Digest),
     /// Ed25519 or Ed448 over a message, without context (RFC 8032).
     EdDsa,
+    /// ML-DSA over a message, without context (FIPS 204 §5.2).
+    MlDsa,
+    /// The raw shared secret of two keys: the x coordinate (SP 800-56A §5.7.1.2, RFC 7748 §6).
+    Ecdh,
+    /// The same with the cofactor (SP 800-56A §5.7.1.2); for a curve with cofactor 1 it is [`Ecdh`](Self::Ecdh).
+    EcdhCofactor,
+    /// ML-KEM decapsulation (FIPS 203 §7.3): what the peer sends is a ciphertext.
+    MlKem,
 }
 
 impl KeyAlgorithm {
@@ -105,13 +137,19 @@ impl KeyAlgorithm {
             Self::RsaPkcs1Digest(_) => Some(Self::RsaPkcs1),
             Self::RsaPssMessage(pss) => Some(Self::RsaPssDigest(pss)),
             Self::EcdsaMessage(_) => Some(Self::EcdsaDigest),
-            Self::RsaPkcs1 | Self::RsaPssDigest(_) => Some(Self::RsaRaw),
-            Self::RsaRaw | Self::EcdsaDigest | Self::EdDsa => None,
+            Self::RsaPkcs1 | Self::RsaPssDigest(_) | Self::RsaOaep(_) => Some(Self::RsaRaw),
+            Self::RsaRaw
+            | Self::EcdsaDigest
+            | Self::EdDsa
+            | Self::MlDsa
+            | Self::Ecdh
+            | Self::EcdhCofactor
+            | Self::MlKem => None,
         }
     }
 
     /// The hash that a message goes through first, for the forms that take a message and hash it once.
-    /// `None` for EdDSA, which needs the whole message.
+    /// `None` for EdDSA and ML-DSA, which need the whole message.
     pub fn message_digest(self) -> Option<Digest> {
         match self {
             Self::RsaPkcs1Message(digest) | Self::EcdsaMessage(digest) => Some(digest),
@@ -120,8 +158,13 @@ impl KeyAlgorithm {
             | Self::RsaPkcs1
             | Self::RsaPkcs1Digest(_)
             | Self::RsaPssDigest(_)
+            | Self::RsaOaep(_)
             | Self::EcdsaDigest
-            | Self::EdDsa => None,
+            | Self::EdDsa
+            | Self::MlDsa
+            | Self::Ecdh
+            | Self::EcdhCofactor
+            | Self::MlKem => None,
         }
     }
 }

@@ -85,6 +85,30 @@ pub enum KeyType {
     X25519,
     /// X448 (RFC 7748).
     X448,
+    /// ML-DSA-44 (FIPS 204).
+    MlDsa44,
+    /// ML-DSA-65 (FIPS 204).
+    MlDsa65,
+    /// ML-DSA-87 (FIPS 204).
+    MlDsa87,
+    /// ML-KEM-512 (FIPS 203).
+    MlKem512,
+    /// ML-KEM-768 (FIPS 203).
+    MlKem768,
+    /// ML-KEM-1024 (FIPS 203).
+    MlKem1024,
+}
+
+impl KeyType {
+    /// The length of an ML-KEM ciphertext, in bytes (FIPS 203 table 3); `None` for other keys.
+    pub const fn ciphertext_len(self) -> Option<usize> {
+        match self {
+            Self::MlKem512 => Some(768),
+            Self::MlKem768 => Some(1088),
+            Self::MlKem1024 => Some(1568),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Display for KeyType {
@@ -96,6 +120,12 @@ impl std::fmt::Display for KeyType {
             Self::Ed448 => f.write_str("Ed448"),
             Self::X25519 => f.write_str("X25519"),
             Self::X448 => f.write_str("X448"),
+            Self::MlDsa44 => f.write_str("ML-DSA-44"),
+            Self::MlDsa65 => f.write_str("ML-DSA-65"),
+            Self::MlDsa87 => f.write_str("ML-DSA-87"),
+            Self::MlKem512 => f.write_str("ML-KEM-512"),
+            Self::MlKem768 => f.write_str("ML-KEM-768"),
+            Self::MlKem1024 => f.write_str("ML-KEM-1024"),
         }
     }
 }
@@ -117,9 +147,10 @@ pub enum PublicKeyMaterial {
         /// The point.
         point: Box<[u8]>,
     },
-    /// A raw RFC 8032 or RFC 7748 public key, 32, 57 or 56 bytes.
+    /// The encoded public key of a kind that has nothing to take apart: RFC 8032 and RFC 7748 (32, 57 or 56 bytes),
+    /// FIPS 204 (1312, 1952 or 2592 bytes), FIPS 203 (800, 1184 or 1568 bytes).
     Raw {
-        /// Which of the four.
+        /// Which kind.
         key_type: KeyType,
         /// The bytes.
         bytes: Box<[u8]>,
@@ -131,12 +162,14 @@ pub enum PublicKeyMaterial {
 pub struct PublicKey {
     spki: Box<[u8]>,
     material: PublicKeyMaterial,
+    pss_only: bool,
 }
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const RAW_KEYS: [(ObjectIdentifier, KeyType, usize); 4] = [
+/// RFC 8410 §3, RFC 9881 §2, RFC 9935 §3.
+const RAW_KEYS: [(ObjectIdentifier, KeyType, usize); 10] = [
     (
         ObjectIdentifier::new_unwrap("1.3.101.112"),
         KeyType::Ed25519,
@@ -157,6 +190,36 @@ const RAW_KEYS: [(ObjectIdentifier, KeyType, usize); 4] = [
         KeyType::X448,
         56,
     ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"),
+        KeyType::MlDsa44,
+        1312,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"),
+        KeyType::MlDsa65,
+        1952,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19"),
+        KeyType::MlDsa87,
+        2592,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.1"),
+        KeyType::MlKem512,
+        800,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.2"),
+        KeyType::MlKem768,
+        1184,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.3"),
+        KeyType::MlKem1024,
+        1568,
+    ),
 ];
 
 impl PublicKey {
@@ -176,6 +239,7 @@ impl PublicKey {
         Ok(Self {
             spki: der.into(),
             material,
+            pss_only: info.algorithm.oid == RSASSA_PSS,
         })
     }
 
@@ -211,22 +275,40 @@ impl PublicKey {
         }
     }
 
+    /// Whether this is an RSA key for RSASSA-PSS and nothing else (RFC 4055 §1.2).
+    pub fn is_pss_only(&self) -> bool {
+        self.pss_only
+    }
+
     /// The longest signature that a session writes for this key, in bytes: the modulus' length, a DER
-    /// `ECDSA-Sig-Value`, or two EdDSA halves. 0 for a key that cannot sign.
+    /// `ECDSA-Sig-Value`, two EdDSA halves, or an ML-DSA signature (FIPS 204 table 2). 0 for a key that cannot sign.
     pub fn max_signature_len(&self) -> usize {
         match &self.material {
             PublicKeyMaterial::Rsa { modulus, .. } => modulus.len(),
             // Two INTEGERs with a possible zero before each, and a long-form SEQUENCE header.
             PublicKeyMaterial::Ec { curve, .. } => 2 * (curve.bytes() + 3) + 3,
-            PublicKeyMaterial::Raw {
-                key_type: KeyType::Ed25519,
-                ..
-            } => 64,
-            PublicKeyMaterial::Raw {
-                key_type: KeyType::Ed448,
-                ..
-            } => 114,
-            PublicKeyMaterial::Raw { .. } => 0,
+            PublicKeyMaterial::Raw { key_type, .. } => match key_type {
+                KeyType::Ed25519 => 64,
+                KeyType::Ed448 => 114,
+                KeyType::MlDsa44 => 2420,
+                KeyType::MlDsa65 => 3309,
+                KeyType::MlDsa87 => 4627,
+                _ => 0,
+            },
+        }
+    }
+
+    /// The length of what [`key_exchange`](crate::TokenSession::key_exchange) writes for this key, in bytes; 0 for a key
+    /// that does not agree on anything.
+    pub fn shared_secret_len(&self) -> usize {
+        match &self.material {
+            PublicKeyMaterial::Rsa { .. } => 0,
+            PublicKeyMaterial::Ec { curve, .. } => curve.bytes(),
+            PublicKeyMaterial::Raw { key_type, .. } => match key_type {
+                KeyType::X25519 | KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => 32,
+                KeyType::X448 => 56,
+                _ => 0,
+            },
         }
     }
 }

@@ -27,7 +27,7 @@ mod error;
 mod key;
 mod session;
 
-pub use algorithm::{Digest, KeyAlgorithm, Operation, Pss};
+pub use algorithm::{Digest, KeyAlgorithm, Oaep, Operation, Pss};
 pub use contents::{
     AuthId, Certificate, Constraint, DataObject, Item, Key, KeychainContents, ObjectId, Origin,
     Reuse,

@@ -141,6 +141,7 @@ pub trait TokenSession: Send + Sync {
     ) -> Result<usize>;
 
     /// Decrypts `input` and returns how many bytes of `plaintext` were written; `plaintext` is as long as the modulus.
+    /// [`KeyAlgorithm::RsaRaw`] writes the whole block, leading zeros included.
     ///
     /// # Errors
     /// As [`sign`](Self::sign), and [`TokenError::BadCiphertext`]. [`TokenError::NotSupported`] by default.
@@ -156,16 +157,26 @@ pub trait TokenSession: Send + Sync {
         Err(TokenError::NotSupported)
     }
 
-    /// Agrees on a raw shared secret (the x coordinate, RFC 5903 §9; RFC 7748 §6) with the holder of `peer`, an
-    /// uncompressed point or 32/56 raw bytes, and returns how many bytes of `secret` were written.
+    /// Agrees on a secret with somebody else and returns how many bytes of `secret` were written.
+    ///
+    /// For [`KeyAlgorithm::Ecdh`] and its sibling `peer` is a public key, an uncompressed point of the key's curve or 32 or
+    /// 56 raw bytes, and the secret is the raw x coordinate, as long as a field element. For [`KeyAlgorithm::MlKem`]
+    /// `peer` is a ciphertext and the secret has 32 bytes; a ciphertext of the right length always gives one.
     ///
     /// # Errors
-    /// As [`sign`](Self::sign). [`TokenError::NotSupported`] by default.
+    /// As [`sign`](Self::sign), and [`TokenError::BadParameter`] for a `peer` that is not a public key of this kind, or
+    /// with which the secret would be all zeros. [`TokenError::NotSupported`] by default.
     #[doc(
         alias = "tokenSession:performKeyExchangeWithPublicKey:usingKey:algorithm:parameters:error:"
     )]
-    fn key_exchange(&self, key: &ObjectId, peer: &[u8], secret: &mut [u8]) -> Result<usize> {
-        let _ = (key, peer, secret);
+    fn key_exchange(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        peer: &[u8],
+        secret: &mut [u8],
+    ) -> Result<usize> {
+        let _ = (key, algorithm, peer, secret);
         Err(TokenError::NotSupported)
     }
 
@@ -179,10 +190,12 @@ pub trait TokenSession: Send + Sync {
         Err(TokenError::NotSupported)
     }
 
-    /// Replaces the secret of `role`.
+    /// Replaces the secret of `role`, whoever is authenticated; an authentication lasts. Either the new secret counts
+    /// afterwards or nothing has changed, whenever the process or the machine stops.
     ///
     /// # Errors
-    /// As [`AuthOperation::finish`]. [`TokenError::NotSupported`] by default.
+    /// As [`AuthOperation::finish`], with [`TokenError::PinLength`] also for a `new` of the wrong length, and
+    /// [`TokenError::ReadOnly`] where it cannot be written. [`TokenError::NotSupported`] by default.
     fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
         let _ = (role, old, new);
         Err(TokenError::NotSupported)

@@ -105,6 +105,12 @@ fn key_size(key: &Key) -> CK_ULONG {
         KeyType::Ec(curve) => curve.bits(),
         KeyType::Ed25519 | KeyType::X25519 => 255,
         KeyType::Ed448 | KeyType::X448 => 448,
+        KeyType::MlDsa44 => 1312 * 8,
+        KeyType::MlDsa65 => 1952 * 8,
+        KeyType::MlDsa87 => 2592 * 8,
+        KeyType::MlKem512 => 800 * 8,
+        KeyType::MlKem768 => 1184 * 8,
+        KeyType::MlKem1024 => 1568 * 8,
     })
 }
 

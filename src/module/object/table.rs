@@ -206,6 +206,8 @@ fn key_type(key: KeyType) -> CK_KEY_TYPE {
         KeyType::Ec(_) => CKK_EC,
         KeyType::Ed25519 | KeyType::Ed448 => CKK_EC_EDWARDS,
         KeyType::X25519 | KeyType::X448 => CKK_EC_MONTGOMERY,
+        KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87 => CKK_ML_DSA,
+        KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => CKK_ML_KEM,
     }
 }
 
@@ -255,7 +257,7 @@ fn ec_params(key: KeyType) -> Option<Vec<u8>> {
         KeyType::X448 => Some(edwards(0x6F)),
         KeyType::Ed25519 => Some(edwards(0x70)),
         KeyType::Ed448 => Some(edwards(0x71)),
-        KeyType::Rsa { .. } => None,
+        _ => None,
     }
 }
 
@@ -271,6 +273,8 @@ fn key_gen_mechanism<'a>(view: &View<'a>) -> Option<Value<'a>> {
             KeyType::Ec(_) => CKM_EC_KEY_PAIR_GEN,
             KeyType::Ed25519 | KeyType::Ed448 => CKM_EC_EDWARDS_KEY_PAIR_GEN,
             KeyType::X25519 | KeyType::X448 => CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
+            KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87 => CKM_ML_DSA_KEY_PAIR_GEN,
+            KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => CKM_ML_KEM_KEY_PAIR_GEN,
         }
     } else {
         CK_UNAVAILABLE_INFORMATION

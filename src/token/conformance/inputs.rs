@@ -9,6 +9,7 @@ pub fn signing_algorithms() -> Vec<KeyAlgorithm> {
         KeyAlgorithm::RsaPkcs1,
         KeyAlgorithm::EcdsaDigest,
         KeyAlgorithm::EdDsa,
+        KeyAlgorithm::MlDsa,
     ];
     for digest in Digest::ALL {
         let pss = Pss {
@@ -63,5 +64,15 @@ pub fn sample_input(key: &PublicKey, algorithm: KeyAlgorithm, salt: u8) -> Optio
         KeyAlgorithm::EdDsa => {
             matches!(key.key_type(), KeyType::Ed25519 | KeyType::Ed448).then(|| filled(1000))
         }
+        KeyAlgorithm::MlDsa => matches!(
+            key.key_type(),
+            KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87
+        )
+        .then(|| filled(1000)),
+        // Nothing is signed with these.
+        KeyAlgorithm::RsaOaep(_)
+        | KeyAlgorithm::Ecdh
+        | KeyAlgorithm::EcdhCofactor
+        | KeyAlgorithm::MlKem => None,
     }
 }
