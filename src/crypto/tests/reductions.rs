@@ -36,8 +36,9 @@ fn sign(key: &PrivateKey, asked: KeyAlgorithm, input: &[u8]) -> Result<Vec<u8>> 
     Ok(signature)
 }
 
+/// The command's name of a hash: `sha256`, `sha3-256`.
 fn name(digest: Digest) -> String {
-    format!("{digest:?}").to_lowercase()
+    format!("{digest:?}").to_lowercase().replace('_', "-")
 }
 
 fn pss(digest: Digest, mgf: Digest, salt_len: u32) -> Pss {
