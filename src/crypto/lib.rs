@@ -3,7 +3,7 @@
 //! Everything that another crate needs of cryptography is here, and nothing in the signatures tells AWS-LC from OpenSSL.
 //! Own code stands only where the library has nothing: the walk from a signature scheme to a raw private-key operation
 //! ([`Reduction`]), the two forms of ECDSA signatures ([`ecdsa`]) and PKCS#12's key derivation ([`pkcs12_kdf`]).
-//! What differs between the libraries, and all `unsafe`, is in `sys.rs`.
+//! What differs between the libraries, and all `unsafe`, is in `sys`.
 
 #![deny(missing_docs, unsafe_code)]
 
