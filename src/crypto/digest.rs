@@ -1,4 +1,4 @@
-//! Hashes and HMAC.
+//! Hashes.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,16 +6,21 @@ use std::ops::Deref;
 use ctk_token::{Digest, Result};
 use openssl::hash::MessageDigest;
 use openssl::md::MdRef;
-use openssl::md_ctx::MdCtx;
-use openssl::pkey::PKey;
 
 use crate::sys;
 
-/// A finished hash of 20 to 64 bytes. Derefs to them.
+/// A finished hash or message authentication code of 16 to 64 bytes. Derefs to them.
 #[derive(Clone, Copy)]
 pub struct Hash {
     bytes: [u8; Digest::MAX_LEN],
     len: usize,
+}
+
+impl Hash {
+    /// The first `len` of these bytes.
+    pub(crate) fn new(bytes: [u8; Digest::MAX_LEN], len: usize) -> Self {
+        Self { bytes, len }
+    }
 }
 
 impl Deref for Hash {
@@ -33,7 +38,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// A hash in progress (FIPS 180-4).
+/// A hash in progress (FIPS 180-4, FIPS 202).
 pub struct Hasher {
     digest: Digest,
     context: sys::HashContext,
@@ -86,30 +91,6 @@ pub fn hash(digest: Digest, data: &[u8]) -> Result<Hash> {
     let mut hasher = Hasher::new(digest)?;
     hasher.update(data)?;
     hasher.finish()
-}
-
-/// HMAC (RFC 2104) with a key of any length.
-///
-/// # Errors
-/// As [`Hasher::new`].
-pub fn hmac(digest: Digest, key: &[u8], data: &[u8]) -> Result<Hash> {
-    sys::ready();
-    // Keys are filled up with zeros, so one zero is the same as nothing, which OpenSSL refuses.
-    let key = if key.is_empty() { &[0] } else { key };
-    let key = PKey::hmac(key).map_err(sys::failed)?;
-    let mut context = MdCtx::new().map_err(sys::failed)?;
-    context
-        .digest_sign_init(Some(md(digest)), &key)
-        .map_err(sys::failed)?;
-    context.digest_sign_update(data).map_err(sys::failed)?;
-    let mut hash = Hash {
-        bytes: [0; Digest::MAX_LEN],
-        len: digest.len(),
-    };
-    context
-        .digest_sign_final(Some(&mut hash.bytes))
-        .map_err(sys::failed)?;
-    Ok(hash)
 }
 
 /// The library's name of a hash.
@@ -211,58 +192,6 @@ mod tests {
 
         let mut hasher = Hasher::new(Digest::Sha256).unwrap();
         assert!(hasher.finish_into(&mut [0; 31]).is_err());
-    }
-
-    #[test]
-    fn hmac_is_that_of_rfc_2202_and_4231() {
-        assert_eq!(
-            hex(&hmac(Digest::Sha1, b"Jefe", b"what do ya want for nothing?").unwrap()),
-            "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
-        );
-        let expected = [
-            (
-                Digest::Sha224,
-                "a30e01098bc6dbbf45690f3a7e9e6d0f8bbea2a39e6148008fd05e44",
-            ),
-            (
-                Digest::Sha256,
-                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
-            ),
-            (
-                Digest::Sha384,
-                "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e\
-                 8e2240ca5e69e2c78b3239ecfab21649",
-            ),
-            (
-                Digest::Sha512,
-                "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554\
-                 9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
-            ),
-        ];
-        for (digest, expected) in expected {
-            assert_eq!(
-                hex(&hmac(digest, b"Jefe", b"what do ya want for nothing?").unwrap()),
-                expected
-            );
-        }
-        // A key longer than the block (RFC 4231 §4.7).
-        assert_eq!(
-            hex(&hmac(
-                Digest::Sha256,
-                &[0xaa; 131],
-                b"Test Using Larger Than Block-Size Key - Hash Key First"
-            )
-            .unwrap()),
-            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
-        );
-    }
-
-    #[test]
-    fn hmac_takes_an_empty_key() {
-        assert_eq!(
-            hex(&hmac(Digest::Sha256, b"", b"").unwrap()),
-            "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad"
-        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Keys from passwords: PKCS#12's own derivation, PBKDF2 and scrypt.
+//! Keys from passwords and from shared secrets: PKCS#12's own derivation, PBKDF2, scrypt and X9.63.
 
 use ctk_token::{Digest, Result, TokenError};
 use zeroize::Zeroizing;
@@ -151,12 +151,42 @@ pub fn scrypt(
         .map_err(|_| TokenError::BadParameter)
 }
 
+/// The X9.63 key derivation (SEC 1 §3.6.1, ANSI X9.63 §5.6.3) of PKCS#11's CKD_SHA1_KDF to CKD_SHA3_512_KDF, over as many
+/// bytes as `out` has.
+///
+/// # Errors
+/// [`TokenError::BadParameter`] for more output than 2³² − 1 hashes.
+pub fn x963_kdf(digest: Digest, secret: &[u8], shared_info: &[u8], out: &mut [u8]) -> Result<()> {
+    if u32::try_from(out.len().div_ceil(digest.len())).is_err() {
+        return Err(TokenError::BadParameter);
+    }
+    let mut hasher = Hasher::new(digest)?;
+    let mut hash = Zeroizing::new([0; Digest::MAX_LEN]);
+    for (counter, chunk) in (1_u32..).zip(out.chunks_mut(digest.len())) {
+        hasher.update(secret)?;
+        hasher.update(&counter.to_be_bytes())?;
+        hasher.update(shared_info)?;
+        hasher.finish_into(&mut *hash)?;
+        for (byte, from) in chunk.iter_mut().zip(hash.iter()) {
+            *byte = *from;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn unhex(text: &str) -> Vec<u8> {
+        (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+            .collect()
     }
 
     fn bmp(password: &str) -> Vec<u8> {
@@ -313,6 +343,65 @@ mod tests {
                 bad,
                 "{n} {r} {p}"
             );
+        }
+    }
+
+    /// NIST's CAVP vectors (ANSI X9.63-2001 KDF), one with and one without shared information.
+    #[test]
+    fn x963_derivation_is_that_of_nist() {
+        let derive = |digest, secret: &str, info: &str, len| {
+            let mut out = vec![0; len];
+            x963_kdf(digest, &unhex(secret), &unhex(info), &mut out).unwrap();
+            hex(&out)
+        };
+        assert_eq!(
+            derive(
+                Digest::Sha256,
+                "96c05619d56c328ab95fe84b18264b08725b85e33fd34f08",
+                "",
+                16
+            ),
+            "443024c3dae66b95e6f5670601558f71"
+        );
+        assert_eq!(
+            derive(
+                Digest::Sha256,
+                "22518b10e70f2a3f243810ae3254139efbee04aa57c7af7d",
+                "75eef81aa3041e33b80971203d2c0c52",
+                128
+            ),
+            "c498af77161cc59f2962b9a713e2b215152d139766ce34a776df11866a69bf2e\
+             52a13d9c7c6fc878c50c5ea0bc7b00e0da2447cfd874f6cf92f30d0097111485\
+             500c90c3af8b487872d04685d14c8d1dc8d7fa08beb0ce0ababc11f0bd496269\
+             142d43525a78e5bc79a17f59676a5706dc54d54d4d1f0bd7e386128ec26afc21"
+        );
+    }
+
+    /// Against its definition, with every hash and with ends inside and between the hashes.
+    #[test]
+    fn x963_derivation_is_its_definition() {
+        for digest in Digest::ALL {
+            let mut whole = Vec::new();
+            for counter in 1_u32..=3 {
+                let input = [&b"secret"[..], &counter.to_be_bytes(), b"info"].concat();
+                whole.extend_from_slice(&crate::hash(digest, &input).unwrap());
+            }
+            for len in [0, 1, digest.len(), digest.len() + 1, whole.len()] {
+                let mut out = vec![0; len];
+                x963_kdf(digest, b"secret", b"info", &mut out).unwrap();
+                assert_eq!(out, whole[..len], "{digest:?} {len}");
+            }
+        }
+    }
+
+    /// What RFC 9579's PBMAC1 asks for, with every hash: PBKDF2's first block is one HMAC by its definition.
+    #[test]
+    fn pbkdf2_takes_every_hash() {
+        for digest in Digest::ALL {
+            let mut out = vec![0; digest.len()];
+            pbkdf2(digest, b"password", b"salt", 1, &mut out).unwrap();
+            let code = crate::hmac(digest, b"password", b"salt\0\0\0\x01").unwrap();
+            assert_eq!(out, *code, "{digest:?}");
         }
     }
 }

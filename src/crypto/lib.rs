@@ -22,6 +22,7 @@ mod encoding;
 mod fork;
 mod kdf;
 mod key;
+mod mac;
 mod reduction;
 mod secret;
 #[allow(unsafe_code)]
@@ -29,10 +30,11 @@ mod sys;
 mod verify;
 
 pub use cipher::{Cipher, decrypt};
-pub use digest::{Hash, Hasher, hash, hmac};
+pub use digest::{Hash, Hasher, hash};
 pub use encoding::{Block, MAX_BLOCK};
-pub use kdf::{Pkcs12Purpose, pbkdf2, pkcs12_kdf, scrypt};
+pub use kdf::{Pkcs12Purpose, pbkdf2, pkcs12_kdf, scrypt, x963_kdf};
 pub use key::PrivateKey;
+pub use mac::{Mac, hmac};
 pub use reduction::Reduction;
 pub use secret::SecretBytes;
 pub use verify::verify;

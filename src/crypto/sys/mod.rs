@@ -11,9 +11,11 @@ use openssl::nid::Nid;
 use openssl::symm::Cipher;
 
 mod pages;
+mod symmetric;
 
 pub(crate) use library::{legacy_ciphers, ready};
 pub(crate) use pages::LockedPages;
+pub(crate) use symmetric::{CipherContext, CmacContext, Direction};
 
 /// A failure inside the library that no caller can have caused: no memory, no entropy.
 #[allow(clippy::needless_pass_by_value)] // what map_err hands over
