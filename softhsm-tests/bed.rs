@@ -23,6 +23,8 @@ pub const WRONG_PIN: &str = "Pa55 %&word";
 pub enum Kind {
     /// RSA with 2048 bits.
     Rsa2048,
+    /// RSA with 4096 bits.
+    Rsa4096,
     /// NIST P-256.
     P256,
     /// NIST P-384.
@@ -37,6 +39,7 @@ impl Kind {
     fn openssl(self) -> &'static [&'static str] {
         match self {
             Self::Rsa2048 => &["rsa:2048"],
+            Self::Rsa4096 => &["rsa:4096"],
             Self::P256 => &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
             Self::P384 => &["ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
             Self::P521 => &["ec", "-pkeyopt", "ec_paramgen_curve:P-521"],
@@ -300,6 +303,23 @@ impl Bed {
         let mut command = self.command("pkcs11-tool");
         command.arg("--module").arg(&self.module);
         command
+    }
+
+    /// A database of NSS in the folder `name` of the bed, as every program on NSS has one: it trusts the bed's authority, and
+    /// `modutil` has added the module to it.
+    pub fn nss_database(&self, name: &str) -> PathBuf {
+        let folder = self.work.path().join(name);
+        fs::create_dir(&folder).expect("a folder for the database");
+        let database = format!("sql:{name}");
+        let mut certutil = self.command("certutil");
+        run(certutil.args(["-N", "-d", &database, "--empty-password"])).succeeded();
+        let mut certutil = self.command("certutil");
+        certutil.args(["-A", "-d", &database, "-n", "authority", "-t", "CT,C,C"]);
+        run(certutil.arg("-i").arg(&self.authority)).succeeded();
+        let mut modutil = self.command("modutil");
+        modutil.args(["-dbdir", &database, "-force", "-add", "ctk", "-libfile"]);
+        run(modutil.arg(&self.module)).succeeded();
+        folder
     }
 
     /// The program openssl, with the engine set up for the module by openssl.cnf, as on a person's machine.

@@ -4,4 +4,5 @@ pub mod bed;
 pub mod isolated;
 pub mod module;
 pub mod process;
+pub mod tls;
 pub mod work;

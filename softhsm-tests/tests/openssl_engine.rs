@@ -4,7 +4,8 @@ use std::{fmt::Write, fs, path::Path};
 
 use softhsm_tests::{
     bed::{Bed, Identity, Kind, PIN, WRONG_PIN},
-    process::{LIMIT, Outcome, Server, free_port, run, run_within},
+    process::{LIMIT, Outcome, run, run_within},
+    tls::{self, PAGE},
 };
 
 /// What libp11 says when C_Login gives CKR_PIN_INCORRECT.
@@ -91,32 +92,6 @@ fn req_makes_a_certificate_request() {
     }
 }
 
-/// A server that wants a certificate of the bed's authority, and its port.
-fn server(bed: &Bed) -> (Server, u16) {
-    let own = bed.identity("server", Kind::P256);
-    let port = free_port();
-    let mut command = bed.command("openssl");
-    command
-        .args([
-            "s_server",
-            "-www",
-            "-Verify",
-            "1",
-            "-verify_return_error",
-            "-accept",
-        ])
-        .arg(format!("127.0.0.1:{port}"))
-        .arg("-cert")
-        .arg(&own.certificate)
-        .arg("-key")
-        .arg(&own.key)
-        .arg("-CAfile")
-        .arg(&bed.authority);
-    let mut server = Server::start(&mut command, &bed.work.path().join("server.log"));
-    server.wait_for_port(port);
-    (server, port)
-}
-
 fn connect(bed: &Bed, port: u16, version: &str, certificate: &Path, key: Option<&str>) -> Outcome {
     let mut command = bed.openssl();
     command
@@ -142,29 +117,21 @@ fn connect(bed: &Bed, port: u16, version: &str, certificate: &Path, key: Option<
 
 fn handshake(version: &str) {
     let (bed, identities) = both();
-    let (_server, port) = server(&bed);
+    let (_server, port) = tls::server(&bed);
     for identity in &identities {
         let connect = |key: Option<String>| {
             connect(&bed, port, version, &identity.certificate, key.as_deref())
         };
-        connect(Some(uri(identity, PIN)))
-            .succeeded()
-            .says("HTTP/1.0 200 ok");
+        connect(Some(uri(identity, PIN))).succeeded().says(PAGE);
         // The server does ask: without a certificate there is no page.
         let without = connect(None);
-        assert!(
-            !without.text().contains("HTTP/1.0 200"),
-            "{}",
-            without.text()
-        );
+        assert!(!without.text().contains(PAGE), "{}", without.text());
         let wrong = connect(Some(uri(identity, WRONG_PIN)))
             .refused()
             .says(PIN_REFUSED);
-        assert!(!wrong.text().contains("HTTP/1.0 200"), "{}", wrong.text());
+        assert!(!wrong.text().contains(PAGE), "{}", wrong.text());
         // The server is still there, and it was the PIN alone.
-        connect(Some(uri(identity, PIN)))
-            .succeeded()
-            .says("HTTP/1.0 200 ok");
+        connect(Some(uri(identity, PIN))).succeeded().says(PAGE);
     }
 }
 
