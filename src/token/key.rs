@@ -1,8 +1,8 @@
 //! Public keys: what is known of a key without having it.
 
 use der::{
-    Decode, Reader, SliceReader,
-    asn1::{AnyRef, ObjectIdentifier, UintRef},
+    Decode, Encode, Reader, SliceReader,
+    asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef},
 };
 use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
@@ -254,6 +254,54 @@ impl PublicKey {
         Self::from_spki(spki)
     }
 
+    /// An RSA key of these unsigned big-endian numbers (RFC 8017 §3.1); leading zeros do not count.
+    ///
+    /// # Errors
+    /// [`TokenError::BadParameter`] for a number that is zero, here and below for what is not of the kind.
+    pub fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self> {
+        let number = |bytes| UintRef::new(bytes).map_err(|_| TokenError::BadParameter);
+        let key = RsaPublicKey {
+            modulus: number(modulus)?,
+            exponent: number(exponent)?,
+        };
+        let bits = key.to_der().map_err(|_| TokenError::BadParameter)?;
+        Self::from_parts(RSA_ENCRYPTION, Some(AnyRef::NULL), &bits)
+    }
+
+    /// A point `04‖x‖y` of a curve (SEC 1 §2.3.3). Whether it is on the curve is not looked at.
+    ///
+    /// # Errors
+    /// As [`rsa`](Self::rsa).
+    pub fn ec(curve: Curve, point: &[u8]) -> Result<Self> {
+        Self::from_parts(EC_PUBLIC_KEY, Some((&curve.oid()).into()), point)
+    }
+
+    /// The encoded public key of one of the kinds that [`PublicKeyMaterial::Raw`] is for.
+    ///
+    /// # Errors
+    /// As [`rsa`](Self::rsa).
+    pub fn raw(key_type: KeyType, bytes: &[u8]) -> Result<Self> {
+        let (oid, ..) = RAW_KEYS
+            .into_iter()
+            .find(|(_, known, _)| *known == key_type)
+            .ok_or(TokenError::BadParameter)?;
+        Self::from_parts(oid, None, bytes)
+    }
+
+    fn from_parts(
+        oid: ObjectIdentifier,
+        parameters: Option<AnyRef<'_>>,
+        bits: &[u8],
+    ) -> Result<Self> {
+        let invalid = |_| TokenError::BadParameter;
+        let info = SubjectPublicKeyInfoRef {
+            algorithm: AlgorithmIdentifierRef { oid, parameters },
+            subject_public_key: BitStringRef::from_bytes(bits).map_err(invalid)?,
+        };
+        let spki = info.to_der().map_err(invalid)?;
+        Self::from_spki(&spki).map_err(|_| TokenError::BadParameter)
+    }
+
     /// DER SubjectPublicKeyInfo.
     pub fn spki(&self) -> &[u8] {
         &self.spki
@@ -476,6 +524,34 @@ mod tests {
             panic!()
         };
         assert_eq!((&**modulus, &**exponent), (&[0x81; 8][..], &[3, 0xfb][..]));
+    }
+
+    #[test]
+    fn a_key_of_its_parts_is_the_key_of_its_spki() {
+        let spki = bytes(&format!(
+            "3023300d06092a864886f70d0101010500031200300f020900{}020203fb",
+            "81".repeat(8)
+        ));
+        let zeros_before = [&[0, 0][..], &[0x81; 8]].concat();
+        let key = PublicKey::rsa(&zeros_before, &[0, 3, 0xfb]).unwrap();
+        assert_eq!(key.spki(), spki);
+        assert_eq!(PublicKey::rsa(&[0, 0], &[3]), Err(TokenError::BadParameter));
+
+        let point = [&[4][..], &[0x11; 64]].concat();
+        let key = PublicKey::ec(Curve::P256, &point).unwrap();
+        assert_eq!(key, PublicKey::from_spki(key.spki()).unwrap());
+        assert_eq!(key.spki().get(26..), Some(&*point));
+        let short = PublicKey::ec(Curve::P384, &point);
+        assert_eq!(short, Err(TokenError::BadParameter));
+
+        for (_, key_type, len) in RAW_KEYS {
+            let key = PublicKey::raw(key_type, &vec![7; len]).unwrap();
+            assert_eq!(key.key_type(), key_type);
+            let long = PublicKey::raw(key_type, &vec![7; len + 1]);
+            assert_eq!(long, Err(TokenError::BadParameter));
+        }
+        let no_raw = PublicKey::raw(KeyType::Ec(Curve::P256), &point);
+        assert_eq!(no_raw, Err(TokenError::BadParameter));
     }
 
     #[test]
