@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::{
     error::{During, Error, Result},
     mechanism::Offer,
-    object::Catalog,
+    object::{Catalog, session_object::SessionObjects},
 };
 
 /// A token that is in a slot. Sessions, login and handles end with it; the same card put in again
@@ -18,6 +18,8 @@ pub(crate) struct Insertion {
     pub(crate) token: Arc<dyn Token>,
     /// How a program gets to use the keys, which stays the same for a token.
     pub(crate) policy: LoginPolicy,
+    /// What the program's sessions with it have made.
+    pub(crate) objects: SessionObjects,
     application: Mutex<Application>,
     catalog: Mutex<Option<Arc<Catalog>>>,
     offers: Mutex<Option<Offers>>,
@@ -61,6 +63,7 @@ impl Insertion {
         Self {
             policy: token.info().login,
             token,
+            objects: SessionObjects::default(),
             application: Mutex::default(),
             catalog: Mutex::default(),
             offers: Mutex::default(),
@@ -155,6 +158,7 @@ impl Insertion {
         let role = application.login.take().ok_or(Error::UserNotLoggedIn)?;
         let ended = application.session.take();
         drop(application);
+        self.objects.remove_those(|object| object.private);
         end(ended, role);
         Ok(())
     }
@@ -168,6 +172,7 @@ impl Insertion {
         }
         let (role, ended) = (application.login.take(), application.session.take());
         drop(application);
+        self.objects.remove_those(|object| object.private);
         if let Some(role) = role {
             end(ended, role);
         }

@@ -20,19 +20,31 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
+mod decrypt;
+mod derive;
+mod digest;
+mod encapsulate;
+mod encrypt;
 pub mod error;
 mod general;
+mod generate;
 mod insertion;
+mod key;
 mod library;
 mod log_sink;
 mod login;
 mod mechanism;
+mod message;
 mod object;
 mod random;
+mod recover;
 mod session;
 mod sign;
 mod slots;
 mod sys;
+mod verify;
+mod verify_signature;
+mod wrap;
 
 pub use general::initialize_with;
 pub use slots::SlotSource;

@@ -8,7 +8,7 @@ use ctk_token::{AuthSecret, LoginPolicy, ObjectId, Role, TokenError, TokenSessio
 use crate::{
     abi::ptr::Input,
     error::{During, Error, Result},
-    session::{Session, Stage},
+    session::Session,
 };
 
 /// C_Login.
@@ -29,7 +29,8 @@ pub(crate) fn login(
     };
     // Whether there is anything to authenticate for does not depend on the PIN.
     let operation = match role {
-        Role::Context => Some(operation_to_authenticate(session)?),
+        // Only for a key that wants it: a card would count a wrong PIN for any other as well.
+        Role::Context => Some(session.operations().to_authenticate()?),
         _ => None,
     };
     // NULL leaves the secret to the token; a pointer with length 0 is an empty PIN.
@@ -42,6 +43,27 @@ pub(crate) fn login(
         Some((token_session, key)) => login_for_operation(session, &token_session, &key, secret),
         None => login_as(session, role, secret),
     }
+}
+
+/// C_LoginUser (PKCS#11 §5.6.9).
+pub(crate) fn login_user(
+    session: &Session,
+    user: CK_USER_TYPE,
+    pin: Result<Option<Input<'_>>>,
+    username: Result<Option<Input<'_>>>,
+) -> Result<()> {
+    let _ = (session, user, pin, username);
+    Err(Error::FunctionNotSupported)
+}
+
+/// C_SetPIN (PKCS#11 §5.5.10).
+pub(crate) fn set_pin(
+    session: &Session,
+    old: Result<Option<Input<'_>>>,
+    new: Result<Option<Input<'_>>>,
+) -> Result<()> {
+    let _ = (session, old, new);
+    Err(Error::FunctionNotSupported)
 }
 
 fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()> {
@@ -60,18 +82,6 @@ fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()>
         .and_then(|operation| operation.finish(secret))
         .map_err(|error| Error::from_token(During::Login, &error))?;
     insertion.logged_in(&token_session, role)
-}
-
-/// The session and key of the active operation, if the key wants an authentication for each use. A
-/// card would count a wrong PIN also for a key that needs none.
-fn operation_to_authenticate(session: &Session) -> Result<(Arc<dyn TokenSession>, ObjectId)> {
-    match &session.operations().signing {
-        Stage::Active(signing) => signing
-            .authenticates()
-            .ok_or(Error::OperationNotInitialized),
-        Stage::Idle => Err(Error::OperationNotInitialized),
-        Stage::Running => Err(Error::OperationActive),
-    }
 }
 
 /// CKU_CONTEXT_SPECIFIC: once more, for the operation that is active. It fails or succeeds without

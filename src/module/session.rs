@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    marker::PhantomData,
     ops::{Deref, DerefMut},
     sync::Arc,
 };
@@ -11,13 +12,21 @@ use ctk_token::Role;
 use parking_lot::Mutex;
 
 use crate::{
-    abi::ptr::Place,
+    abi::ptr::{Mechanism, Place},
+    decrypt::Decrypting,
+    digest::Digesting,
+    encrypt::Encrypting,
     error::{Error, Result},
     insertion::Insertion,
+    key::Authenticates,
     library::{self, Library},
+    message::{MessageSigning, MessageVerifying},
     object::find::Search,
+    recover::{SignRecovering, VerifyRecovering},
     sign::Signing,
     slots::SlotEntry,
+    verify::Verifying,
+    verify_signature::VerifyingSignature,
 };
 
 /// All sessions of the library, by handle.
@@ -71,15 +80,81 @@ pub(crate) struct Session {
     pub(crate) handle: CK_SESSION_HANDLE,
     pub(crate) slot: Arc<SlotEntry>,
     pub(crate) insertion: Arc<Insertion>,
-    read_write: bool,
+    pub(crate) read_write: bool,
     operations: Mutex<Operations>,
 }
 
-/// What a session is in the middle of.
-#[derive(Default)]
-pub(crate) struct Operations {
-    pub(crate) search: Option<Search>,
-    pub(crate) signing: Stage<Signing>,
+macro_rules! operations {
+    ($($field:ident: $operation:ident $flag:ident,)*) => {
+        /// What a session is in the middle of: at most one of each kind, side by side (§5.1.2).
+        #[derive(Default)]
+        pub(crate) struct Operations {
+            pub(crate) search: Option<Search>,
+            $($field: Stage<$operation>,)*
+        }
+
+        impl Operations {
+            /// Ends the active operations of the kinds that C_SessionCancel's flags name.
+            fn cancel(&mut self, flags: CK_FLAGS) -> Result<()> {
+                $(if flags & $flag != 0 {
+                    self.$field.cancel()?;
+                })*
+                if flags & CKF_FIND_OBJECTS != 0 {
+                    self.search = None;
+                }
+                Ok(())
+            }
+        }
+
+        $(impl Operation for $operation {
+            fn stage(operations: &mut Operations) -> &mut Stage<Self> {
+                &mut operations.$field
+            }
+        })*
+    };
+}
+
+operations! {
+    encrypting: Encrypting CKF_ENCRYPT,
+    decrypting: Decrypting CKF_DECRYPT,
+    digesting: Digesting CKF_DIGEST,
+    signing: Signing CKF_SIGN,
+    sign_recovering: SignRecovering CKF_SIGN_RECOVER,
+    verifying: Verifying CKF_VERIFY,
+    verify_recovering: VerifyRecovering CKF_VERIFY_RECOVER,
+    verifying_signature: VerifyingSignature CKF_VERIFY,
+    message_signing: MessageSigning CKF_MESSAGE_SIGN,
+    message_verifying: MessageVerifying CKF_MESSAGE_VERIFY,
+}
+
+impl Operations {
+    /// What a CKU_CONTEXT_SPECIFIC login authenticates for: the active operation whose key wants an
+    /// authentication for each use.
+    pub(crate) fn to_authenticate(&self) -> Result<Authenticates> {
+        let mut running = false;
+        let mut see = |stage: Result<Option<Authenticates>>| match stage {
+            Ok(found) => found,
+            Err(_) => {
+                running = true;
+                None
+            }
+        };
+        let found = see(self.signing.look(Signing::authenticates))
+            .or_else(|| see(self.decrypting.look(Decrypting::authenticates)))
+            .or_else(|| see(self.sign_recovering.look(SignRecovering::authenticates)))
+            .or_else(|| see(self.message_signing.look(MessageSigning::authenticates)));
+        match found {
+            Some(found) => Ok(found),
+            None if running => Err(Error::OperationActive),
+            None => Err(Error::OperationNotInitialized),
+        }
+    }
+}
+
+/// One kind of operation, of which a session can have one.
+pub(crate) trait Operation: Sized {
+    /// Where a session keeps it.
+    fn stage(operations: &mut Operations) -> &mut Stage<Self>;
 }
 
 /// Where an operation is between its C_…Init and its end.
@@ -94,6 +169,18 @@ pub(crate) enum Stage<T> {
 }
 
 impl<T> Stage<T> {
+    /// What an active operation says.
+    ///
+    /// # Errors
+    /// CKR_OPERATION_ACTIVE while a call works on it.
+    fn look<R>(&self, ask: impl FnOnce(&T) -> Option<R>) -> Result<Option<R>> {
+        match self {
+            Self::Active(operation) => Ok(ask(operation)),
+            Self::Idle => Ok(None),
+            Self::Running => Err(Error::OperationActive),
+        }
+    }
+
     /// Takes the operation, for a call that works on it.
     fn take(&mut self) -> Result<T> {
         match std::mem::replace(self, Self::Running) {
@@ -107,7 +194,7 @@ impl<T> Stage<T> {
     }
 
     /// Ends what is active. What a call in another thread works on cannot be ended from here.
-    pub(crate) fn cancel(&mut self) -> Result<()> {
+    fn cancel(&mut self) -> Result<()> {
         if matches!(self, Self::Running) {
             return Err(Error::OperationCancelFailed);
         }
@@ -116,7 +203,7 @@ impl<T> Stage<T> {
     }
 
     /// Whether an operation can be set up.
-    pub(crate) fn ready(&self) -> Result<()> {
+    fn ready(&self) -> Result<()> {
         match self {
             Self::Idle => Ok(()),
             Self::Active(_) | Self::Running => Err(Error::OperationActive),
@@ -130,12 +217,38 @@ impl Session {
         self.operations.lock()
     }
 
-    /// Takes the signing operation out: unless it is put back, it has ended.
-    pub(crate) fn take_signing(&self) -> Result<Taken<'_>> {
-        let operation = self.operations().signing.take()?;
+    /// Sets an operation up. A mechanism of NULL ends the active one; with nothing to end it is what
+    /// it was before 3.0: a missing argument.
+    pub(crate) fn begin<T: Operation>(
+        &self,
+        mechanism: Option<Mechanism<'_>>,
+        plan: impl FnOnce(&Mechanism<'_>) -> Result<T>,
+    ) -> Result<()> {
+        let Some(mechanism) = mechanism else {
+            let mut operations = self.operations();
+            let stage = T::stage(&mut operations);
+            return match stage {
+                Stage::Idle => Err(Error::ArgumentsBad),
+                Stage::Active(_) | Stage::Running => stage.cancel(),
+            };
+        };
+        T::stage(&mut self.operations()).ready()?;
+        // Not under the lock: a token may be asked here.
+        let operation = plan(&mechanism)?;
+        let mut operations = self.operations();
+        let stage = T::stage(&mut operations);
+        stage.ready()?;
+        *stage = Stage::Active(operation);
+        Ok(())
+    }
+
+    /// Takes an operation out: unless it is put back, it has ended.
+    pub(crate) fn take<T: Operation>(&self) -> Result<Taken<'_, T>> {
+        let operation = T::stage(&mut self.operations()).take()?;
         Ok(Taken {
             place: Vacancy {
                 session: Some(self),
+                kind: PhantomData,
             },
             operation,
         })
@@ -144,23 +257,26 @@ impl Session {
     /// Ends it; it is not in the table any more.
     fn close(&self) {
         *self.operations() = Operations::default();
+        let objects = &self.insertion.objects;
+        objects.remove_those(|object| object.owner == self.handle);
         self.insertion.session_closed(self.read_write);
     }
 }
 
-/// A signing operation that a call works on. However the call ends, in an error or a panic, the
+/// An operation that a call works on. However the call ends, in an error or a panic, the
 /// session is left with the operation put back or over, and never with one that nobody can end.
-pub(crate) struct Taken<'a> {
-    place: Vacancy<'a>,
-    operation: Signing,
+pub(crate) struct Taken<'a, T: Operation> {
+    place: Vacancy<'a, T>,
+    operation: T,
 }
 
 /// Where the operation was taken from; `None` once something has been put there.
-struct Vacancy<'a> {
+struct Vacancy<'a, T: Operation> {
     session: Option<&'a Session>,
+    kind: PhantomData<T>,
 }
 
-impl Taken<'_> {
+impl<T: Operation> Taken<'_, T> {
     /// Leaves the operation as it is, for the next call.
     pub(crate) fn put_back(self) {
         let Self {
@@ -171,34 +287,35 @@ impl Taken<'_> {
     }
 }
 
-impl Deref for Taken<'_> {
-    type Target = Signing;
+impl<T: Operation> Deref for Taken<'_, T> {
+    type Target = T;
 
-    fn deref(&self) -> &Signing {
+    fn deref(&self) -> &T {
         &self.operation
     }
 }
 
-impl DerefMut for Taken<'_> {
-    fn deref_mut(&mut self) -> &mut Signing {
+impl<T: Operation> DerefMut for Taken<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
         &mut self.operation
     }
 }
 
-impl Vacancy<'_> {
-    fn fill(&mut self, stage: Stage<Signing>) {
+impl<T: Operation> Vacancy<'_, T> {
+    fn fill(&mut self, stage: Stage<T>) {
         let Some(session) = self.session.take() else {
             return;
         };
         let mut operations = session.operations();
+        let place = T::stage(&mut operations);
         // C_CloseSession may have ended it meanwhile.
-        if matches!(operations.signing, Stage::Running) {
-            operations.signing = stage;
+        if matches!(place, Stage::Running) {
+            *place = stage;
         }
     }
 }
 
-impl Drop for Vacancy<'_> {
+impl<T: Operation> Drop for Vacancy<'_, T> {
     fn drop(&mut self) {
         self.fill(Stage::Idle);
     }
@@ -277,12 +394,15 @@ pub(crate) fn info(session: &Session, out: Result<Place<'_, CK_SESSION_INFO>>) -
 
 /// C_SessionCancel (PKCS#11 §5.6.5). Operations that are not active count as cancelled.
 pub(crate) fn cancel(session: &Session, flags: CK_FLAGS) -> Result<()> {
-    let mut operations = session.operations();
-    if flags & CKF_SIGN != 0 {
-        operations.signing.cancel()?;
-    }
-    if flags & CKF_FIND_OBJECTS != 0 {
-        operations.search = None;
-    }
-    Ok(())
+    session.operations().cancel(flags)
+}
+
+/// C_GetSessionValidationFlags (PKCS#11 3.2 §5.22).
+pub(crate) fn validation_flags(
+    session: &Session,
+    kind: CK_SESSION_VALIDATION_FLAGS_TYPE,
+    out: Result<Place<'_, CK_FLAGS>>,
+) -> Result<()> {
+    let _ = (session, kind, out);
+    Err(Error::FunctionNotSupported)
 }

@@ -1,18 +1,16 @@
 //! Signatures (PKCS#11 §5.13): C_SignInit decides everything, C_Sign carries it out.
 
-use std::sync::Arc;
-
 use cryptoki_sys::*;
 use ctk_crypto::{Block, Hash, Hasher, MAX_BLOCK, Reduction, ecdsa};
-use ctk_token::{Constraint, Curve, KeyType, ObjectId, TokenError, TokenSession};
+use ctk_token::{Curve, KeyType, ObjectId, Operation, TokenError};
 use zeroize::Zeroizing;
 
 use crate::{
     abi::ptr::{Input, List, Mechanism, Room},
     error::{During, Error, Result},
-    login,
+    key::{Authenticates, PrivateUse},
     mechanism::{self, table},
-    session::{Session, Stage, Taken},
+    session::{Session, Taken},
 };
 
 /// The longest message, in bytes, of a multi-part signature whose mechanism needs the message
@@ -27,8 +25,9 @@ pub(crate) struct Signing {
 
 /// What C_SignInit decided.
 struct Plan {
-    token_session: Arc<dyn TokenSession>,
-    key: ObjectId,
+    key: PrivateUse,
+    /// The key's own name where it is.
+    id: ObjectId,
     reduction: Reduction,
     /// The curve, if the signature has to be turned from DER into r‖s.
     curve: Option<Curve>,
@@ -36,8 +35,6 @@ struct Plan {
     len: usize,
     /// Room that the token needs, in bytes.
     token_len: usize,
-    /// Each use of the key wants an authentication of its own.
-    authenticates_always: bool,
 }
 
 /// What of the message has come.
@@ -52,12 +49,9 @@ enum Progress {
 }
 
 impl Signing {
-    /// What a CKU_CONTEXT_SPECIFIC login authenticates for: nothing, if the key does not want one
-    /// for each use (PKCS#11 §4.10).
-    pub(crate) fn authenticates(&self) -> Option<(Arc<dyn TokenSession>, ObjectId)> {
-        let plan = &self.plan;
-        plan.authenticates_always
-            .then(|| (Arc::clone(&plan.token_session), plan.key.clone()))
+    /// What a CKU_CONTEXT_SPECIFIC login authenticates for.
+    pub(crate) fn authenticates(&self) -> Option<Authenticates> {
+        self.plan.key.authenticates()
     }
 }
 
@@ -67,45 +61,26 @@ pub(crate) fn init(
     mechanism: Option<Mechanism<'_>>,
     key: CK_OBJECT_HANDLE,
 ) -> Result<()> {
-    let Some(mechanism) = mechanism else {
-        // With nothing to cancel it is what it was before 3.0: a missing argument.
-        let mut operations = session.operations();
-        return match operations.signing {
-            Stage::Idle => Err(Error::ArgumentsBad),
-            Stage::Active(_) | Stage::Running => operations.signing.cancel(),
-        };
-    };
-    session.operations().signing.ready()?;
-    let plan = Plan::new(session, &mechanism, key)?;
-    let mut operations = session.operations();
-    operations.signing.ready()?;
-    operations.signing = Stage::Active(Signing {
-        plan,
-        progress: Progress::Nothing,
-    });
-    Ok(())
+    session.begin(mechanism, |mechanism| {
+        Ok(Signing {
+            plan: Plan::new(session, mechanism, key)?,
+            progress: Progress::Nothing,
+        })
+    })
 }
 
 impl Plan {
-    fn new(session: &Session, mechanism: &Mechanism<'_>, key: CK_OBJECT_HANDLE) -> Result<Self> {
+    fn new(session: &Session, mechanism: &Mechanism<'_>, handle: CK_OBJECT_HANDLE) -> Result<Self> {
         let row = table::row(mechanism.kind)?;
-        let catalog = session.insertion.catalog()?;
-        let (key, private) = catalog.private_key(key).ok_or(Error::KeyHandleInvalid)?;
-        // The handle is one that we gave out, so that this tells nobody anything new, and programs
-        // that remember handles over a logout know from it that they have to log in.
-        if private && !session.insertion.shows_private() {
-            return Err(Error::UserNotLoggedIn);
-        }
-        let key_type = key.public_key.key_type();
+        let private = PrivateUse::find(session, handle)?;
+        let key_type = private.key()?.public_key.key_type();
         if !row.form.takes(key_type) {
             return Err(Error::KeyTypeInconsistent);
         }
-        if key.sign == Constraint::Never {
-            return Err(Error::KeyFunctionNotPermitted);
-        }
+        let private = private.permitted(Operation::Sign)?;
+        let key = private.key()?;
         let algorithm = row.form.algorithm(mechanism.parameter?)?;
-        let token_session = session.insertion.token_session()?;
-        let reduction = mechanism::reduction(algorithm, key, &*token_session)?
+        let reduction = mechanism::reduction(algorithm, key, &*private.performer)?
             .ok_or(Error::MechanismInvalid)?;
         let curve = match key_type {
             KeyType::Ec(curve) => Some(curve),
@@ -113,13 +88,12 @@ impl Plan {
         };
         let token_len = key.public_key.max_signature_len();
         Ok(Self {
-            key: key.id.clone(),
-            token_session,
+            id: key.id.clone(),
             reduction,
             curve,
             len: curve.map_or(token_len, |curve| 2 * curve.bytes()),
             token_len,
-            authenticates_always: catalog.authenticates_always(key),
+            key: private,
         })
     }
 
@@ -140,7 +114,7 @@ impl Plan {
         let mut signature = [0; MAX_BLOCK];
         let room = signature.get_mut(..self.token_len).unwrap_or_default();
         let algorithm = self.reduction.performed();
-        let len = self.token_session.sign(&self.key, algorithm, input, room)?;
+        let len = self.key.performer.sign(&self.id, algorithm, input, room)?;
         let signature = signature.get(..len).unwrap_or_default();
         let len = match self.curve {
             Some(curve) => ecdsa::der_to_fixed(curve, signature, out)?,
@@ -180,7 +154,7 @@ pub(crate) fn sign(
     data: Result<Input<'_>>,
     out: Result<List<'_, u8>>,
 ) -> Result<()> {
-    let taken = session.take_signing()?;
+    let taken = session.take::<Signing>()?;
     let (data, out) = (data?, out?);
     if !matches!(taken.progress, Progress::Nothing) {
         // It is in the middle of its parts. Like every error this ends it: only a query of the
@@ -209,7 +183,7 @@ pub(crate) fn sign(
 /// Mechanisms that sign their data as it is collect it: pkcs11-tool and others send what they have
 /// in pieces to any mechanism.
 pub(crate) fn update(session: &Session, part: Result<Input<'_>>) -> Result<()> {
-    let mut taken = session.take_signing()?;
+    let mut taken = session.take::<Signing>()?;
     let part = part?;
     let signing = &mut *taken;
     signing.begin_parts()?;
@@ -233,7 +207,7 @@ pub(crate) fn update(session: &Session, part: Result<Input<'_>>) -> Result<()> {
 
 /// C_SignFinal (PKCS#11 §5.13.4).
 pub(crate) fn finish(session: &Session, out: Result<List<'_, u8>>) -> Result<()> {
-    let mut taken = session.take_signing()?;
+    let mut taken = session.take::<Signing>()?;
     let out = out?;
     let room = out.room(taken.plan.len);
     if room != Ok(Room::Enough) {
@@ -289,7 +263,7 @@ impl Signing {
 /// works.
 fn conclude(
     session: &Session,
-    taken: Taken<'_>,
+    taken: Taken<'_, Signing>,
     result: std::result::Result<usize, TokenError>,
     signature: &[u8],
     out: List<'_, u8>,
@@ -298,15 +272,9 @@ fn conclude(
         Ok(len) => return out.fill(signature.get(..len).unwrap_or_default()),
         Err(error) => error,
     };
-    let needs_login = error == TokenError::AuthenticationNeeded;
-    let plan = &taken.plan;
-    // For a key that one login is enough for, it is gone: the program's next C_Login must not hear
-    // that it is logged in already.
-    if login::ends_login(&error) || needs_login && !plan.authenticates_always {
-        session.insertion.lost(&plan.token_session);
-    }
-    if needs_login && plan.authenticates_always {
+    let failure = taken.plan.key.failed(session, During::Operation, &error);
+    if failure.only_authentication_lacks {
         taken.put_back();
     }
-    Err(Error::from_token(During::Operation, &error))
+    Err(failure.error)
 }

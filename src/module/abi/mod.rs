@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod macros;
+pub(crate) mod parameter;
 pub(crate) mod ptr;
 mod table;
 

@@ -86,6 +86,21 @@ unsafe impl Parameter for CK_RSA_PKCS_PSS_PARAMS {}
 // SAFETY: two integers and a pointer that we do not follow.
 unsafe impl Parameter for CK_EDDSA_PARAMS {}
 
+/// Bytes that need not be there: `None` is NULL without a length.
+///
+/// # Safety
+/// As [`input`].
+pub(crate) unsafe fn optional_input<'a>(
+    start: *const u8,
+    len: CK_ULONG,
+) -> Result<Option<Input<'a>>> {
+    if start.is_null() && len == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { input(start, len) }.map(Some)
+}
+
 /// A PIN. `None` is NULL, whatever the length: the token shall get it by itself. An empty one is an
 /// empty PIN.
 ///
@@ -166,6 +181,18 @@ pub(crate) unsafe fn list<'a, T: Copy>(
         count,
         memory: PhantomData,
     })
+}
+
+/// A [`list`] that need not be there: `None` if `count` is NULL.
+///
+/// # Safety
+/// As [`list`].
+pub(crate) unsafe fn optional_list<'a, T: Copy>(
+    target: *mut T,
+    count: *mut CK_ULONG,
+) -> Option<List<'a, T>> {
+    // SAFETY: the caller's promise.
+    unsafe { list(target, count) }.ok()
 }
 
 impl<T: Copy> List<'_, T> {

@@ -12,10 +12,11 @@ use cryptoki_sys::*;
 
 use super::{Function, V2_40, V3_0, V3_2, info_of, ptr};
 use crate::{
+    decrypt, derive, digest, encapsulate, encrypt,
     error::{Error, Result},
-    general, login, mechanism,
-    object::{self, find},
-    random, session, sign, slots,
+    general, generate, login, mechanism, message,
+    object::{self, create, find},
+    random, recover, session, sign, slots, verify, verify_signature, wrap,
 };
 
 /// What a function answers that this release does not have.
@@ -57,7 +58,8 @@ v2_40 {
     C_SetPIN(
         hSession: CK_SESSION_HANDLE, pOldPin: *mut CK_UTF8CHAR, ulOldLen: CK_ULONG,
         pNewPin: *mut CK_UTF8CHAR, ulNewLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        login::set_pin(&session, ptr::pin(pOldPin, ulOldLen), ptr::pin(pNewPin, ulNewLen));
     C_OpenSession(
         slotID: CK_SLOT_ID, flags: CK_FLAGS, pApplication: *mut c_void, Notify: CK_NOTIFY,
         phSession: *mut CK_SESSION_HANDLE
@@ -84,17 +86,23 @@ v2_40 {
     C_CreateObject(
         hSession: CK_SESSION_HANDLE, pTemplate: *mut CK_ATTRIBUTE, ulCount: CK_ULONG,
         phObject: *mut CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        create::create(&session, ptr::template(pTemplate, ulCount), ptr::place(phObject));
     C_CopyObject(
         hSession: CK_SESSION_HANDLE, hObject: CK_OBJECT_HANDLE, pTemplate: *mut CK_ATTRIBUTE,
         ulCount: CK_ULONG, phNewObject: *mut CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        create::copy(
+            &session, hObject, ptr::template(pTemplate, ulCount), ptr::place(phNewObject)
+        );
     C_DestroyObject(
         hSession: CK_SESSION_HANDLE, hObject: CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        create::destroy(&session, hObject);
     C_GetObjectSize(
         hSession: CK_SESSION_HANDLE, hObject: CK_OBJECT_HANDLE, pulSize: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        object::size(&session, hObject, ptr::place(pulSize));
     C_GetAttributeValue(
         hSession: CK_SESSION_HANDLE, hObject: CK_OBJECT_HANDLE, pTemplate: *mut CK_ATTRIBUTE,
         ulCount: CK_ULONG
@@ -103,7 +111,8 @@ v2_40 {
     C_SetAttributeValue(
         hSession: CK_SESSION_HANDLE, hObject: CK_OBJECT_HANDLE, pTemplate: *mut CK_ATTRIBUTE,
         ulCount: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        create::set_attribute_value(&session, hObject, ptr::template(pTemplate, ulCount));
     C_FindObjectsInit(
         hSession: CK_SESSION_HANDLE, pTemplate: *mut CK_ATTRIBUTE, ulCount: CK_ULONG
     ) on session(hSession) => find::init(&session, ptr::template(pTemplate, ulCount));
@@ -115,47 +124,68 @@ v2_40 {
     C_FindObjectsFinal(hSession: CK_SESSION_HANDLE) on session(hSession) => find::finish(&session);
     C_EncryptInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hKey: CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        encrypt::init(&session, ptr::mechanism(pMechanism), hKey);
     C_Encrypt(
         hSession: CK_SESSION_HANDLE, pData: *mut CK_BYTE, ulDataLen: CK_ULONG,
         pEncryptedData: *mut CK_BYTE, pulEncryptedDataLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        encrypt::encrypt(
+            &session, ptr::input(pData, ulDataLen), ptr::list(pEncryptedData, pulEncryptedDataLen)
+        );
     C_EncryptUpdate(
         hSession: CK_SESSION_HANDLE, pPart: *mut CK_BYTE, ulPartLen: CK_ULONG,
         pEncryptedPart: *mut CK_BYTE, pulEncryptedPartLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        encrypt::update(
+            &session, ptr::input(pPart, ulPartLen), ptr::list(pEncryptedPart, pulEncryptedPartLen)
+        );
     C_EncryptFinal(
         hSession: CK_SESSION_HANDLE, pLastEncryptedPart: *mut CK_BYTE,
         pulLastEncryptedPartLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        encrypt::finish(&session, ptr::list(pLastEncryptedPart, pulLastEncryptedPartLen));
     C_DecryptInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hKey: CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        decrypt::init(&session, ptr::mechanism(pMechanism), hKey);
     C_Decrypt(
         hSession: CK_SESSION_HANDLE, pEncryptedData: *mut CK_BYTE,
         ulEncryptedDataLen: CK_ULONG, pData: *mut CK_BYTE, pulDataLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        decrypt::decrypt(
+            &session, ptr::input(pEncryptedData, ulEncryptedDataLen), ptr::list(pData, pulDataLen)
+        );
     C_DecryptUpdate(
         hSession: CK_SESSION_HANDLE, pEncryptedPart: *mut CK_BYTE,
         ulEncryptedPartLen: CK_ULONG, pPart: *mut CK_BYTE, pulPartLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        decrypt::update(
+            &session, ptr::input(pEncryptedPart, ulEncryptedPartLen), ptr::list(pPart, pulPartLen)
+        );
     C_DecryptFinal(
         hSession: CK_SESSION_HANDLE, pLastPart: *mut CK_BYTE, pulLastPartLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        decrypt::finish(&session, ptr::list(pLastPart, pulLastPartLen));
     C_DigestInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        digest::init(&session, ptr::mechanism(pMechanism));
     C_Digest(
         hSession: CK_SESSION_HANDLE, pData: *mut CK_BYTE, ulDataLen: CK_ULONG,
         pDigest: *mut CK_BYTE, pulDigestLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        digest::digest(&session, ptr::input(pData, ulDataLen), ptr::list(pDigest, pulDigestLen));
     C_DigestUpdate(
         hSession: CK_SESSION_HANDLE, pPart: *mut CK_BYTE, ulPartLen: CK_ULONG
-    ) in _library => unsupported();
-    C_DigestKey(hSession: CK_SESSION_HANDLE, hKey: CK_OBJECT_HANDLE) in _library => unsupported();
+    ) on session(hSession) =>
+        digest::update(&session, ptr::input(pPart, ulPartLen));
+    C_DigestKey(hSession: CK_SESSION_HANDLE, hKey: CK_OBJECT_HANDLE) on session(hSession) =>
+        digest::key(&session, hKey);
     C_DigestFinal(
         hSession: CK_SESSION_HANDLE, pDigest: *mut CK_BYTE, pulDigestLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        digest::finish(&session, ptr::list(pDigest, pulDigestLen));
     C_SignInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hKey: CK_OBJECT_HANDLE
     ) on session(hSession) => sign::init(&session, ptr::mechanism(pMechanism), hKey);
@@ -172,31 +202,45 @@ v2_40 {
     ) on session(hSession) => sign::finish(&session, ptr::list(pSignature, pulSignatureLen));
     C_SignRecoverInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hKey: CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        recover::sign_init(&session, ptr::mechanism(pMechanism), hKey);
     C_SignRecover(
         hSession: CK_SESSION_HANDLE, pData: *mut CK_BYTE, ulDataLen: CK_ULONG,
         pSignature: *mut CK_BYTE, pulSignatureLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        recover::sign(
+            &session, ptr::input(pData, ulDataLen), ptr::list(pSignature, pulSignatureLen)
+        );
     C_VerifyInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hKey: CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        verify::init(&session, ptr::mechanism(pMechanism), hKey);
     C_Verify(
         hSession: CK_SESSION_HANDLE, pData: *mut CK_BYTE, ulDataLen: CK_ULONG,
         pSignature: *mut CK_BYTE, ulSignatureLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        verify::verify(
+            &session, ptr::input(pData, ulDataLen), ptr::input(pSignature, ulSignatureLen)
+        );
     C_VerifyUpdate(
         hSession: CK_SESSION_HANDLE, pPart: *mut CK_BYTE, ulPartLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        verify::update(&session, ptr::input(pPart, ulPartLen));
     C_VerifyFinal(
         hSession: CK_SESSION_HANDLE, pSignature: *mut CK_BYTE, ulSignatureLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        verify::finish(&session, ptr::input(pSignature, ulSignatureLen));
     C_VerifyRecoverInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hKey: CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        recover::verify_init(&session, ptr::mechanism(pMechanism), hKey);
     C_VerifyRecover(
         hSession: CK_SESSION_HANDLE, pSignature: *mut CK_BYTE, ulSignatureLen: CK_ULONG,
         pData: *mut CK_BYTE, pulDataLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        recover::verify(
+            &session, ptr::input(pSignature, ulSignatureLen), ptr::list(pData, pulDataLen)
+        );
     C_DigestEncryptUpdate(
         hSession: CK_SESSION_HANDLE, pPart: *mut CK_BYTE, ulPartLen: CK_ULONG,
         pEncryptedPart: *mut CK_BYTE, pulEncryptedPartLen: *mut CK_ULONG
@@ -216,27 +260,50 @@ v2_40 {
     C_GenerateKey(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM,
         pTemplate: *mut CK_ATTRIBUTE, ulCount: CK_ULONG, phKey: *mut CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        generate::key(
+            &session, ptr::mechanism(pMechanism), ptr::template(pTemplate, ulCount),
+            ptr::place(phKey)
+        );
     C_GenerateKeyPair(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM,
         pPublicKeyTemplate: *mut CK_ATTRIBUTE, ulPublicKeyAttributeCount: CK_ULONG,
         pPrivateKeyTemplate: *mut CK_ATTRIBUTE, ulPrivateKeyAttributeCount: CK_ULONG,
         phPublicKey: *mut CK_OBJECT_HANDLE, phPrivateKey: *mut CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        generate::key_pair(
+            &session, ptr::mechanism(pMechanism),
+            ptr::template(pPublicKeyTemplate, ulPublicKeyAttributeCount),
+            ptr::template(pPrivateKeyTemplate, ulPrivateKeyAttributeCount),
+            ptr::place(phPublicKey), ptr::place(phPrivateKey)
+        );
     C_WrapKey(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM,
         hWrappingKey: CK_OBJECT_HANDLE, hKey: CK_OBJECT_HANDLE, pWrappedKey: *mut CK_BYTE,
         pulWrappedKeyLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        wrap::wrap(
+            &session, ptr::mechanism(pMechanism), hWrappingKey, hKey,
+            ptr::list(pWrappedKey, pulWrappedKeyLen)
+        );
     C_UnwrapKey(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM,
         hUnwrappingKey: CK_OBJECT_HANDLE, pWrappedKey: *mut CK_BYTE, ulWrappedKeyLen: CK_ULONG,
         pTemplate: *mut CK_ATTRIBUTE, ulAttributeCount: CK_ULONG, phKey: *mut CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        wrap::unwrap(
+            &session, ptr::mechanism(pMechanism), hUnwrappingKey,
+            ptr::input(pWrappedKey, ulWrappedKeyLen), ptr::template(pTemplate, ulAttributeCount),
+            ptr::place(phKey)
+        );
     C_DeriveKey(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hBaseKey: CK_OBJECT_HANDLE,
         pTemplate: *mut CK_ATTRIBUTE, ulAttributeCount: CK_ULONG, phKey: *mut CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        derive::derive(
+            &session, ptr::mechanism(pMechanism), hBaseKey,
+            ptr::template(pTemplate, ulAttributeCount), ptr::place(phKey)
+        );
     C_SeedRandom(
         hSession: CK_SESSION_HANDLE, pSeed: *mut CK_BYTE, ulSeedLen: CK_ULONG
     ) on session(hSession) => random::seed(&session, ptr::input(pSeed, ulSeedLen));
@@ -268,7 +335,11 @@ v3_0 {
     C_LoginUser(
         hSession: CK_SESSION_HANDLE, userType: CK_USER_TYPE, pPin: *mut CK_UTF8CHAR,
         ulPinLen: CK_ULONG, pUsername: *mut CK_UTF8CHAR, ulUsernameLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        login::login_user(
+            &session, userType, ptr::pin(pPin, ulPinLen),
+            ptr::optional_input(pUsername, ulUsernameLen)
+        );
     C_SessionCancel(
         hSession: CK_SESSION_HANDLE, flags: CK_FLAGS
     ) on session(hSession) => session::cancel(&session, flags);
@@ -311,38 +382,60 @@ v3_0 {
     C_MessageDecryptFinal(hSession: CK_SESSION_HANDLE) in _library => unsupported();
     C_MessageSignInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hKey: CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        message::sign_init(&session, ptr::mechanism(pMechanism), hKey);
     C_SignMessage(
         hSession: CK_SESSION_HANDLE, pParameter: *mut c_void, ulParameterLen: CK_ULONG,
         pData: *mut CK_BYTE, ulDataLen: CK_ULONG, pSignature: *mut CK_BYTE,
         pulSignatureLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        message::sign(
+            &session, ptr::input(pParameter.cast(), ulParameterLen),
+            ptr::input(pData, ulDataLen), ptr::list(pSignature, pulSignatureLen)
+        );
     C_SignMessageBegin(
         hSession: CK_SESSION_HANDLE, pParameter: *mut c_void, ulParameterLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        message::sign_begin(&session, ptr::input(pParameter.cast(), ulParameterLen));
     C_SignMessageNext(
         hSession: CK_SESSION_HANDLE, pParameter: *mut c_void, ulParameterLen: CK_ULONG,
         pData: *mut CK_BYTE, ulDataLen: CK_ULONG, pSignature: *mut CK_BYTE,
         pulSignatureLen: *mut CK_ULONG
-    ) in _library => unsupported();
-    C_MessageSignFinal(hSession: CK_SESSION_HANDLE) in _library => unsupported();
+    ) on session(hSession) =>
+        message::sign_next(
+            &session, ptr::input(pParameter.cast(), ulParameterLen),
+            ptr::input(pData, ulDataLen), ptr::optional_list(pSignature, pulSignatureLen)
+        );
+    C_MessageSignFinal(hSession: CK_SESSION_HANDLE) on session(hSession) =>
+        message::sign_end(&session);
     C_MessageVerifyInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hKey: CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        message::verify_init(&session, ptr::mechanism(pMechanism), hKey);
     C_VerifyMessage(
         hSession: CK_SESSION_HANDLE, pParameter: *mut c_void, ulParameterLen: CK_ULONG,
         pData: *mut CK_BYTE, ulDataLen: CK_ULONG, pSignature: *mut CK_BYTE,
         ulSignatureLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        message::verify(
+            &session, ptr::input(pParameter.cast(), ulParameterLen),
+            ptr::input(pData, ulDataLen), ptr::input(pSignature, ulSignatureLen)
+        );
     C_VerifyMessageBegin(
         hSession: CK_SESSION_HANDLE, pParameter: *mut c_void, ulParameterLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        message::verify_begin(&session, ptr::input(pParameter.cast(), ulParameterLen));
     C_VerifyMessageNext(
         hSession: CK_SESSION_HANDLE, pParameter: *mut c_void, ulParameterLen: CK_ULONG,
         pData: *mut CK_BYTE, ulDataLen: CK_ULONG, pSignature: *mut CK_BYTE,
         ulSignatureLen: CK_ULONG
-    ) in _library => unsupported();
-    C_MessageVerifyFinal(hSession: CK_SESSION_HANDLE) in _library => unsupported();
+    ) on session(hSession) =>
+        message::verify_next(
+            &session, ptr::input(pParameter.cast(), ulParameterLen),
+            ptr::input(pData, ulDataLen), ptr::optional_input(pSignature, ulSignatureLen)
+        );
+    C_MessageVerifyFinal(hSession: CK_SESSION_HANDLE) on session(hSession) =>
+        message::verify_end(&session);
 }
 v3_2 {
     C_EncapsulateKey(
@@ -350,28 +443,45 @@ v3_2 {
         hPublicKey: CK_OBJECT_HANDLE, pTemplate: *mut CK_ATTRIBUTE, ulAttributeCount: CK_ULONG,
         pCiphertext: *mut CK_BYTE, pulCiphertextLen: *mut CK_ULONG,
         phKey: *mut CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        encapsulate::encapsulate(
+            &session, ptr::mechanism(pMechanism), hPublicKey,
+            ptr::template(pTemplate, ulAttributeCount), ptr::list(pCiphertext, pulCiphertextLen),
+            ptr::place(phKey)
+        );
     C_DecapsulateKey(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM,
         hPrivateKey: CK_OBJECT_HANDLE, pTemplate: *mut CK_ATTRIBUTE,
         ulAttributeCount: CK_ULONG, pCiphertext: *mut CK_BYTE, ulCiphertextLen: CK_ULONG,
         phKey: *mut CK_OBJECT_HANDLE
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        encapsulate::decapsulate(
+            &session, ptr::mechanism(pMechanism), hPrivateKey,
+            ptr::template(pTemplate, ulAttributeCount),
+            ptr::input(pCiphertext, ulCiphertextLen), ptr::place(phKey)
+        );
     C_VerifySignatureInit(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM, hKey: CK_OBJECT_HANDLE,
         pSignature: *mut CK_BYTE, ulSignatureLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        verify_signature::init(
+            &session, ptr::mechanism(pMechanism), hKey, ptr::input(pSignature, ulSignatureLen)
+        );
     C_VerifySignature(
         hSession: CK_SESSION_HANDLE, pData: *mut CK_BYTE, ulDataLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        verify_signature::verify(&session, ptr::input(pData, ulDataLen));
     C_VerifySignatureUpdate(
         hSession: CK_SESSION_HANDLE, pPart: *mut CK_BYTE, ulPartLen: CK_ULONG
-    ) in _library => unsupported();
-    C_VerifySignatureFinal(hSession: CK_SESSION_HANDLE) in _library => unsupported();
+    ) on session(hSession) =>
+        verify_signature::update(&session, ptr::input(pPart, ulPartLen));
+    C_VerifySignatureFinal(hSession: CK_SESSION_HANDLE) on session(hSession) =>
+        verify_signature::finish(&session);
     C_GetSessionValidationFlags(
         hSession: CK_SESSION_HANDLE, type_: CK_SESSION_VALIDATION_FLAGS_TYPE,
         pFlags: *mut CK_FLAGS
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        session::validation_flags(&session, type_, ptr::place(pFlags));
     C_AsyncComplete(
         hSession: CK_SESSION_HANDLE, pFunctionName: *mut CK_UTF8CHAR,
         pResult: *mut CK_ASYNC_DATA

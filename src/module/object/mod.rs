@@ -1,17 +1,19 @@
 //! Objects (PKCS#11 §5.7): what a token's contents look like from PKCS#11, and C_GetAttributeValue.
 
 mod certificate;
+pub(crate) mod create;
 pub(crate) mod find;
+pub(crate) mod session_object;
 mod table;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use cryptoki_sys::*;
-use ctk_token::{Certificate, DataObject, Item, Key, KeychainContents, ObjectId};
+use ctk_token::{Certificate, DataObject, Item, Key, KeychainContents, ObjectId, PublicKey};
 use once_cell::sync::OnceCell;
 
 use crate::{
-    abi::ptr::Template,
+    abi::ptr::{Place, Template},
     error::{Error, Result},
     insertion::Insertion,
     library, mechanism,
@@ -154,6 +156,15 @@ impl Catalog {
         let object = self.object(handle)?;
         match (object.class, self.item(object)?) {
             (Class::PrivateKey, Item::Key(key)) => Some((key, object.private)),
+            _ => None,
+        }
+    }
+
+    /// The public key of this handle.
+    pub(crate) fn public_key(&self, handle: CK_OBJECT_HANDLE) -> Option<&PublicKey> {
+        let object = self.object(handle)?;
+        match (object.class, self.item(object)?) {
+            (Class::PublicKey, Item::Key(key)) => Some(&key.public_key),
             _ => None,
         }
     }
@@ -316,6 +327,16 @@ impl<'i> Sight<'i> {
                 .collect(),
         }
     }
+}
+
+/// C_GetObjectSize (PKCS#11 §5.7.4).
+pub(crate) fn size(
+    session: &Session,
+    object: CK_OBJECT_HANDLE,
+    out: Result<Place<'_, CK_ULONG>>,
+) -> Result<()> {
+    let _ = (session, object, out);
+    Err(Error::FunctionNotSupported)
 }
 
 /// C_GetAttributeValue (PKCS#11 §5.7.5): every entry is answered, and one of the errors is returned

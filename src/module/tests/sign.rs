@@ -43,6 +43,10 @@ fn pss(digest: Digest, salt_len: CK_ULONG) -> (CK_RSA_PKCS_PSS_PARAMS, Pss) {
         Digest::Sha256 => (CKM_SHA256, CKG_MGF1_SHA256),
         Digest::Sha384 => (CKM_SHA384, CKG_MGF1_SHA384),
         Digest::Sha512 => (CKM_SHA512, CKG_MGF1_SHA512),
+        Digest::Sha3_224 => (CKM_SHA3_224, CKG_MGF1_SHA3_224),
+        Digest::Sha3_256 => (CKM_SHA3_256, CKG_MGF1_SHA3_256),
+        Digest::Sha3_384 => (CKM_SHA3_384, CKG_MGF1_SHA3_384),
+        Digest::Sha3_512 => (CKM_SHA3_512, CKG_MGF1_SHA3_512),
     };
     let parameter = CK_RSA_PKCS_PSS_PARAMS {
         hashAlg: hash_alg,

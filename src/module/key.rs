@@ -1,0 +1,217 @@
+//! Keys by their handles: what an operation works with, wherever the key is.
+
+use std::sync::Arc;
+
+use cryptoki_sys::*;
+use ctk_crypto::{PrivateKey, SecretBytes};
+use ctk_token::{
+    Constraint, Key, KeyAlgorithm, ObjectId, Operation, PublicKey, TokenError, TokenSession,
+};
+
+use crate::{
+    error::{During, Error, Result},
+    login,
+    object::{Catalog, session_object::SessionObject},
+    session::Session,
+};
+
+/// The token's session and the key in it that a CKU_CONTEXT_SPECIFIC login is for.
+pub(crate) type Authenticates = (Arc<dyn TokenSession>, ObjectId);
+
+/// A private key in use.
+pub(crate) struct PrivateUse {
+    home: Home,
+    /// Who performs with it.
+    pub(crate) performer: Arc<dyn TokenSession>,
+    /// Each use of the key wants an authentication of its own.
+    authenticates_always: bool,
+}
+
+/// Where the facts of a private key stand.
+enum Home {
+    Token(Arc<Catalog>, CK_OBJECT_HANDLE),
+    Session(Arc<SessionObject>),
+}
+
+impl PrivateUse {
+    /// The private key of this handle, for that kind of operation. The session's login and the key's
+    /// own constraint are checked; whether it goes with the mechanism is not.
+    ///
+    /// # Errors
+    /// CKR_KEY_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN, CKR_KEY_FUNCTION_NOT_PERMITTED, and whatever
+    /// keeps the token from opening a session.
+    pub(crate) fn new(
+        session: &Session,
+        handle: CK_OBJECT_HANDLE,
+        operation: Operation,
+    ) -> Result<Self> {
+        Self::find(session, handle)?.permitted(operation)
+    }
+
+    /// The key for whatever it is good for.
+    pub(crate) fn find(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<Self> {
+        let insertion = &session.insertion;
+        let catalog = insertion.catalog()?;
+        let Some((key, private)) = catalog.private_key(handle) else {
+            return Self::of_session(session, handle);
+        };
+        // The handle is one that we gave out, so that this tells nobody anything new, and programs
+        // that remember handles over a logout know from it that they have to log in.
+        if private && !insertion.shows_private() {
+            return Err(Error::UserNotLoggedIn);
+        }
+        let authenticates_always = catalog.authenticates_always(key);
+        Ok(Self {
+            home: Home::Token(Arc::clone(&catalog), handle),
+            performer: insertion.token_session()?,
+            authenticates_always,
+        })
+    }
+
+    fn of_session(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<Self> {
+        let object = session.insertion.objects.find(session, handle);
+        let object = object.ok_or(Error::KeyHandleInvalid)?;
+        let (_, key) = object.private_key().ok_or(Error::KeyHandleInvalid)?;
+        let performer = Arc::new(Held(Arc::clone(key)));
+        Ok(Self {
+            home: Home::Session(object),
+            performer,
+            authenticates_always: false,
+        })
+    }
+
+    /// # Errors
+    /// CKR_KEY_FUNCTION_NOT_PERMITTED if the key is not for this.
+    pub(crate) fn permitted(self, operation: Operation) -> Result<Self> {
+        match self.key()?.constraint(operation) {
+            Constraint::Never => Err(Error::KeyFunctionNotPermitted),
+            Constraint::Free | Constraint::Auth(..) => Ok(self),
+        }
+    }
+
+    /// The key's facts.
+    pub(crate) fn key(&self) -> Result<&Key> {
+        let key = match &self.home {
+            Home::Token(catalog, handle) => catalog.private_key(*handle).map(|(key, _)| key),
+            Home::Session(object) => object.private_key().map(|(key, _)| key),
+        };
+        key.ok_or(Error::KeyHandleInvalid)
+    }
+
+    /// What a CKU_CONTEXT_SPECIFIC login authenticates for: nothing, if the key does not want one
+    /// for each use (PKCS#11 §4.10).
+    pub(crate) fn authenticates(&self) -> Option<Authenticates> {
+        if !self.authenticates_always {
+            return None;
+        }
+        Some((Arc::clone(&self.performer), self.key().ok()?.id.clone()))
+    }
+
+    /// What the program hears when the token could not do it, and what becomes of the login.
+    pub(crate) fn failed(&self, session: &Session, during: During, error: &TokenError) -> Failure {
+        let needs_login = *error == TokenError::AuthenticationNeeded;
+        // For a key that one login is enough for, it is gone: the program's next C_Login must not
+        // hear that it is logged in already.
+        if login::ends_login(error) || needs_login && !self.authenticates_always {
+            session.insertion.lost(&self.performer);
+        }
+        Failure {
+            error: Error::from_token(during, error),
+            only_authentication_lacks: needs_login && self.authenticates_always,
+        }
+    }
+}
+
+/// Why a token did not do something with a private key.
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// The operation stays active: after the authentication that this key wants for each use, the
+    /// same call works.
+    pub(crate) only_authentication_lacks: bool,
+}
+
+/// A private key of a session, which this process has itself.
+struct Held(Arc<PrivateKey>);
+
+impl TokenSession for Held {
+    fn supports(&self, operation: Operation, _: &ObjectId, algorithm: KeyAlgorithm) -> bool {
+        self.0.supports(operation, algorithm)
+    }
+
+    fn sign(
+        &self,
+        _: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        signature: &mut [u8],
+    ) -> ctk_token::Result<usize> {
+        self.0.sign(algorithm, input, signature)
+    }
+}
+
+/// A public key in use.
+pub(crate) enum PublicUse {
+    Token(Arc<Catalog>, CK_OBJECT_HANDLE),
+    Session(Arc<SessionObject>),
+}
+
+impl PublicUse {
+    /// The public key of this handle, if its attribute `usage` (CKA_VERIFY and its like) is true.
+    ///
+    /// # Errors
+    /// CKR_KEY_HANDLE_INVALID, CKR_KEY_FUNCTION_NOT_PERMITTED.
+    pub(crate) fn new(
+        session: &Session,
+        handle: CK_OBJECT_HANDLE,
+        usage: CK_ATTRIBUTE_TYPE,
+    ) -> Result<Self> {
+        let catalog = session.insertion.catalog()?;
+        if catalog.public_key(handle).is_some() {
+            // Whoever has a public key can use it for all that its numbers are good for.
+            return Ok(Self::Token(catalog, handle));
+        }
+        let object = session.insertion.objects.find(session, handle);
+        let object = object.ok_or(Error::KeyHandleInvalid)?;
+        if object.public_key().is_none() {
+            return Err(Error::KeyHandleInvalid);
+        }
+        if !object.is_true(usage) {
+            return Err(Error::KeyFunctionNotPermitted);
+        }
+        Ok(Self::Session(object))
+    }
+
+    pub(crate) fn public_key(&self) -> Result<&PublicKey> {
+        let key = match self {
+            Self::Token(catalog, handle) => catalog.public_key(*handle),
+            Self::Session(object) => object.public_key(),
+        };
+        key.ok_or(Error::KeyHandleInvalid)
+    }
+}
+
+/// The secret key of this handle, if its attribute `usage` is true, and its type.
+///
+/// # Errors
+/// CKR_KEY_HANDLE_INVALID, CKR_KEY_FUNCTION_NOT_PERMITTED.
+pub(crate) fn secret_key(
+    session: &Session,
+    handle: CK_OBJECT_HANDLE,
+    usage: CK_ATTRIBUTE_TYPE,
+) -> Result<Arc<SessionObject>> {
+    let object = session.insertion.objects.find(session, handle);
+    let object = object.ok_or(Error::KeyHandleInvalid)?;
+    if object.secret_key().is_none() {
+        return Err(Error::KeyHandleInvalid);
+    }
+    if object.is_true(usage) {
+        Ok(object)
+    } else {
+        Err(Error::KeyFunctionNotPermitted)
+    }
+}
+
+/// A secret key's bytes, for those who have its object.
+pub(crate) fn secret(object: &SessionObject) -> Result<&SecretBytes> {
+    object.secret_key().ok_or(Error::KeyHandleInvalid)
+}
