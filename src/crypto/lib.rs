@@ -20,11 +20,14 @@ mod digest;
 pub mod ecdsa;
 mod encoding;
 mod fork;
+mod gcm;
 mod kdf;
 mod key;
 mod mac;
+mod pkcs7;
 mod reduction;
 mod secret;
+mod stream;
 #[allow(unsafe_code)]
 mod sys;
 mod verify;
@@ -32,11 +35,13 @@ mod verify;
 pub use cipher::{Cipher, decrypt};
 pub use digest::{Hash, Hasher, hash};
 pub use encoding::{Block, MAX_BLOCK};
+pub use gcm::{MAX_GCM_IV, gcm_decrypt, gcm_encrypt};
 pub use kdf::{Pkcs12Purpose, pbkdf2, pkcs12_kdf, scrypt, x963_kdf};
 pub use key::PrivateKey;
 pub use mac::{Mac, hmac};
 pub use reduction::Reduction;
 pub use secret::SecretBytes;
+pub use stream::{CipherMode, CipherStream};
 pub use verify::verify;
 
 use ctk_token::Result;
