@@ -1,5 +1,7 @@
 //! What a private key can be asked to do, and how one request reduces to a simpler one.
 
+use der::asn1::ObjectIdentifier;
+
 /// A use of a private key.
 #[doc(alias = "TKTokenOperation")]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -65,6 +67,28 @@ impl Digest {
             Self::Sha384 | Self::Sha3_384 => 48,
             Self::Sha512 | Self::Sha3_512 => 64,
         }
+    }
+}
+
+impl Digest {
+    /// The hash of this object identifier (RFC 4055 §2.1, RFC 8702 §2).
+    pub fn from_oid(oid: ObjectIdentifier) -> Option<Self> {
+        Self::ALL.into_iter().find(|digest| digest.oid() == oid)
+    }
+
+    /// The hash's object identifier.
+    pub const fn oid(self) -> ObjectIdentifier {
+        ObjectIdentifier::new_unwrap(match self {
+            Self::Sha1 => "1.3.14.3.2.26",
+            Self::Sha224 => "2.16.840.1.101.3.4.2.4",
+            Self::Sha256 => "2.16.840.1.101.3.4.2.1",
+            Self::Sha384 => "2.16.840.1.101.3.4.2.2",
+            Self::Sha512 => "2.16.840.1.101.3.4.2.3",
+            Self::Sha3_224 => "2.16.840.1.101.3.4.2.7",
+            Self::Sha3_256 => "2.16.840.1.101.3.4.2.8",
+            Self::Sha3_384 => "2.16.840.1.101.3.4.2.9",
+            Self::Sha3_512 => "2.16.840.1.101.3.4.2.10",
+        })
     }
 }
 

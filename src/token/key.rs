@@ -6,7 +6,7 @@ use der::{
 };
 use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
-use crate::{Reason, Result, TokenError};
+use crate::{Digest, Pss, Reason, Result, TokenError};
 
 macro_rules! curves {
     ($($(#[$doc:meta])* $name:ident = $oid:literal, $bits:literal, $label:literal;)*) => {
@@ -163,6 +163,8 @@ pub struct PublicKey {
     spki: Box<[u8]>,
     material: PublicKeyMaterial,
     pss_only: bool,
+    /// The parameters of a key for RSASSA-PSS only, if it has any.
+    pss: Option<Pss>,
 }
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -240,6 +242,7 @@ impl PublicKey {
             spki: der.into(),
             material,
             pss_only: info.algorithm.oid == RSASSA_PSS,
+            pss: pss_restriction(info.algorithm)?,
         })
     }
 
@@ -328,6 +331,14 @@ impl PublicKey {
         self.pss_only
     }
 
+    /// Whether signatures with these parameters are what the key is for: a key for RSASSA-PSS only may name the two hashes
+    /// and the shortest salt (RFC 4055 §3.3). Any other key allows all.
+    pub fn allows_pss(&self, pss: Pss) -> bool {
+        self.pss.is_none_or(|only| {
+            pss.digest == only.digest && pss.mgf == only.mgf && pss.salt_len >= only.salt_len
+        })
+    }
+
     /// The longest signature that a session writes for this key, in bytes: the modulus' length, a DER
     /// `ECDSA-Sig-Value`, two EdDSA halves, or an ML-DSA signature (FIPS 204 table 2). 0 for a key that cannot sign.
     pub fn max_signature_len(&self) -> usize {
@@ -409,6 +420,50 @@ fn parse_material(algorithm: AlgorithmIdentifierRef<'_>, bits: &[u8]) -> Result<
         key_type,
         bytes: bits.into(),
     })
+}
+
+/// RSASSA-PSS-params (RFC 4055 §3.1).
+#[derive(der::Sequence)]
+struct PssParameters<'a> {
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    hash: Option<AlgorithmIdentifierRef<'a>>,
+    #[asn1(context_specific = "1", tag_mode = "EXPLICIT", optional = "true")]
+    mgf: Option<AlgorithmIdentifierRef<'a>>,
+    #[asn1(context_specific = "2", tag_mode = "EXPLICIT", optional = "true")]
+    salt_len: Option<u32>,
+    #[asn1(context_specific = "3", tag_mode = "EXPLICIT", optional = "true")]
+    trailer: Option<u32>,
+}
+
+const MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.8");
+
+/// What a key for RSASSA-PSS only is restricted to; `None` for other keys and for one without parameters.
+fn pss_restriction(algorithm: AlgorithmIdentifierRef<'_>) -> Result<Option<Pss>> {
+    let (RSASSA_PSS, Some(parameters)) = (algorithm.oid, algorithm.parameters) else {
+        return Ok(None);
+    };
+    let malformed = |error| corrupted(&format!("not RSASSA-PSS parameters: {error}"));
+    let parameters: PssParameters<'_> = parameters.decode_as().map_err(malformed)?;
+    let digest = |identifier: Option<AlgorithmIdentifierRef<'_>>| match identifier {
+        None => Ok(Digest::Sha1),
+        Some(identifier) => Digest::from_oid(identifier.oid).ok_or(TokenError::NotSupported),
+    };
+    let mgf = match parameters.mgf {
+        None => Digest::Sha1,
+        Some(mgf) if mgf.oid == MGF1 => {
+            let inside = mgf.parameters.ok_or(TokenError::NotSupported)?;
+            digest(Some(inside.decode_as().map_err(malformed)?))?
+        }
+        Some(_) => return Err(TokenError::NotSupported),
+    };
+    if parameters.trailer.is_some_and(|trailer| trailer != 1) {
+        return Err(TokenError::NotSupported);
+    }
+    Ok(Some(Pss {
+        digest: digest(parameters.hash)?,
+        mgf,
+        salt_len: parameters.salt_len.unwrap_or(20),
+    }))
 }
 
 /// RSAPublicKey (RFC 8017 §A.1.1).
