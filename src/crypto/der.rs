@@ -1,6 +1,9 @@
-//! The little DER that signatures and key types need, read strictly and without allocation (X.690 §10).
+//! The little DER that signatures and keys need, read strictly and without allocation (X.690 §10).
+
+use zeroize::Zeroizing;
 
 pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(crate) const SEQUENCE: u8 = 0x30;
 
@@ -33,6 +36,28 @@ pub(crate) fn take(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
 pub(crate) fn whole(tag: u8, input: &[u8]) -> Option<&[u8]> {
     let (contents, rest) = take(tag, input)?;
     rest.is_empty().then_some(contents)
+}
+
+/// Writes an element of these parts' bytes, which may be secret.
+pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    // Never grows: what a vector leaves behind is not zeroized.
+    let mut element = Zeroizing::new(Vec::with_capacity(len + 2 + size_of::<usize>()));
+    element.push(tag);
+    let bytes = len.to_be_bytes();
+    match u8::try_from(len) {
+        Ok(short @ 0..=0x7f) => element.push(short),
+        _ => {
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            let (_, bytes) = bytes.split_at(zeros);
+            element.push(0x80 | bytes.len() as u8);
+            element.extend_from_slice(bytes);
+        }
+    }
+    for part in parts {
+        element.extend_from_slice(part);
+    }
+    element
 }
 
 /// The magnitude of an INTEGER's contents, without leading zeros: empty for zero, `None` for a negative number or one
@@ -70,6 +95,15 @@ mod tests {
             assert_eq!(take(INTEGER, bad), None, "{bad:02x?}");
         }
         assert_eq!(whole(INTEGER, &[2, 1, 5, 9]), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for len in [0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000] {
+            let contents = vec![7; len];
+            let written = element(OCTET_STRING, &[&contents[..len / 2], &contents[len / 2..]]);
+            assert_eq!(whole(OCTET_STRING, &written), Some(&contents[..]), "{len}");
+        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn encode_pss_with(
 }
 
 /// Adds MGF1 of `seed` to `data` (RFC 8017 §B.2.1).
-fn mask(digest: Digest, seed: &[u8], data: &mut [u8]) -> Result<()> {
+pub(crate) fn mask(digest: Digest, seed: &[u8], data: &mut [u8]) -> Result<()> {
     let mut hasher = Hasher::new(digest)?;
     let mut hash = Zeroizing::new([0; Digest::MAX_LEN]);
     for (counter, chunk) in (0_u32..).zip(data.chunks_mut(digest.len())) {

@@ -3,17 +3,22 @@
 use std::fmt;
 
 use ctk_token::{
-    KeyAlgorithm, KeyType, Operation, PublicKey, PublicKeyMaterial, Reason, Result, TokenError,
+    KeyAlgorithm, KeyType, Operation, PublicKey, PublicKeyMaterial, Result, TokenError,
 };
-use openssl::ec::{EcGroup, EcKey};
-use openssl::md_ctx::MdCtx;
-use openssl::pkey::{Id, PKey, Private};
-use openssl::pkey_ctx::PkeyCtx;
-use openssl::rsa::{Padding, Rsa};
+use openssl::{
+    ec::EcKey,
+    md_ctx::MdCtx,
+    pkey::{Id, PKey, Private},
+    pkey_ctx::PkeyCtx,
+    rsa::Rsa,
+};
+use zeroize::Zeroizing;
 
-use crate::{der, fork, sys};
+use crate::pkcs8::{self, PrivateKeyInfo, RawKind};
+use crate::rsa::{self, RsaKey, unsound};
+use crate::{agreement, curve, fork, post_quantum, sys, unpadding};
 
-/// A private key, parsed once and ready; signs from several threads at once. Debug prints only its type.
+/// A private key, parsed once and ready; used from several threads at once. Debug prints only its type.
 ///
 /// The library wipes the key's memory when this is dropped.
 pub struct PrivateKey {
@@ -22,12 +27,14 @@ pub struct PrivateKey {
 }
 
 enum Secret {
-    /// Used directly: the library blinds, uses the Chinese remainders and checks their result.
-    Rsa(Rsa<Private>),
+    Rsa(RsaKey),
     Ec(PKey<Private>),
-    EdDsa(PKey<Private>),
+    /// EdDSA and ML-DSA, which sign whole messages.
+    Message(PKey<Private>),
     /// X25519 and X448, which do not sign.
-    Agreement,
+    Agreement(PKey<Private>),
+    /// ML-KEM.
+    Encapsulation(PKey<Private>),
 }
 
 impl fmt::Debug for PrivateKey {
@@ -42,36 +49,86 @@ impl PrivateKey {
     ///
     /// # Errors
     /// [`TokenError::NotSupported`] for a kind of key or curve that the library lacks, [`TokenError::Corrupted`] for
-    /// anything else that is not a sound key.
+    /// anything else that is not a sound key, and for an RSA key of less than 1024 or more than 8192 bits.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self> {
         sys::ready();
         let _inside = fork::enter();
-        let kind = Kind::of(der).ok_or_else(unsound)?;
+        let info = PrivateKeyInfo::read(der).ok_or_else(unsound)?;
+        if let Some(kind) = RawKind::of(info.algorithm()).filter(RawKind::is_post_quantum) {
+            let (key, public) = post_quantum::load(kind, &info)?;
+            return Self::new(key, public);
+        }
         // Not the library's PKCS#8 call, which knows RFC 5208 only: this one also takes a public key beside the
-        // private one. It takes older forms too, which `Kind` has ruled out.
-        let key = PKey::private_key_from_der(der).map_err(|_| kind.refusal())?;
+        // private one. It takes older forms too, which `PrivateKeyInfo` has ruled out.
+        let key = PKey::private_key_from_der(der).map_err(|_| info.refusal())?;
         let spki = match key.id() {
             Id::EC => ec_spki(&key)?,
-            Id::RSA | Id::RSA_PSS => rsa_spki(&key)?,
+            Id::RSA | Id::RSA_PSS => {
+                pkcs8::rsa_spki(&info, &rsa_spki(&key)?).ok_or_else(unsound)?
+            }
             _ => key.public_key_to_der().map_err(sys::failed)?,
         };
-        let public = PublicKey::from_spki(&spki)?;
-        let secret = match public.key_type() {
-            KeyType::Rsa { .. } => {
-                let rsa = key.rsa().map_err(|_| unsound())?;
-                if !rsa.check_key().unwrap_or(false) {
-                    return Err(unsound());
+        Self::new(key, PublicKey::from_spki(&spki)?)
+    }
+
+    /// Makes a new key: RSA of 1024 to 8192 bits, in steps of 128, with exponent 65537; all others as their standards say.
+    ///
+    /// # Errors
+    /// [`TokenError::BadParameter`] for other RSA moduli, [`TokenError::NotSupported`] for a kind of key that the library
+    /// lacks.
+    pub fn generate(key_type: KeyType) -> Result<Self> {
+        sys::ready();
+        let key = match key_type {
+            KeyType::Rsa { bits } => {
+                // AWS-LC rounds other lengths down.
+                if !rsa::BITS.contains(&bits) || !bits.is_multiple_of(128) {
+                    return Err(TokenError::BadParameter);
                 }
-                Secret::Rsa(rsa)
+                let _inside = fork::enter();
+                Rsa::generate(bits).and_then(PKey::from_rsa)
             }
+            KeyType::Ec(curve) => {
+                let _inside = fork::enter();
+                EcKey::generate(&*curve::group(curve)?).and_then(PKey::from_ec_key)
+            }
+            _ => {
+                // Every other key is a function of some random bytes.
+                let kind = RawKind::of_key(key_type).ok_or(TokenError::NotSupported)?;
+                let mut seed = Zeroizing::new([0; 64]);
+                let seed = seed
+                    .get_mut(..kind.seed_len())
+                    .ok_or(TokenError::NotSupported)?;
+                crate::random(seed)?;
+                return Self::from_pkcs8(&pkcs8::from_seed(kind, seed));
+            }
+        };
+        let key = key.map_err(sys::failed)?;
+        let _inside = fork::enter();
+        let spki = match key_type {
+            KeyType::Ec(_) => ec_spki(&key)?,
+            _ => rsa_spki(&key)?,
+        };
+        Self::new(key, PublicKey::from_spki(&spki)?)
+    }
+
+    /// The caller is inside the library.
+    fn new(key: PKey<Private>, public: PublicKey) -> Result<Self> {
+        let secret = match public.key_type() {
+            KeyType::Rsa { .. } => Secret::Rsa(RsaKey::new(&key)?),
             KeyType::Ec(_) => {
                 let ec = key.ec_key().map_err(|_| unsound())?;
                 ec.check_key().map_err(|_| unsound())?;
                 Secret::Ec(key)
             }
-            KeyType::Ed25519 | KeyType::Ed448 => Secret::EdDsa(key),
-            KeyType::X25519 | KeyType::X448 => Secret::Agreement,
-            _ => return Err(TokenError::NotSupported),
+            KeyType::Ed25519
+            | KeyType::Ed448
+            | KeyType::MlDsa44
+            | KeyType::MlDsa65
+            | KeyType::MlDsa87 => Secret::Message(key),
+            KeyType::X25519 | KeyType::X448 => Secret::Agreement(key),
+            KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => {
+                Secret::Encapsulation(key)
+            }
         };
         Ok(Self { public, secret })
     }
@@ -81,15 +138,29 @@ impl PrivateKey {
         &self.public
     }
 
-    /// Which primitives this key performs by itself: RsaRaw, EcdsaDigest, EdDsa, to sign.
+    /// Which primitives this key performs by itself.
+    ///
+    /// To sign: RsaRaw, EcdsaDigest, EdDsa, MlDsa. To decrypt: RsaRaw, and RsaPkcs1 with implicit rejection, but not with a
+    /// key for RSASSA-PSS only. To agree: Ecdh, EcdhCofactor, MlKem.
     pub fn supports(&self, operation: Operation, algorithm: KeyAlgorithm) -> bool {
-        operation == Operation::Sign
-            && matches!(
-                (&self.secret, algorithm),
-                (Secret::Rsa(_), KeyAlgorithm::RsaRaw)
-                    | (Secret::Ec(_), KeyAlgorithm::EcdsaDigest)
-                    | (Secret::EdDsa(_), KeyAlgorithm::EdDsa)
-            )
+        use KeyAlgorithm as A;
+        match (operation, &self.secret) {
+            (Operation::Sign, Secret::Rsa(_)) => algorithm == A::RsaRaw,
+            (Operation::Sign, Secret::Ec(_)) => algorithm == A::EcdsaDigest,
+            (Operation::Sign, Secret::Message(_)) => match self.public.key_type() {
+                KeyType::Ed25519 | KeyType::Ed448 => algorithm == A::EdDsa,
+                _ => algorithm == A::MlDsa,
+            },
+            (Operation::Decrypt, Secret::Rsa(_)) => {
+                !self.public.is_pss_only() && matches!(algorithm, A::RsaRaw | A::RsaPkcs1)
+            }
+            (Operation::KeyExchange, Secret::Ec(_)) => {
+                matches!(algorithm, A::Ecdh | A::EcdhCofactor)
+            }
+            (Operation::KeyExchange, Secret::Agreement(_)) => algorithm == A::Ecdh,
+            (Operation::KeyExchange, Secret::Encapsulation(_)) => algorithm == A::MlKem,
+            _ => false,
+        }
     }
 
     /// Signs `input` into `signature`, of at least [`PublicKey::max_signature_len`] bytes, and returns how many bytes
@@ -97,8 +168,8 @@ impl PrivateKey {
     ///
     /// # Errors
     /// [`TokenError::NotSupported`] for what [`supports`](Self::supports) denies, [`TokenError::BadParameter`] if
-    /// `signature` is too short, [`TokenError::DataLength`] for an RSA block that is not as long as the modulus or not
-    /// below it, and for an empty hash.
+    /// `signature` is too short, [`TokenError::DataLength`] for an RSA block that is not as long as the modulus and for an
+    /// empty hash, [`TokenError::DataInvalid`] for an RSA block that is not below the modulus.
     pub fn sign(
         &self,
         algorithm: KeyAlgorithm,
@@ -113,23 +184,89 @@ impl PrivateKey {
         }
         let _inside = fork::enter();
         match &self.secret {
-            Secret::Rsa(key) => self.sign_rsa(key, input, signature),
+            Secret::Rsa(key) => key.raw(self.modulus()?, input, signature),
             Secret::Ec(key) => self.sign_ecdsa(key, input, signature),
-            Secret::EdDsa(key) => sign_eddsa(key, input, signature),
-            Secret::Agreement => Err(TokenError::NotSupported),
+            Secret::Message(key) => sign_message(key, input, signature),
+            Secret::Agreement(_) | Secret::Encapsulation(_) => Err(TokenError::NotSupported),
         }
     }
 
-    fn sign_rsa(&self, key: &Rsa<Private>, block: &[u8], signature: &mut [u8]) -> Result<usize> {
-        let PublicKeyMaterial::Rsa { modulus, .. } = self.public.material() else {
+    /// Decrypts `input`, as long as the modulus, into `plaintext`, at least as long, and returns how many bytes were
+    /// written. As [`TokenSession::decrypt`](ctk_token::TokenSession::decrypt).
+    ///
+    /// With [`KeyAlgorithm::RsaPkcs1`] a wrong padding gives a pseudo-random plaintext, always the same for the same
+    /// ciphertext: the one that OpenSSL gives since 3.2. Nobody learns which it was, by time either.
+    ///
+    /// # Errors
+    /// [`TokenError::NotSupported`] for what [`supports`](Self::supports) denies, [`TokenError::BadParameter`] if
+    /// `plaintext` is too short, [`TokenError::DataLength`] for an input that is not as long as the modulus,
+    /// [`TokenError::DataInvalid`] for one that is not below it.
+    pub fn decrypt(
+        &self,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        plaintext: &mut [u8],
+    ) -> Result<usize> {
+        let Secret::Rsa(key) = &self.secret else {
             return Err(TokenError::NotSupported);
         };
-        // Of equal length, so bytes compare like numbers. The block is no secret.
-        if block.len() != modulus.len() || *block >= **modulus {
-            return Err(TokenError::DataLength);
+        if !self.supports(Operation::Decrypt, algorithm) {
+            return Err(TokenError::NotSupported);
         }
-        key.private_encrypt(block, signature, Padding::NONE)
-            .map_err(sys::failed)
+        let modulus = self.modulus()?;
+        let plaintext = plaintext
+            .get_mut(..modulus.len())
+            .ok_or(TokenError::BadParameter)?;
+        if algorithm == KeyAlgorithm::RsaRaw {
+            let _inside = fork::enter();
+            return key.raw(modulus, input, plaintext);
+        }
+        let mut block = Zeroizing::new([0; crate::MAX_BLOCK]);
+        let len = {
+            let _inside = fork::enter();
+            key.raw(modulus, input, &mut *block)?
+        };
+        let block = block.get_mut(..len).ok_or(TokenError::BadParameter)?;
+        unpadding::unpad_pkcs1(block, input, key.rejection_key(), plaintext)
+    }
+
+    /// Agrees on a secret with another party and returns how many bytes of `secret`, of at least
+    /// [`PublicKey::shared_secret_len`] bytes, were written. As
+    /// [`TokenSession::key_exchange`](ctk_token::TokenSession::key_exchange).
+    ///
+    /// # Errors
+    /// [`TokenError::NotSupported`] for what [`supports`](Self::supports) denies, [`TokenError::BadParameter`] if
+    /// `secret` is too short, if `peer` is no public key for this one ([`check_point`](crate::check_point)), or if an
+    /// X25519 or X448 secret would be all zeros (RFC 7748 §6.1); [`TokenError::DataLength`] for an ML-KEM ciphertext of the
+    /// wrong length.
+    pub fn key_exchange(
+        &self,
+        algorithm: KeyAlgorithm,
+        peer: &[u8],
+        secret: &mut [u8],
+    ) -> Result<usize> {
+        if !self.supports(Operation::KeyExchange, algorithm) {
+            return Err(TokenError::NotSupported);
+        }
+        let secret = secret
+            .get_mut(..self.public.shared_secret_len())
+            .ok_or(TokenError::BadParameter)?;
+        let _inside = fork::enter();
+        match (&self.secret, self.public.key_type()) {
+            (Secret::Ec(key), KeyType::Ec(curve)) => agreement::ecdh(curve, key, peer, secret),
+            (Secret::Agreement(key), kind) => agreement::montgomery(kind, key, peer, secret),
+            (Secret::Encapsulation(key), kind) => {
+                post_quantum::decapsulate(kind, key, peer, secret)
+            }
+            _ => Err(TokenError::NotSupported),
+        }
+    }
+
+    fn modulus(&self) -> Result<&[u8]> {
+        match self.public.material() {
+            PublicKeyMaterial::Rsa { modulus, .. } => Ok(modulus),
+            _ => Err(TokenError::NotSupported),
+        }
     }
 
     fn sign_ecdsa(&self, key: &PKey<Private>, hash: &[u8], signature: &mut [u8]) -> Result<usize> {
@@ -148,7 +285,7 @@ impl PrivateKey {
 }
 
 /// A fresh context per signature: OpenSSL 3 refuses to use one twice for EdDSA.
-fn sign_eddsa(key: &PKey<Private>, message: &[u8], signature: &mut [u8]) -> Result<usize> {
+fn sign_message(key: &PKey<Private>, message: &[u8], signature: &mut [u8]) -> Result<usize> {
     let mut context = MdCtx::new().map_err(sys::failed)?;
     context.digest_sign_init(None, key).map_err(sys::failed)?;
     context
@@ -160,7 +297,8 @@ fn sign_eddsa(key: &PKey<Private>, message: &[u8], signature: &mut [u8]) -> Resu
 fn ec_spki(key: &PKey<Private>) -> Result<Vec<u8>> {
     let key = key.ec_key().map_err(|_| unsound())?;
     let curve = key.group().curve_name().ok_or(TokenError::NotSupported)?;
-    let group = EcGroup::from_curve_name(curve).map_err(|_| TokenError::NotSupported)?;
+    let group =
+        openssl::ec::EcGroup::from_curve_name(curve).map_err(|_| TokenError::NotSupported)?;
     EcKey::from_public_key(&group, key.public_key())
         .and_then(PKey::from_ec_key)
         .and_then(|key| key.public_key_to_der())
@@ -176,50 +314,4 @@ fn rsa_spki(key: &PKey<Private>) -> Result<Vec<u8>> {
         .and_then(PKey::from_rsa)
         .and_then(|key| key.public_key_to_der())
         .map_err(sys::failed)
-}
-
-/// The object identifiers in a private key's AlgorithmIdentifier.
-struct Kind<'a> {
-    algorithm: &'a [u8],
-    /// The parameters, if they are an object identifier.
-    curve: Option<&'a [u8]>,
-}
-
-impl<'a> Kind<'a> {
-    /// `None` if `der` is not a PrivateKeyInfo or something follows it, which the library would ignore.
-    fn of(der: &'a [u8]) -> Option<Self> {
-        let info = der::whole(der::SEQUENCE, der)?;
-        let (_version, rest) = der::take(der::INTEGER, info)?;
-        let (identifier, _) = der::take(der::SEQUENCE, rest)?;
-        let (algorithm, parameters) = der::take(der::OBJECT_IDENTIFIER, identifier)?;
-        Some(Self {
-            algorithm,
-            curve: der::whole(der::OBJECT_IDENTIFIER, parameters),
-        })
-    }
-
-    /// Why the library did not take such a key: because of its kind, or because it is damaged.
-    fn refusal(&self) -> TokenError {
-        let known = match self.algorithm {
-            RSA | RSA_PSS | ED25519 => true,
-            EC => self.curve.is_some_and(sys::has_curve),
-            _ => false,
-        };
-        if known {
-            unsound()
-        } else {
-            TokenError::NotSupported
-        }
-    }
-}
-
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-const RSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
-const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-
-fn unsound() -> TokenError {
-    TokenError::Corrupted(Reason::new(
-        "the private key is damaged: restore the file from a copy",
-    ))
 }

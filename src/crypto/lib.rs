@@ -14,35 +14,47 @@ compile_error!(
 #[cfg(not(any(feature = "aws-lc", feature = "openssl-vendored")))]
 compile_error!("choose a crypto library: feature aws-lc (the default) or openssl-vendored");
 
+mod agreement;
 mod cipher;
+mod curve;
+mod decryption;
 mod der;
 mod digest;
 pub mod ecdsa;
 mod encoding;
+mod encryption;
 mod fork;
 mod gcm;
 mod kdf;
 mod key;
 mod mac;
 mod pkcs7;
+mod pkcs8;
+mod post_quantum;
 mod reduction;
+mod rsa;
 mod secret;
 mod stream;
 #[allow(unsafe_code)]
 mod sys;
+mod unpadding;
 mod verify;
 
 pub use cipher::{Cipher, decrypt};
+pub use curve::check_point;
+pub use decryption::{Decryption, RsaEncryption};
 pub use digest::{Hash, Hasher, hash};
 pub use encoding::{Block, MAX_BLOCK};
+pub use encryption::encrypt;
 pub use gcm::{MAX_GCM_IV, gcm_decrypt, gcm_encrypt};
 pub use kdf::{Pkcs12Purpose, pbkdf2, pkcs12_kdf, scrypt, x963_kdf};
 pub use key::PrivateKey;
 pub use mac::{Mac, hmac};
+pub use post_quantum::encapsulate;
 pub use reduction::Reduction;
 pub use secret::SecretBytes;
 pub use stream::{CipherMode, CipherStream};
-pub use verify::verify;
+pub use verify::{verify, verify_recover};
 
 use ctk_token::Result;
 

@@ -14,8 +14,7 @@ pub struct Reduction {
     taken: KeyAlgorithm,
     performed: KeyAlgorithm,
     message_digest: Option<Digest>,
-    /// The modulus' length; 0 for other keys.
-    modulus_bits: u32,
+    key_type: KeyType,
 }
 
 impl Reduction {
@@ -23,24 +22,22 @@ impl Reduction {
     /// digest form and what is below it (hash here, never send big data) and takes the message form only if none of
     /// them is supported.
     ///
-    /// `None` if no form is supported or the key is of another kind.
+    /// `None` if no form is supported, if the key is of another kind, or if it is for RSASSA-PSS only and the form another.
     ///
     /// # Errors
-    /// [`TokenError::BadParameter`] if the modulus is too short for the hash or the salt, whoever performs it.
+    /// [`TokenError::BadParameter`] if the modulus is too short for the hash or the salt, whoever performs it, or the key
+    /// is restricted to others.
     pub fn new(
         asked: KeyAlgorithm,
         key: &PublicKey,
         supported: impl Fn(KeyAlgorithm) -> bool,
     ) -> Result<Option<Self>> {
-        let key_type = key.key_type();
-        if !fits(asked, key_type) {
+        if !fits(asked, key) {
             return Ok(None);
         }
-        let modulus_bits = match key_type {
-            KeyType::Rsa { bits } => bits,
-            _ => 0,
-        };
-        refuse_short_modulus(asked, modulus_bits)?;
+        refuse_parameters(asked, key)?;
+        let key_type = key.key_type();
+        let modulus_bits = modulus_bits(key_type);
 
         let message_digest = asked.message_digest();
         let start = match message_digest {
@@ -57,7 +54,7 @@ impl Reduction {
                 taken,
                 performed,
                 message_digest,
-                modulus_bits,
+                key_type,
             }));
         }
         let whole_message = message_digest.is_some() && supported(asked);
@@ -65,7 +62,7 @@ impl Reduction {
             taken: asked,
             performed: asked,
             message_digest: None,
-            modulus_bits,
+            key_type,
         }))
     }
 
@@ -108,14 +105,15 @@ impl Reduction {
         if self.taken == self.performed {
             return Ok(input);
         }
-        let modulus_len = self.modulus_bits.div_ceil(8) as usize;
+        let modulus_bits = modulus_bits(self.key_type);
+        let modulus_len = modulus_bits.div_ceil(8) as usize;
         let block = block
             .get_mut(..modulus_len)
             .ok_or(TokenError::BadParameter)?;
 
         let prefix: &[u8] = match self.taken {
             KeyAlgorithm::RsaPssDigest(pss) => {
-                encode_pss(pss, input, self.modulus_bits, block)?;
+                encode_pss(pss, input, modulus_bits, block)?;
                 return Ok(block);
             }
             KeyAlgorithm::RsaPkcs1Digest(digest) => digest_info_prefix(digest),
@@ -139,13 +137,21 @@ impl Reduction {
 
     /// The lengths that `taken` takes.
     fn taken_len(&self) -> (usize, usize) {
-        input_len(self.taken, self.modulus_bits)
+        input_len(self.taken, self.key_type)
     }
 }
 
-/// The lengths that a form takes as its input, for a modulus of `bits` bits: (min, max).
-pub(crate) fn input_len(algorithm: KeyAlgorithm, bits: u32) -> (usize, usize) {
-    let modulus_len = bits.div_ceil(8) as usize;
+/// 0 for other keys than RSA's.
+fn modulus_bits(key_type: KeyType) -> u32 {
+    match key_type {
+        KeyType::Rsa { bits } => bits,
+        _ => 0,
+    }
+}
+
+/// The lengths that a form takes as its input with this kind of key: (min, max).
+pub(crate) fn input_len(algorithm: KeyAlgorithm, key_type: KeyType) -> (usize, usize) {
+    let modulus_len = modulus_bits(key_type).div_ceil(8) as usize;
     match algorithm {
         KeyAlgorithm::RsaRaw => (modulus_len, modulus_len),
         KeyAlgorithm::RsaPkcs1 => (0, modulus_len.saturating_sub(11)),
@@ -168,14 +174,19 @@ pub(crate) fn input_len(algorithm: KeyAlgorithm, bits: u32) -> (usize, usize) {
 }
 
 /// Whether this kind of key signs in this form at all.
-pub(crate) fn fits(algorithm: KeyAlgorithm, key_type: KeyType) -> bool {
+pub(crate) fn fits(algorithm: KeyAlgorithm, key: &PublicKey) -> bool {
+    let key_type = key.key_type();
     match algorithm {
+        // Made from the raw operation, PSS is all that a key for it alone signs (RFC 4055 §1.2).
         KeyAlgorithm::RsaRaw
         | KeyAlgorithm::RsaPkcs1
         | KeyAlgorithm::RsaPkcs1Digest(_)
-        | KeyAlgorithm::RsaPkcs1Message(_)
-        | KeyAlgorithm::RsaPssDigest(_)
-        | KeyAlgorithm::RsaPssMessage(_) => matches!(key_type, KeyType::Rsa { .. }),
+        | KeyAlgorithm::RsaPkcs1Message(_) => {
+            matches!(key_type, KeyType::Rsa { .. }) && !key.is_pss_only()
+        }
+        KeyAlgorithm::RsaPssDigest(_) | KeyAlgorithm::RsaPssMessage(_) => {
+            matches!(key_type, KeyType::Rsa { .. })
+        }
         KeyAlgorithm::EcdsaDigest | KeyAlgorithm::EcdsaMessage(_) => {
             matches!(key_type, KeyType::Ec(_))
         }
@@ -191,11 +202,14 @@ pub(crate) fn fits(algorithm: KeyAlgorithm, key_type: KeyType) -> bool {
     }
 }
 
-/// Refuses what can never fit: a hash or a salt too long for the modulus.
-pub(crate) fn refuse_short_modulus(algorithm: KeyAlgorithm, bits: u32) -> Result<()> {
+/// Refuses what can never fit: a hash or a salt too long for the modulus, or PSS parameters that the key forbids.
+pub(crate) fn refuse_parameters(algorithm: KeyAlgorithm, key: &PublicKey) -> Result<()> {
+    let bits = modulus_bits(key.key_type());
     let modulus_len = bits.div_ceil(8) as usize;
     let fits = match algorithm {
-        KeyAlgorithm::RsaPssDigest(pss) | KeyAlgorithm::RsaPssMessage(pss) => pss_fits(pss, bits),
+        KeyAlgorithm::RsaPssDigest(pss) | KeyAlgorithm::RsaPssMessage(pss) => {
+            pss_fits(pss, bits) && key.allows_pss(pss)
+        }
         KeyAlgorithm::RsaPkcs1Digest(digest) | KeyAlgorithm::RsaPkcs1Message(digest) => {
             modulus_len >= digest_info_prefix(digest).len() + digest.len() + 11
         }

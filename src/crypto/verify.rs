@@ -10,17 +10,17 @@ use openssl::rsa::{Padding, Rsa};
 use openssl::sign::RsaPssSaltlen;
 
 use crate::digest::{hash, md};
-use crate::reduction::{fits, input_len, refuse_short_modulus};
-use crate::sys;
+use crate::reduction::{fits, input_len, refuse_parameters};
+use crate::{encryption, rsa, sys};
 
 /// Verifies in any form of [`KeyAlgorithm`] that signs: `input` is what that form takes; an ECDSA signature is DER.
 ///
 /// `Ok(false)` is a wrong signature, whatever is wrong with it.
 ///
 /// # Errors
-/// [`TokenError::NotSupported`] if the key is of another kind or the library cannot use it,
-/// [`TokenError::BadParameter`] if the modulus is too short for the parameters, [`TokenError::DataLength`] for an
-/// input that this form does not take.
+/// [`TokenError::NotSupported`] if the key is of another kind, for RSASSA-PSS only and the form another, or the library
+/// cannot use it; [`TokenError::BadParameter`] if the modulus is too short for the parameters or the key does not allow
+/// them; [`TokenError::DataLength`] for an input that this form does not take.
 pub fn verify(
     key: &PublicKey,
     algorithm: KeyAlgorithm,
@@ -28,31 +28,29 @@ pub fn verify(
     signature: &[u8],
 ) -> Result<bool> {
     let key_type = key.key_type();
-    if !fits(algorithm, key_type) {
+    if !fits(algorithm, key) {
         return Err(TokenError::NotSupported);
     }
-    let bits = match key_type {
-        KeyType::Rsa { bits } => bits,
-        _ => 0,
-    };
-    refuse_short_modulus(algorithm, bits)?;
-    let (min, max) = input_len(algorithm, bits);
+    refuse_parameters(algorithm, key)?;
+    let (min, max) = input_len(algorithm, key_type);
     if !(min..=max).contains(&input.len()) {
         return Err(TokenError::DataLength);
     }
     if let (Some(digest), Some(digest_form)) = (algorithm.message_digest(), algorithm.simpler()) {
         return verify(key, digest_form, &hash(digest, input)?, signature);
     }
+    if matches!(algorithm, KeyAlgorithm::RsaPkcs1 | KeyAlgorithm::RsaRaw) {
+        return verify_by_recovery(key, algorithm, input, signature);
+    }
 
     let library_key = library_key(key)?;
-    if algorithm == KeyAlgorithm::EdDsa {
-        return verify_eddsa(&library_key, input, signature);
+    if matches!(algorithm, KeyAlgorithm::EdDsa | KeyAlgorithm::MlDsa) {
+        return verify_message(&library_key, input, signature);
     }
-    if bits > 0 && signature.len() != bits.div_ceil(8) as usize {
+    if let KeyType::Rsa { bits } = key_type
+        && signature.len() != bits.div_ceil(8) as usize
+    {
         return Ok(false);
-    }
-    if algorithm == KeyAlgorithm::RsaPkcs1 {
-        return verify_pkcs1(&library_key, input, signature);
     }
     let input = match key_type {
         KeyType::Ec(curve) => input.get(..curve.bytes()).unwrap_or(input),
@@ -65,12 +63,61 @@ pub fn verify(
     Ok(context.verify(input, signature).unwrap_or(false))
 }
 
+/// What an RSA signature was made of: for [`KeyAlgorithm::RsaPkcs1`] what stands in its padding, for
+/// [`KeyAlgorithm::RsaRaw`] the whole block. Writes it to `out`, at least as long as the modulus, and returns its length.
+///
+/// # Errors
+/// [`TokenError::NotSupported`] for other forms and keys, [`TokenError::BadParameter`] if `out` is too short,
+/// [`TokenError::DataLength`] for a signature that is not as long as the modulus, [`TokenError::DataInvalid`] for one that
+/// is not below it or has another padding.
+pub fn verify_recover(
+    key: &PublicKey,
+    algorithm: KeyAlgorithm,
+    signature: &[u8],
+    out: &mut [u8],
+) -> Result<usize> {
+    let recovers = matches!(algorithm, KeyAlgorithm::RsaPkcs1 | KeyAlgorithm::RsaRaw);
+    let PublicKeyMaterial::Rsa { modulus, .. } = key.material() else {
+        return Err(TokenError::NotSupported);
+    };
+    if !recovers || !fits(algorithm, key) {
+        return Err(TokenError::NotSupported);
+    }
+    let library_key = library_rsa(key)?;
+    let out = out
+        .get_mut(..modulus.len())
+        .ok_or(TokenError::BadParameter)?;
+    if algorithm == KeyAlgorithm::RsaRaw {
+        return encryption::raw(&library_key, modulus, signature, out);
+    }
+    rsa::check_block(modulus, signature)?;
+    library_key
+        .public_decrypt(signature, out, Padding::PKCS1)
+        .map_err(|_| TokenError::DataInvalid)
+}
+
+/// What the signature was made of must be the input. Not by a context: OpenSSL's takes no empty input.
+fn verify_by_recovery(
+    key: &PublicKey,
+    algorithm: KeyAlgorithm,
+    input: &[u8],
+    signature: &[u8],
+) -> Result<bool> {
+    let mut signed = vec![0; key.max_signature_len()];
+    match verify_recover(key, algorithm, signature, &mut signed) {
+        Ok(len) => Ok(signed.get(..len) == Some(input)),
+        Err(TokenError::DataLength | TokenError::DataInvalid) => Ok(false),
+        // The raw operation fails for a modulus that is none.
+        Err(TokenError::Unreachable(_)) => Err(TokenError::NotSupported),
+        Err(error) => Err(error),
+    }
+}
+
 fn set_padding(
     context: &mut PkeyCtx<Public>,
     algorithm: KeyAlgorithm,
 ) -> std::result::Result<(), ErrorStack> {
     match algorithm {
-        KeyAlgorithm::RsaRaw => context.set_rsa_padding(Padding::NONE),
         KeyAlgorithm::RsaPkcs1Digest(digest) => {
             context.set_rsa_padding(Padding::PKCS1)?;
             context.set_signature_md(md(digest))
@@ -90,15 +137,7 @@ fn set_padding(
     }
 }
 
-/// What the padding of a signature holds must be the input. Not by a context: OpenSSL's takes no empty input.
-fn verify_pkcs1(key: &PKey<Public>, input: &[u8], signature: &[u8]) -> Result<bool> {
-    let key = key.rsa().map_err(sys::failed)?;
-    let mut signed = vec![0; key.size() as usize];
-    let len = key.public_decrypt(signature, &mut signed, Padding::PKCS1);
-    Ok(len.is_ok_and(|len| signed.get(..len) == Some(input)))
-}
-
-fn verify_eddsa(key: &PKey<Public>, message: &[u8], signature: &[u8]) -> Result<bool> {
+fn verify_message(key: &PKey<Public>, message: &[u8], signature: &[u8]) -> Result<bool> {
     let mut context = MdCtx::new().map_err(sys::failed)?;
     context.digest_verify_init(None, key).map_err(sys::failed)?;
     Ok(context.digest_verify(message, signature).unwrap_or(false))
@@ -106,15 +145,26 @@ fn verify_eddsa(key: &PKey<Public>, message: &[u8], signature: &[u8]) -> Result<
 
 /// The library's form of a public key. RSA is built from its numbers, so that a key marked for PSS only is judged by
 /// whoever asks and not by the library.
-fn library_key(key: &PublicKey) -> Result<PKey<Public>> {
-    sys::ready();
+pub(crate) fn library_key(key: &PublicKey) -> Result<PKey<Public>> {
     let library_key = match key.material() {
-        PublicKeyMaterial::Rsa { modulus, exponent } => BigNum::from_slice(modulus)
-            .and_then(|n| Rsa::from_public_components(n, BigNum::from_slice(exponent)?))
-            .and_then(PKey::from_rsa),
-        _ => PKey::public_key_from_der(key.spki()),
+        PublicKeyMaterial::Rsa { .. } => PKey::from_rsa(library_rsa(key)?),
+        _ => {
+            sys::ready();
+            PKey::public_key_from_der(key.spki())
+        }
     };
     library_key.map_err(|_| TokenError::NotSupported)
+}
+
+/// The same of an RSA key.
+pub(crate) fn library_rsa(key: &PublicKey) -> Result<Rsa<Public>> {
+    sys::ready();
+    let PublicKeyMaterial::Rsa { modulus, exponent } = key.material() else {
+        return Err(TokenError::NotSupported);
+    };
+    BigNum::from_slice(modulus)
+        .and_then(|n| Rsa::from_public_components(n, BigNum::from_slice(exponent)?))
+        .map_err(|_| TokenError::NotSupported)
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! What the safe bindings lack: unsafe calls and the differences between the two libraries, behind safe functions.
 
-use ctk_token::{Curve, Reason, Result, TokenError};
+use ctk_token::{Reason, Result, TokenError};
 use foreign_types::{ForeignType, ForeignTypeRef};
-use openssl::ec::EcGroup;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::md::MdRef;
 use openssl::md_ctx::MdCtx;
-use openssl::nid::Nid;
 use openssl::symm::Cipher;
 
+mod kem;
 mod pages;
 mod symmetric;
 
-pub(crate) use library::{legacy_ciphers, ready};
+pub(crate) use kem::{decapsulate, encapsulate};
+pub(crate) use library::{X448, legacy_ciphers, ready};
 pub(crate) use pages::LockedPages;
 pub(crate) use symmetric::{CipherContext, CmacContext, Direction};
 
@@ -27,23 +27,6 @@ pub(crate) fn failed(errors: ErrorStack) -> TokenError {
     )))
 }
 
-/// Whether this is the object identifier of a [`Curve`] that the library has.
-pub(crate) fn has_curve(oid: &[u8]) -> bool {
-    let mut curves = Curve::ALL.iter();
-    let nid = match curves.find(|curve| curve.oid().as_bytes() == oid) {
-        Some(Curve::P224) => Nid::SECP224R1,
-        Some(Curve::P256) => Nid::X9_62_PRIME256V1,
-        Some(Curve::P384) => Nid::SECP384R1,
-        Some(Curve::P521) => Nid::SECP521R1,
-        Some(Curve::Secp256k1) => Nid::SECP256K1,
-        Some(Curve::BrainpoolP256r1) => Nid::BRAINPOOL_P256R1,
-        Some(Curve::BrainpoolP384r1) => Nid::BRAINPOOL_P384R1,
-        Some(Curve::BrainpoolP512r1) => Nid::BRAINPOOL_P512R1,
-        None => return false,
-    };
-    EcGroup::from_curve_name(nid).is_ok()
-}
-
 /// One form of the library's name of a hash for another.
 pub(crate) fn md(digest: MessageDigest) -> &'static MdRef {
     // SAFETY: the library's descriptions of hashes are statics, and MdRef gives shared access only.
@@ -52,7 +35,30 @@ pub(crate) fn md(digest: MessageDigest) -> &'static MdRef {
 
 #[cfg(feature = "aws-lc")]
 mod library {
+    use std::ffi::c_int;
+
     use ctk_token::Result;
+    use openssl::pkey::Id;
+    use openssl_sys::EVP_PKEY_CTX;
+
+    /// AWS-LC has no curve448.
+    pub(crate) const X448: Option<Id> = None;
+
+    /// AWS-LC's contexts encapsulate at once.
+    ///
+    /// # Safety
+    /// None is needed: nothing is touched.
+    pub(crate) unsafe fn begin_encapsulate(_context: *mut EVP_PKEY_CTX) -> c_int {
+        1
+    }
+
+    /// As above.
+    ///
+    /// # Safety
+    /// As above.
+    pub(crate) unsafe fn begin_decapsulate(_context: *mut EVP_PKEY_CTX) -> c_int {
+        1
+    }
 
     /// AWS-LC reads no configuration and initialises itself.
     pub(crate) fn ready() {}
@@ -71,13 +77,35 @@ mod library {
 
     use ctk_token::Result;
     use once_cell::sync::OnceCell;
+    use openssl::pkey::Id;
     use openssl::provider::Provider;
+    use openssl_sys::EVP_PKEY_CTX;
+
+    pub(crate) const X448: Option<Id> = Some(Id::X448);
 
     const NO_LOAD_CONFIG: u64 = 0x80;
     const NO_ATEXIT: u64 = 0x0008_0000;
 
     unsafe extern "C" {
         fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
+    }
+
+    /// Prepares for encapsulation with the context's key.
+    ///
+    /// # Safety
+    /// The context must be alive and have a key.
+    pub(crate) unsafe fn begin_encapsulate(context: *mut EVP_PKEY_CTX) -> c_int {
+        // SAFETY: the caller's; a null pointer stands for no parameters.
+        unsafe { openssl_sys::EVP_PKEY_encapsulate_init(context, std::ptr::null()) }
+    }
+
+    /// Prepares for decapsulation with the context's key.
+    ///
+    /// # Safety
+    /// As above.
+    pub(crate) unsafe fn begin_decapsulate(context: *mut EVP_PKEY_CTX) -> c_int {
+        // SAFETY: as above.
+        unsafe { openssl_sys::EVP_PKEY_decapsulate_init(context, std::ptr::null()) }
     }
 
     /// Must run before any other call: without it OpenSSL reads the host's openssl.cnf, which may load this very

@@ -6,9 +6,12 @@
 mod common;
 
 use common::{CURVES, ec, file, openssl, pkcs8, position, rsa, unhex};
-use ctk_crypto::{PrivateKey, verify};
+use ctk_crypto::{
+    Block, Decryption, MAX_BLOCK, PrivateKey, Reduction, RsaEncryption, encrypt, verify,
+    verify_recover,
+};
 use ctk_token::{
-    Curve, KeyAlgorithm, KeyType, Operation, PublicKey, PublicKeyMaterial, TokenError,
+    Curve, Digest, KeyAlgorithm, KeyType, Operation, Pss, PublicKey, PublicKeyMaterial, TokenError,
 };
 
 fn sign(key: &PrivateKey, algorithm: KeyAlgorithm, input: &[u8]) -> Result<Vec<u8>, TokenError> {
@@ -59,7 +62,10 @@ fn every_kind_signs_what_verifies() {
 
         let (algorithm, mut input) = primitive(&key);
         assert!(key.supports(Operation::Sign, algorithm));
-        assert!(!key.supports(Operation::Decrypt, algorithm));
+        assert_eq!(
+            key.supports(Operation::Decrypt, algorithm),
+            algorithm == KeyAlgorithm::RsaRaw
+        );
         let mut signature = sign(&key, algorithm, &input).unwrap();
         let public = PublicKey::from_spki(&spki).unwrap();
         assert_eq!(
@@ -147,11 +153,71 @@ fn a_raw_block_has_the_length_of_the_modulus_and_is_below_it() {
     let PublicKeyMaterial::Rsa { modulus, .. } = key.public_key().material() else {
         panic!("an RSA key");
     };
-    for block in [&[][..], &[1; 255], &[0; 257], modulus, &[0xff; 256]] {
+    for (block, error) in [
+        (&[][..], TokenError::DataLength),
+        (&[1; 255], TokenError::DataLength),
+        (&[0; 257], TokenError::DataLength),
+        (modulus, TokenError::DataInvalid),
+        (&[0xff; 256], TokenError::DataInvalid),
+    ] {
+        assert_eq!(sign(&key, KeyAlgorithm::RsaRaw, block), Err(error.clone()));
         assert_eq!(
-            sign(&key, KeyAlgorithm::RsaRaw, block),
-            Err(TokenError::DataLength)
+            key.decrypt(KeyAlgorithm::RsaRaw, block, &mut [0; 256]),
+            Err(error.clone())
         );
+        assert_eq!(
+            key.decrypt(KeyAlgorithm::RsaPkcs1, block, &mut [0; 256]),
+            Err(error)
+        );
+    }
+}
+
+/// The numbers that are their own powers, which AWS-LC refuses.
+#[test]
+fn raw_rsa_takes_every_number_below_the_modulus() {
+    let key = PrivateKey::from_pkcs8(&rsa(1024)).unwrap();
+    let PublicKeyMaterial::Rsa { modulus, .. } = key.public_key().material() else {
+        panic!("an RSA key");
+    };
+    let zero = vec![0; 128];
+    let mut one = zero.clone();
+    one[127] = 1;
+    let mut two = zero.clone();
+    two[127] = 2;
+    let mut last = modulus.to_vec();
+    last[127] -= 1;
+    let mut before_last = last.clone();
+    before_last[127] -= 1;
+    for (block, fixed) in [
+        (zero, true),
+        (one, true),
+        (last, true),
+        (two, false),
+        (before_last, false),
+    ] {
+        let signature = sign(&key, KeyAlgorithm::RsaRaw, &block).unwrap();
+        assert_eq!(signature == block, fixed);
+        let mut plaintext = [0xee; 128];
+        assert_eq!(
+            key.decrypt(KeyAlgorithm::RsaRaw, &block, &mut plaintext),
+            Ok(128)
+        );
+        assert_eq!(plaintext[..], signature);
+        assert_eq!(
+            verify(key.public_key(), KeyAlgorithm::RsaRaw, &block, &signature),
+            Ok(true)
+        );
+        let mut recovered = [0; 128];
+        assert_eq!(
+            verify_recover(
+                key.public_key(),
+                KeyAlgorithm::RsaRaw,
+                &signature,
+                &mut recovered
+            ),
+            Ok(128)
+        );
+        assert_eq!(recovered[..], block);
     }
 }
 
@@ -419,14 +485,112 @@ fn a_key_with_its_public_key_beside_it_loads() {
     );
 }
 
+/// RFC 4055 §1.2, §3.3: what a key for RSASSA-PSS only may do, and with which parameters.
 #[test]
-fn a_key_for_pss_only_loads() {
-    let key = PrivateKey::from_pkcs8(&pkcs8(&["RSA-PSS", "rsa_keygen_bits:2048"])).unwrap();
-    let (algorithm, block) = primitive(&key);
-    let signature = sign(&key, algorithm, &block).unwrap();
+fn a_key_for_pss_only_does_nothing_else() {
+    let restricted = [
+        "RSA-PSS",
+        "rsa_keygen_bits:2048",
+        "rsa_pss_keygen_md:sha384",
+        "rsa_pss_keygen_mgf1_md:sha256",
+        "rsa_pss_keygen_saltlen:40",
+    ];
+    for options in [&restricted[..2], &restricted] {
+        let der = pkcs8(options);
+        let key = PrivateKey::from_pkcs8(&der).unwrap();
+        let public = key.public_key();
+        assert!(public.is_pss_only());
+        let (_, spki) = openssl(&[
+            "pkey",
+            "-inform",
+            "DER",
+            "-in",
+            file("key.der", &der).to_str().unwrap(),
+            "-pubout",
+            "-outform",
+            "DER",
+        ]);
+        assert_eq!(public.spki(), spki);
+
+        let block = primitive(&key).1;
+        let signature = sign(&key, KeyAlgorithm::RsaRaw, &block).unwrap();
+        for algorithm in [
+            KeyAlgorithm::RsaRaw,
+            KeyAlgorithm::RsaPkcs1,
+            KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256),
+            KeyAlgorithm::RsaPkcs1Message(Digest::Sha256),
+        ] {
+            let plan = Reduction::new(algorithm, public, |_| true).unwrap();
+            assert!(plan.is_none(), "{algorithm:?}");
+            assert_eq!(
+                verify(public, algorithm, &block, &signature),
+                Err(TokenError::NotSupported)
+            );
+            assert!(!key.supports(Operation::Decrypt, algorithm));
+        }
+        let oaep = RsaEncryption::Oaep {
+            digest: Digest::Sha256,
+            mgf: Digest::Sha256,
+            label: Vec::new(),
+        };
+        for how in [RsaEncryption::Raw, RsaEncryption::Pkcs1, oaep] {
+            let plan = Decryption::new(how.clone(), public, |_| true).unwrap();
+            assert!(plan.is_none(), "{how:?}");
+            assert_eq!(
+                encrypt(&how, public, &block, &mut [0; 256]),
+                Err(TokenError::NotSupported)
+            );
+        }
+
+        let free = options.len() == 2;
+        for (digest, mgf, salt_len, allowed) in [
+            (Digest::Sha384, Digest::Sha256, 40, true),
+            (Digest::Sha384, Digest::Sha256, 48, true),
+            (Digest::Sha384, Digest::Sha256, 39, free),
+            (Digest::Sha384, Digest::Sha384, 40, free),
+            (Digest::Sha256, Digest::Sha256, 40, free),
+        ] {
+            let asked = KeyAlgorithm::RsaPssDigest(Pss {
+                digest,
+                mgf,
+                salt_len,
+            });
+            let hash = vec![7; digest.len()];
+            let raw = |form| form == KeyAlgorithm::RsaRaw;
+            let plan = Reduction::new(asked, public, raw);
+            if !allowed {
+                assert_eq!(plan.map(drop), Err(TokenError::BadParameter), "{asked:?}");
+                assert_eq!(
+                    verify(public, asked, &hash, &signature),
+                    Err(TokenError::BadParameter)
+                );
+                continue;
+            }
+            let plan = plan.unwrap().unwrap();
+            let mut block = Block::new([0; MAX_BLOCK]);
+            let block = plan.apply(&hash, &mut block).unwrap();
+            let signature = sign(&key, plan.performed(), block).unwrap();
+            assert_eq!(verify(public, asked, &hash, &signature), Ok(true));
+        }
+    }
+}
+
+/// Too short is broken; too long takes minutes to check.
+#[test]
+fn rsa_keys_have_1024_to_8192_bits() {
+    for bits in [512, 1023] {
+        let refused = PrivateKey::from_pkcs8(&rsa(bits)).unwrap_err();
+        assert!(
+            refused.to_string().contains(&format!("{bits} bits")),
+            "{refused}"
+        );
+    }
     assert_eq!(
-        verify(key.public_key(), algorithm, &block, &signature),
-        Ok(true)
+        PrivateKey::from_pkcs8(&rsa(1025))
+            .unwrap()
+            .public_key()
+            .key_type(),
+        KeyType::Rsa { bits: 1025 }
     );
 }
 
