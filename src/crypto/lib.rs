@@ -2,7 +2,8 @@
 //!
 //! Everything that another crate needs of cryptography is here, and nothing in the signatures tells AWS-LC from OpenSSL.
 //! Own code stands only where the library has nothing: the walk from a signature scheme to a raw private-key operation
-//! ([`Reduction`]), the two forms of ECDSA signatures ([`ecdsa`]) and PKCS#12's key derivation ([`pkcs12_kdf`]).
+//! ([`Reduction`]) and back from one to a plaintext ([`Decryption`]), the two forms of ECDSA signatures ([`ecdsa`]), the key
+//! derivations of PKCS#12 and X9.63 ([`pkcs12_kdf`], [`x963_kdf`]), and AES key wrap with any initial value ([`key_wrap`]).
 //! What differs between the libraries, and all `unsafe`, is in `sys`.
 
 #![deny(missing_docs, unsafe_code)]
@@ -27,6 +28,7 @@ mod fork;
 mod gcm;
 mod kdf;
 mod key;
+mod key_wrap;
 mod mac;
 mod pkcs7;
 mod pkcs8;
@@ -49,6 +51,10 @@ pub use encryption::encrypt;
 pub use gcm::{MAX_GCM_IV, gcm_decrypt, gcm_encrypt};
 pub use kdf::{Pkcs12Purpose, pbkdf2, pkcs12_kdf, scrypt, x963_kdf};
 pub use key::PrivateKey;
+pub use key_wrap::{
+    key_unwrap, key_unwrap_padded, key_unwrap_pkcs7, key_wrap, key_wrap_padded,
+    key_wrap_padded_len, key_wrap_pkcs7,
+};
 pub use mac::{Mac, hmac};
 pub use post_quantum::encapsulate;
 pub use reduction::Reduction;

@@ -1,6 +1,6 @@
 //! The padding of block ciphers and of key wrap (PKCS#7, RFC 5652 §6.3).
 
-use std::hint::black_box;
+use subtle::{ConstantTimeEq, ConstantTimeGreater, ConstantTimeLess};
 
 /// Fills up a last block of at most 255 bytes that has `len` bytes of text, fewer than a whole one.
 pub(crate) fn pad(block: &mut [u8], len: usize) {
@@ -16,13 +16,13 @@ pub(crate) fn pad(block: &mut [u8], len: usize) {
 pub(crate) fn unpadded_len(text: &[u8], block: usize) -> Option<usize> {
     let last = text.get(text.len().checked_sub(block)?..)?;
     let count = *last.last()?;
-    // All ones if the first is below the second.
-    let below = |a: i32, b: i32| ((a - b) >> 31) as u8;
-    let mut wrong = below(i32::from(count), 1) | below(block as i32, i32::from(count));
-    for (place, byte) in (0_i32..).zip(last.iter().rev()) {
-        wrong |= below(place, i32::from(count)) & (byte ^ count);
+    let mut right = !count.ct_eq(&0);
+    for (place, byte) in (0_u8..).zip(last.iter().rev()) {
+        right &= !place.ct_lt(&count) | byte.ct_eq(&count);
     }
-    if black_box(wrong) != 0 {
+    // A count beyond the block passes the loop if the whole block is of it.
+    right &= !count.ct_gt(&u8::try_from(block).ok()?);
+    if !bool::from(right) {
         return None;
     }
     text.len().checked_sub(usize::from(count))
