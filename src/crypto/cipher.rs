@@ -120,13 +120,7 @@ pub fn decrypt(cipher: Cipher, key: &[u8], iv: &[u8], data: &[u8]) -> Result<Sec
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn unhex(text: &str) -> Vec<u8> {
-        (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-            .collect()
-    }
+    use crate::hex::unhex;
 
     /// Made with `openssl enc` 3.0: key 00 01 02 …, IV 10 11 12 …, over the sentence below.
     const SENTENCE: &[u8] = b"attack at dawn, not at dusk";

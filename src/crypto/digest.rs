@@ -128,13 +128,10 @@ pub(crate) fn block_len(digest: Digest) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex::hex;
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// FIPS 180-4's examples: "abc".
-    const ABC: [(Digest, &str); 5] = [
+    /// The examples of FIPS 180-4 and FIPS 202: "abc".
+    const ABC: [(Digest, &str); 9] = [
         (Digest::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
         (
             Digest::Sha224,
@@ -154,10 +151,28 @@ mod tests {
             "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
              2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
         ),
+        (
+            Digest::Sha3_224,
+            "e642824c3f8cf24ad09234ee7d3c766fc9a3a5168d0c94ad73b46fdf",
+        ),
+        (
+            Digest::Sha3_256,
+            "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532",
+        ),
+        (
+            Digest::Sha3_384,
+            "ec01498288516fc926459f58e2c6ad8df9b473cb0fc08c2596da7cf0e49be4b2\
+             98d88cea927ac7f539f1edf228376d25",
+        ),
+        (
+            Digest::Sha3_512,
+            "b751850b1a57168a5693cd924b6b096e08f621827444f70d884f5d0240d2712e\
+             10e116e9192af3c91a7ec57647e3934057340b4cf408d5a56592f8274eec53f0",
+        ),
     ];
 
     #[test]
-    fn hashes_are_those_of_fips_180() {
+    fn hashes_are_those_of_fips_180_and_202() {
         for (digest, expected) in ABC {
             assert_eq!(hex(&hash(digest, b"abc").unwrap()), expected, "{digest:?}");
             assert_eq!(expected.len(), 2 * digest.len());

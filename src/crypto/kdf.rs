@@ -177,17 +177,7 @@ pub fn x963_kdf(digest: Digest, secret: &[u8], shared_info: &[u8], out: &mut [u8
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn unhex(text: &str) -> Vec<u8> {
-        (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-            .collect()
-    }
+    use crate::hex::{hex, unhex};
 
     fn bmp(password: &str) -> Vec<u8> {
         password

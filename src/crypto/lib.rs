@@ -26,6 +26,8 @@ mod encoding;
 mod encryption;
 mod fork;
 mod gcm;
+#[cfg(test)]
+mod hex;
 mod kdf;
 mod key;
 mod key_wrap;

@@ -123,17 +123,7 @@ pub fn hmac(digest: Digest, key: &[u8], data: &[u8]) -> Result<Hash> {
 mod tests {
     use super::*;
     use crate::hash;
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn unhex(text: &str) -> Vec<u8> {
-        (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-            .collect()
-    }
+    use crate::hex::{hex, unhex};
 
     #[test]
     fn hmac_is_that_of_rfc_2202_and_4231() {

@@ -172,13 +172,7 @@ mod tests {
     use ctk_token::{Curve, Digest};
 
     use super::*;
-
-    fn unhex(text: &str) -> Vec<u8> {
-        (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-            .collect()
-    }
+    use crate::hex::unhex;
 
     /// RFC 6979 §A.2.5: P-256, SHA-256, "sample".
     #[test]

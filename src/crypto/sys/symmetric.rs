@@ -10,8 +10,8 @@ use openssl::symm::Cipher;
 
 use super::failed;
 
-/// The library counts in C ints; a power of two, so that only the last chunk has an odd end.
-const CHUNK: usize = 1 << 30;
+/// The library counts in C ints. Of whole blocks, so that only the last chunk has an odd end.
+const CHUNK: usize = 1 << 20;
 
 /// Which way a cipher goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

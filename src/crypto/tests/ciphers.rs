@@ -5,13 +5,9 @@
 
 mod common;
 
-use common::{file, openssl, unhex};
+use common::{file, hex, numbers, openssl, unhex};
 use ctk_crypto::{CipherMode, CipherStream, MAX_GCM_IV, gcm_decrypt, gcm_encrypt};
 use ctk_token::{Result, TokenError};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Everything through a stream in pieces of `piece` bytes; each output is as long as was foretold.
 fn run(mut stream: CipherStream, input: &[u8], piece: usize) -> Result<Vec<u8>> {
@@ -79,12 +75,6 @@ fn unit(mode: &CipherMode) -> usize {
         CipherMode::DesEde3Cbc => 8,
         _ => 1,
     }
-}
-
-fn numbers(from: u8, len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|number| from.wrapping_add(number as u8))
-        .collect()
 }
 
 const KEYS: [&str; 3] = [
@@ -196,6 +186,27 @@ fn by_command(mode: &CipherMode, key: &[u8], iv: &[u8], text: &[u8]) -> Vec<u8> 
     let (worked, ciphertext) = openssl(&arguments);
     assert!(worked, "{mode:?}");
     ciphertext
+}
+
+/// Longer than what is given to the library at once.
+#[test]
+fn long_data_is_that_of_the_openssl_command() {
+    let text = numbers(0, (2 << 20) + 4711 * 16);
+    for mode in &ALL {
+        let (key, iv) = (numbers(0, 24), numbers(0x10, iv_len(mode)));
+        let expected = by_command(mode, &key, &iv, &text);
+        for piece in [text.len(), (1 << 20) + 1] {
+            let ciphertext = encrypt(mode, &key, &iv, &text, piece);
+            assert!(ciphertext == expected, "{mode:?} {piece}");
+            let decrypted = decrypt(mode, &key, &iv, &ciphertext, piece).unwrap();
+            assert!(decrypted == text, "{mode:?} {piece}");
+        }
+    }
+    let (key, iv, mode) = (numbers(0, 32), numbers(0, 12), gcm(&text, 16));
+    let mut sealed = vec![0; text.len() + 16];
+    gcm_encrypt(&key, &iv, &text, 16, &text, &mut sealed).unwrap();
+    assert!(sealed == encrypt(&mode, &key, &iv, &text, 4096));
+    assert!(decrypt(&mode, &key, &iv, &sealed, 4096).unwrap() == text);
 }
 
 #[test]

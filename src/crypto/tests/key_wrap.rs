@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{file, openssl, unhex};
+use common::{file, hex, numbers, openssl, unhex};
 use ctk_crypto::{
     key_unwrap, key_unwrap_padded, key_unwrap_pkcs7, key_wrap, key_wrap_padded,
     key_wrap_padded_len, key_wrap_pkcs7,
@@ -25,16 +25,6 @@ fn run(way: Way, key: &[u8], iv: Option<&[u8]>, input: &[u8]) -> Result<Vec<u8>>
     let len = way(key, iv, input, &mut out)?;
     out.truncate(len);
     Ok(out)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn numbers(from: u8, len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|number| from.wrapping_add(number as u8))
-        .collect()
 }
 
 /// RFC 3394 §4.

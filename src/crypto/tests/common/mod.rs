@@ -91,3 +91,14 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
         .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
         .collect()
 }
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `len` bytes that count up from `from`.
+pub(crate) fn numbers(from: u8, len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|number| from.wrapping_add(number as u8))
+        .collect()
+}
