@@ -49,7 +49,7 @@ impl Budget {
         iterations: u64,
         out_len: usize,
     ) -> Result<u32> {
-        let ticks = if is_of_64_bits(digest) { 4 } else { 2 };
+        let ticks = if is_slow(digest) { 4 } else { 2 };
         self.spend(digest, iterations, out_len, ticks)
     }
 
@@ -60,7 +60,7 @@ impl Budget {
         iterations: u64,
         out_len: usize,
     ) -> Result<u32> {
-        let ticks = if is_of_64_bits(prf) { 7 } else { 3 };
+        let ticks = if is_slow(prf) { 7 } else { 3 };
         self.spend(prf, iterations, out_len, ticks)
     }
 
@@ -110,10 +110,10 @@ impl Budget {
 
 const NO_WORK: Failure = Failure::Damaged("its password is hashed zero times");
 
-/// The hash functions that compute with words of 64 bits, for which no processor of today has
-/// instructions.
-fn is_of_64_bits(digest: Digest) -> bool {
-    matches!(digest, Digest::Sha384 | Digest::Sha512)
+/// The hash functions for which hardly any processor of today has instructions: those with words of
+/// 64 bits.
+fn is_slow(digest: Digest) -> bool {
+    !matches!(digest, Digest::Sha1 | Digest::Sha224 | Digest::Sha256)
 }
 
 fn too_much(iterations: u64) -> Failure {

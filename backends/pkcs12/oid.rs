@@ -16,6 +16,7 @@ pub(crate) const ENCRYPTED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.6");
 pub(crate) const KEY_BAG: ObjectIdentifier = oid("1.2.840.113549.1.12.10.1.1");
 pub(crate) const SHROUDED_KEY_BAG: ObjectIdentifier = oid("1.2.840.113549.1.12.10.1.2");
 pub(crate) const CERT_BAG: ObjectIdentifier = oid("1.2.840.113549.1.12.10.1.3");
+pub(crate) const SECRET_BAG: ObjectIdentifier = oid("1.2.840.113549.1.12.10.1.5");
 pub(crate) const SAFE_CONTENTS_BAG: ObjectIdentifier = oid("1.2.840.113549.1.12.10.1.6");
 pub(crate) const X509_CERTIFICATE: ObjectIdentifier = oid("1.2.840.113549.1.9.22.1");
 
@@ -27,6 +28,9 @@ pub(crate) const PBES2: ObjectIdentifier = oid("1.2.840.113549.1.5.13");
 pub(crate) const PBKDF2: ObjectIdentifier = oid("1.2.840.113549.1.5.12");
 pub(crate) const SCRYPT: ObjectIdentifier = oid("1.3.6.1.4.1.11591.4.11");
 pub(crate) const PBMAC1: ObjectIdentifier = oid("1.2.840.113549.1.5.14");
+pub(crate) const HMAC_SHA256: ObjectIdentifier = oid("1.2.840.113549.2.9");
+pub(crate) const SHA256: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.1");
+pub(crate) const AES256_CBC: ObjectIdentifier = oid("2.16.840.1.101.3.4.1.42");
 pub(crate) const RC2_CBC: ObjectIdentifier = oid("1.2.840.113549.3.2");
 
 /// RFC 7292 Appendix C: password encryption with SHA-1 and the PKCS#12 key derivation.
@@ -43,22 +47,27 @@ const PBES1: [(ObjectIdentifier, Cipher); 6] = [
 const CIPHERS: [(ObjectIdentifier, Cipher); 4] = [
     (oid("2.16.840.1.101.3.4.1.2"), Cipher::Aes128),
     (oid("2.16.840.1.101.3.4.1.22"), Cipher::Aes192),
-    (oid("2.16.840.1.101.3.4.1.42"), Cipher::Aes256),
+    (AES256_CBC, Cipher::Aes256),
     (oid("1.2.840.113549.3.7"), Cipher::DesEde3),
 ];
 
-const PRFS: [(ObjectIdentifier, Digest); 5] = [
+/// HMAC with these hash functions: RFC 8018 §B.1, NIST's registry for SHA-3.
+const HMACS: [(ObjectIdentifier, Digest); 9] = [
     (oid("1.2.840.113549.2.7"), Digest::Sha1),
     (oid("1.2.840.113549.2.8"), Digest::Sha224),
-    (oid("1.2.840.113549.2.9"), Digest::Sha256),
+    (HMAC_SHA256, Digest::Sha256),
     (oid("1.2.840.113549.2.10"), Digest::Sha384),
     (oid("1.2.840.113549.2.11"), Digest::Sha512),
+    (oid("2.16.840.1.101.3.4.2.13"), Digest::Sha3_224),
+    (oid("2.16.840.1.101.3.4.2.14"), Digest::Sha3_256),
+    (oid("2.16.840.1.101.3.4.2.15"), Digest::Sha3_384),
+    (oid("2.16.840.1.101.3.4.2.16"), Digest::Sha3_512),
 ];
 
 const DIGESTS: [(ObjectIdentifier, Digest); 5] = [
     (oid("1.3.14.3.2.26"), Digest::Sha1),
     (oid("2.16.840.1.101.3.4.2.4"), Digest::Sha224),
-    (oid("2.16.840.1.101.3.4.2.1"), Digest::Sha256),
+    (SHA256, Digest::Sha256),
     (oid("2.16.840.1.101.3.4.2.2"), Digest::Sha384),
     (oid("2.16.840.1.101.3.4.2.3"), Digest::Sha512),
 ];
@@ -73,9 +82,9 @@ pub(crate) fn cipher(content: &[u8]) -> Option<Cipher> {
     find(&CIPHERS, content)
 }
 
-/// The hash inside a pseudo-random function of PBKDF2.
-pub(crate) fn prf(content: &[u8]) -> Option<Digest> {
-    find(&PRFS, content)
+/// The hash inside an HMAC, such as the pseudo-random function of PBKDF2.
+pub(crate) fn hmac(content: &[u8]) -> Option<Digest> {
+    find(&HMACS, content)
 }
 
 /// The hash function.

@@ -1,7 +1,10 @@
 //! Password-based encryption: the PKCS#12 schemes (RFC 7292 Appendix C) and PBES2 (RFC 8018 §6.2,
 //! RFC 7914 §7).
 
-use ctk_crypto::{Cipher, Pkcs12Purpose, SecretBytes, decrypt, pbkdf2, pkcs12_kdf, scrypt};
+use ctk_crypto::{
+    Cipher, CipherMode, CipherStream, Pkcs12Purpose, SecretBytes, decrypt, pbkdf2, pkcs12_kdf,
+    scrypt,
+};
 use ctk_token::{Digest, TokenError};
 
 use crate::{
@@ -32,6 +35,15 @@ pub(crate) fn open(
             .filter(|plaintext| fits(plaintext)),
     };
     plaintext.ok_or(Failure::WrongPassword)
+}
+
+/// Encrypts `plaintext` with AES-256-CBC and padding, for a PBES2 that is written.
+pub(crate) fn encrypt_aes256(key: &[u8], iv: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
+    let mut stream = CipherStream::encrypt(&CipherMode::AesCbcPad, key, iv)?;
+    let mut ciphertext = vec![0; stream.update_len(plaintext.len())];
+    stream.update(plaintext, &mut ciphertext)?;
+    ciphertext.extend_from_slice(stream.finish()?);
+    Ok(ciphertext)
 }
 
 enum Scheme<'a> {
@@ -130,25 +142,13 @@ impl<'a> Pbes2<'a> {
         budget: &mut Budget,
     ) -> Result<Option<SecretBytes>> {
         let mut key = SecretBytes::zeroed(self.cipher.key_len());
-        match &self.derivation {
-            Derivation::Pbkdf2 {
-                prf,
-                salt,
-                iterations,
-            } => {
-                let iterations = budget.spend_pbkdf2(*prf, *iterations, key.len())?;
-                pbkdf2(*prf, password, salt, iterations, &mut key)?;
-            }
-            Derivation::Scrypt { salt, n, r, p } => {
-                budget.spend_scrypt(*n, *r, *p)?;
-                scrypt(password, salt, *n, *r, *p, MAX_SCRYPT_MEMORY, &mut key)?;
-            }
-        }
+        self.derivation.derive(password, budget, &mut key)?;
         decrypted(decrypt(self.cipher, &key, &self.iv, data))
     }
 }
 
-enum Derivation<'a> {
+/// A key derivation that takes the password as bytes.
+pub(crate) enum Derivation<'a> {
     Pbkdf2 {
         prf: Digest,
         salt: Octets<'a>,
@@ -163,8 +163,32 @@ enum Derivation<'a> {
 }
 
 impl<'a> Derivation<'a> {
+    /// The key, as long as `key` is.
+    pub(crate) fn derive(
+        &self,
+        password: &[u8],
+        budget: &mut Budget,
+        key: &mut [u8],
+    ) -> Result<()> {
+        match self {
+            Self::Pbkdf2 {
+                prf,
+                salt,
+                iterations,
+            } => {
+                let iterations = budget.spend_pbkdf2(*prf, *iterations, key.len())?;
+                pbkdf2(*prf, password, salt, iterations, key)?;
+            }
+            Self::Scrypt { salt, n, r, p } => {
+                budget.spend_scrypt(*n, *r, *p)?;
+                scrypt(password, salt, *n, *r, *p, MAX_SCRYPT_MEMORY, key)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The derivation, and the length of the key if it is said.
-    fn read(mut algorithm: Reader<'a>) -> Result<(Self, Option<u64>)> {
+    pub(crate) fn read(mut algorithm: Reader<'a>) -> Result<(Self, Option<u64>)> {
         let name = algorithm.oid()?;
         if oid::is(name, oid::PBKDF2) {
             let mut parameters = algorithm.sequence()?;
@@ -175,7 +199,7 @@ impl<'a> Derivation<'a> {
                 None => Digest::Sha1,
                 Some(prf) => {
                     let name = prf.children()?.oid()?;
-                    oid::prf(name).ok_or_else(|| unsupported("password hashing", name))?
+                    oid::hmac(name).ok_or_else(|| unsupported("password hashing", name))?
                 }
             };
             return Ok((

@@ -400,7 +400,7 @@ fn a_reason_says_what_a_file_is_instead() {
                 &sequence(&[]),
                 Some(mac_data("1.2.840.113549.1.5.14", &[0; 20], b"salt", 1)),
             ),
-            "PBMAC1",
+            "damaged, or not a PKCS#12 file",
         ),
     ] {
         let reason = must_be_corrupted(&workshop, expected, &file);
