@@ -21,6 +21,9 @@ pub(crate) struct Bags {
     pub(crate) certificates: Vec<CertificateBag>,
     /// How many parts and keys have another password.
     pub(crate) failed: usize,
+    /// How many parts and keys were decrypted, with what Java keeps in bags of its own; and how many
+    /// keys are in the clear.
+    pub(crate) parts: usize,
 }
 
 /// A private key.
@@ -109,7 +112,10 @@ impl<'p> Walk<'p> {
     /// no error yet.
     fn note(&mut self, opened: Result<SecretBytes>, what: &str) -> Result<Option<SecretBytes>> {
         match opened {
-            Ok(plaintext) => Ok(Some(plaintext)),
+            Ok(plaintext) => {
+                self.bags.parts += 1;
+                Ok(Some(plaintext))
+            }
             Err(Failure::WrongPassword) => {
                 self.bags.failed += 1;
                 log::debug!("pkcs12: {what} does not open with this password");
@@ -164,8 +170,9 @@ impl<'p> Walk<'p> {
         let attributes = bag.optional(SET)?;
         if oid::is(kind, oid::KEY_BAG) {
             let pkcs8 = SecretBytes::copy_of(value.element(SEQUENCE)?.raw);
-            if self.in_decrypted {
-                self.note_key(&pkcs8);
+            match self.in_decrypted {
+                true => self.note_key(&pkcs8),
+                false => self.bags.parts += 1,
             }
             return self.add_key(pkcs8, attributes);
         }
@@ -190,6 +197,9 @@ impl<'p> Walk<'p> {
         }
         if oid::is(kind, oid::CERT_BAG) {
             return self.add_certificate(value.sequence()?, attributes);
+        }
+        if oid::is(kind, oid::SECRET_BAG) {
+            self.bags.parts += 1;
         }
         log::debug!(
             "pkcs12: a bag of the kind {} is left out",
@@ -281,7 +291,7 @@ pub(crate) fn are_safe_contents(plaintext: &[u8]) -> bool {
 }
 
 /// Whether a plaintext has the form of PrivateKeyInfo.
-fn is_private_key_info(plaintext: &[u8]) -> bool {
+pub(crate) fn is_private_key_info(plaintext: &[u8]) -> bool {
     let walk = || -> std::result::Result<(), Malformed> {
         let mut info = Reader::new(plaintext).sequence()?;
         info.unsigned()?;

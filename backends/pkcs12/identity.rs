@@ -25,6 +25,8 @@ pub(crate) struct Opened {
     pub(crate) unsupported: Vec<Vec<u8>>,
     /// How many parts and keys have another password.
     pub(crate) failed: usize,
+    /// How many parts are encrypted, or would be if they were written again.
+    pub(crate) parts: usize,
 }
 
 /// Opens a file. What this build cannot use (a curve that the crypto library lacks) is left out
@@ -87,6 +89,7 @@ pub(crate) fn open(file: &[u8], password: &[u8]) -> Result<Opened> {
         keys: keys.into_iter().map(|key| key.private).collect(),
         unsupported,
         failed: bags.failed,
+        parts: bags.parts,
     })
 }
 

@@ -6,16 +6,17 @@
 //!
 //! The rooms, from the file to the signature: `file` reads it, `ber` its encoding, `pfx` and `bags`
 //! its structure, `mac`, `pbe` and `password` its protection, `identity` pairs keys with
-//! certificates, `driver` and `session` are the contract.
+//! certificates, `driver` and `session` are the contract. A new password goes the other way: `rewrite`
+//! and `encode` write the file again, `replace` and `sys` put it in its place.
 
-#![forbid(unsafe_code)]
-#![deny(missing_docs)]
+#![deny(missing_docs, unsafe_code)]
 
 mod bags;
 mod ber;
 mod budget;
 mod certificate;
 mod driver;
+mod encode;
 mod failure;
 mod file;
 mod identity;
@@ -25,7 +26,10 @@ mod oid;
 mod password;
 mod pbe;
 mod pfx;
+mod replace;
+mod rewrite;
 mod session;
+mod sys;
 mod token;
 
 pub use driver::{Configuration, Driver};

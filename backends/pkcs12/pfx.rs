@@ -3,13 +3,57 @@
 
 use crate::{
     bags::{self, Bags, Proof, Walk},
-    ber::{CONTEXT_0, OCTET_STRING, Reader, SEQUENCE},
+    ber::{CONTEXT_0, Element, OCTET_STRING, Octets, Reader, SEQUENCE},
     budget::Budget,
     failure::{Failure, Result},
     mac, oid,
     password::Password,
     pbe,
 };
+
+/// The outside of a file.
+pub(crate) struct Pfx<'a> {
+    /// The AuthenticatedSafe, which the MAC is over.
+    pub(crate) content: Octets<'a>,
+    mac_data: Option<Element<'a>>,
+}
+
+impl<'a> Pfx<'a> {
+    /// Takes a file apart as far as it is not encrypted.
+    pub(crate) fn read(file: &'a [u8]) -> Result<Self> {
+        let mut pfx = Reader::new(file).sequence().map_err(|_| not_a_pfx(file))?;
+        if pfx.unsigned()? != 3 {
+            return Err(Failure::Damaged("another version than 3"));
+        }
+        let mut auth_safe = pfx.sequence()?;
+        let kind = auth_safe.oid()?;
+        if oid::is(kind, oid::SIGNED_DATA) {
+            return Err(Failure::Unsupported(
+                "a signature in place of a password".into(),
+            ));
+        }
+        if !oid::is(kind, oid::DATA) {
+            return Err(Failure::Damaged("content of an unknown kind"));
+        }
+        Ok(Self {
+            content: auth_safe.explicit()?.string(OCTET_STRING)?,
+            mac_data: pfx.next()?,
+        })
+    }
+
+    /// Checks the MAC, if there is one, and notes in `password` in which form it fits.
+    pub(crate) fn authenticate(
+        &self,
+        password: &mut Password,
+        budget: &mut Budget,
+    ) -> Result<Proof> {
+        let Some(mac_data) = &self.mac_data else {
+            return Ok(Proof::None);
+        };
+        mac::verify(mac_data.children()?, &self.content, password, budget)?;
+        Ok(Proof::Mac)
+    }
+}
 
 /// Opens a file and returns everything of use in it.
 ///
@@ -21,30 +65,12 @@ use crate::{
 /// # Errors
 /// [`Failure::WrongPassword`], [`Failure::Unprotected`]; everything else is the file's fault.
 pub(crate) fn open(file: &[u8], password: &[u8]) -> Result<Bags> {
-    let mut pfx = Reader::new(file).sequence().map_err(|_| not_a_pfx(file))?;
-    if pfx.unsigned()? != 3 {
-        return Err(Failure::Damaged("another version than 3"));
-    }
+    let pfx = Pfx::read(file)?;
     let mut password = Password::new(password);
     let mut budget = Budget::new();
-    let mut auth_safe = pfx.sequence()?;
-    let kind = auth_safe.oid()?;
-    if oid::is(kind, oid::SIGNED_DATA) {
-        return Err(Failure::Unsupported(
-            "a signature in place of a password".into(),
-        ));
-    }
-    if !oid::is(kind, oid::DATA) {
-        return Err(Failure::Damaged("content of an unknown kind"));
-    }
-    let content = auth_safe.explicit()?.string(OCTET_STRING)?;
-    let mac_data = pfx.next()?;
-    if let Some(mac_data) = &mac_data {
-        mac::verify(mac_data.children()?, &content, &mut password, &mut budget)?;
-    }
-    let proof = mac_data.map_or(Proof::None, |_| Proof::Mac);
+    let proof = pfx.authenticate(&mut password, &mut budget)?;
     let mut walk = Walk::new(&password, budget, proof);
-    let mut safes = Reader::new(&content).sequence()?;
+    let mut safes = Reader::new(&pfx.content).sequence()?;
     while let Some(safe) = safes.next()? {
         if safe.identifier != SEQUENCE {
             return Err(Failure::Damaged("a safe that is none"));
@@ -69,20 +95,37 @@ fn open_safe(mut safe: Reader<'_>, walk: &mut Walk<'_>) -> Result<()> {
     if !oid::is(kind, oid::ENCRYPTED_DATA) {
         return Err(Failure::Damaged("a safe of an unknown kind"));
     }
-    let mut encrypted = safe.explicit()?.sequence()?;
-    let _version = encrypted.unsigned()?;
-    let mut info = encrypted.sequence()?;
-    let _content_type = info.oid()?;
-    let algorithm = info.sequence()?;
-    let ciphertext = info.string(CONTEXT_0)?;
+    let encrypted = EncryptedData::read(safe)?;
     let opened = pbe::open(
-        algorithm,
-        &ciphertext,
+        encrypted.algorithm,
+        &encrypted.ciphertext,
         walk.password,
         &mut walk.budget,
         bags::are_safe_contents,
     );
     walk.decrypted_part(opened)
+}
+
+/// EncryptedData (RFC 5652 §8).
+pub(crate) struct EncryptedData<'a> {
+    /// The inside of the AlgorithmIdentifier.
+    pub(crate) algorithm: Reader<'a>,
+    /// What is encrypted.
+    pub(crate) ciphertext: Octets<'a>,
+}
+
+impl<'a> EncryptedData<'a> {
+    /// Reads what follows the name of the kind in a ContentInfo.
+    pub(crate) fn read(mut safe: Reader<'a>) -> Result<Self> {
+        let mut encrypted = safe.explicit()?.sequence()?;
+        let _version = encrypted.unsigned()?;
+        let mut info = encrypted.sequence()?;
+        let _content_type = info.oid()?;
+        Ok(Self {
+            algorithm: info.sequence()?,
+            ciphertext: info.string(CONTEXT_0)?,
+        })
+    }
 }
 
 /// What a person may have taken for a PKCS#12 file.

@@ -13,7 +13,12 @@ use ctk_token::{
 use parking_lot::RwLock;
 
 use crate::{
-    Inventory, file, identity,
+    Inventory,
+    failure::Failure,
+    file,
+    identity::{self, Opened},
+    replace::Change,
+    rewrite,
     token::{FileToken, MAX_PIN, primitive},
 };
 
@@ -38,15 +43,21 @@ impl Session {
 
     /// Reads the file and picks the configured keys from it.
     fn open(&self, password: &[u8]) -> Result<ReadyKeys> {
-        let configuration = self.token.configuration();
-        let name = &configuration.name;
-        let bytes = file::read(
-            &configuration.file,
-            &format!("put it back, or forget it with `ctk remove {name}`"),
-        )?;
-        let opened = identity::open(&bytes, password)
-            .map_err(|failure| failure.about(&configuration.file))?;
+        let file = &self.token.configuration().file;
+        let bytes = file::read(file, &self.if_missing())?;
+        let opened = identity::open(&bytes, password).map_err(|failure| failure.about(file))?;
         self.warn_of_changes(&opened.inventory);
+        self.ready_keys(opened)
+    }
+
+    /// What to do if the file is gone.
+    fn if_missing(&self) -> String {
+        let name = &self.token.configuration().name;
+        format!("put it back, or forget it with `ctk remove {name}`")
+    }
+
+    /// The configured keys of an opened file.
+    fn ready_keys(&self, opened: Opened) -> Result<ReadyKeys> {
         let in_file: Vec<_> = opened.keys.into_iter().map(Arc::new).collect();
         let contents = self.token.contents();
         let mut ready = ReadyKeys::new();
@@ -67,6 +78,39 @@ impl Session {
             }
         }
         Ok(ready)
+    }
+
+    /// Writes the file again under another password, and nothing if anything of it would be lost.
+    fn change_password(&self, old: &[u8], new: &[u8]) -> Result<()> {
+        let file = &self.token.configuration().file;
+        let about = |failure: Failure| failure.about(file);
+        let change = Change::begin(file, &self.if_missing())?;
+        let bytes = change.read()?;
+        let opened = identity::open(&bytes, old).map_err(about)?;
+        let (failed, parts) = (opened.failed, opened.parts);
+        let (inventory, unsupported) = (opened.inventory.clone(), opened.unsupported.clone());
+        self.ready_keys(opened)?;
+        if failed > 0 {
+            return Err(self.not_rewritten(OTHER_PASSWORD));
+        }
+        let rewritten = match rewrite::rewrite(&bytes, old, new, parts) {
+            // The password was right: what does not open with it is a bag that no login looks at.
+            Err(Failure::WrongPassword) => return Err(self.not_rewritten(OTHER_PASSWORD)),
+            rewritten => rewritten.map_err(about)?,
+        };
+        // Before it takes the place of the only file that there may be, it is read as a login would.
+        let again = identity::open(&rewritten, new).map_err(about)?;
+        if again.inventory != inventory || again.unsupported != unsupported || again.failed > 0 {
+            return Err(self.not_rewritten("it would not hold the same as before"));
+        }
+        change.commit(&rewritten)
+    }
+
+    fn not_rewritten(&self, why: &str) -> TokenError {
+        TokenError::Corrupted(Reason::new(format!(
+            "{}: its password was not changed: {why}",
+            self.token.configuration().file.display()
+        )))
     }
 
     /// The key of an identity that is configured is not in the file: using another in its place
@@ -156,6 +200,43 @@ impl TokenSession for Session {
             .ok_or(TokenError::NotSupported)?
             .sign(algorithm, input, signature)
     }
+
+    fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
+        if role != Role::User {
+            return Err(TokenError::NotSupported);
+        }
+        let AuthSecret::Pin(old) = old else {
+            return Err(TokenError::BadParameter);
+        };
+        check_length(old)?;
+        check_new_password(new)?;
+        self.change_password(old, new)
+    }
+}
+
+const OTHER_PASSWORD: &str = "parts of it have another password and would be lost: export it again \
+                              with one password for all of it";
+
+/// Refuses a password that no other program could be given: the PKCS#12 derivation takes text (RFC 7292
+/// Appendix B.1), and programs take text without zeros.
+fn check_new_password(new: &[u8]) -> Result<()> {
+    check_length(new)?;
+    let is_text = std::str::from_utf8(new).is_ok_and(|text| !text.contains('\0'));
+    if !is_text {
+        log::warn!("pkcs12: a new password must be UTF-8 text without zeros");
+        return Err(TokenError::DataInvalid);
+    }
+    Ok(())
+}
+
+fn check_length(password: &[u8]) -> Result<()> {
+    match password.len() {
+        ..=MAX_PIN => Ok(()),
+        _ => Err(TokenError::PinLength {
+            min: 0,
+            max: MAX_PIN,
+        }),
+    }
 }
 
 /// A login that waits for the password.
@@ -170,12 +251,7 @@ impl AuthOperation for Login<'_> {
         let AuthSecret::Pin(password) = secret else {
             return Err(TokenError::BadParameter);
         };
-        if password.len() > MAX_PIN {
-            return Err(TokenError::PinLength {
-                min: 0,
-                max: MAX_PIN,
-            });
-        }
+        check_length(password)?;
         let ready = self.0.open(password)?;
         let before = self.0.keys.write().replace(ready);
         drop(before);

@@ -1,0 +1,192 @@
+//! A replacement that stops at any step, by an error or with its process, leaves one whole file.
+
+use std::{
+    os::unix::fs::symlink,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use super::*;
+
+const STEPS: [Step; 7] = [
+    Step::Create,
+    Step::Own,
+    Step::Write,
+    Step::Sync,
+    Step::Compare,
+    Step::Rename,
+    Step::SyncFolder,
+];
+
+const OLD: &[u8] = b"the old file";
+const NEW: &[u8] = b"the new file, which is longer";
+
+/// A folder with one file in it, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ctk-replace-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).unwrap();
+        let folder = Self(folder.canonicalize().unwrap());
+        fs::write(folder.file(), OLD).unwrap();
+        fs::set_permissions(folder.file(), Permissions::from_mode(0o640)).unwrap();
+        folder
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("work.p12")
+    }
+
+    fn begin(&self) -> Change {
+        Change::begin(&self.file(), "").unwrap()
+    }
+
+    fn content(&self) -> Vec<u8> {
+        fs::read(self.file()).unwrap()
+    }
+
+    fn names(&self) -> Vec<OsString> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_file_keeps_its_owner_mode_and_links() {
+    let folder = Folder::new();
+    let link = folder.0.join("link.p12");
+    symlink("work.p12", &link).unwrap();
+    let before = fs::metadata(folder.file()).unwrap();
+    let change = Change::begin(&link, "").unwrap();
+    assert_eq!(&**change.read().unwrap(), OLD);
+    change.commit(NEW).unwrap();
+    let after = fs::metadata(folder.file()).unwrap();
+    assert_eq!(folder.content(), NEW);
+    assert_ne!(before.ino(), after.ino());
+    let facts = |file: &Metadata| (file.mode(), file.uid(), file.gid());
+    assert_eq!(facts(&after), facts(&before));
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("work.p12"));
+    assert_eq!(folder.names().len(), 2);
+}
+
+#[test]
+fn every_step_that_fails_leaves_the_old_file_alone() {
+    for failing in STEPS {
+        let folder = Folder::new();
+        let answer = folder
+            .begin()
+            .commit_watched(NEW, &mut |step| match step == failing {
+                true => Err(Error::from_raw_os_error(libc::ENOSPC)),
+                false => Ok(()),
+            });
+        if failing == Step::SyncFolder {
+            assert_eq!((answer, folder.content()), (Ok(()), NEW.to_vec()));
+        } else {
+            assert!(
+                matches!(answer, Err(TokenError::Unreachable(_))),
+                "{failing:?}: {answer:?}"
+            );
+            assert_eq!(folder.content(), OLD, "{failing:?}");
+        }
+        assert_eq!(folder.names(), ["work.p12"], "{failing:?}");
+    }
+}
+
+#[test]
+fn what_may_not_be_written_is_read_only() {
+    let folder = Folder::new();
+    for refusal in [libc::EACCES, libc::EPERM, libc::EROFS] {
+        let answer = folder
+            .begin()
+            .commit_watched(NEW, &mut |_| Err(Error::from_raw_os_error(refusal)));
+        assert_eq!(answer, Err(TokenError::ReadOnly));
+    }
+    fs::set_permissions(folder.file(), Permissions::from_mode(0o400)).unwrap();
+    let answer = Change::begin(&folder.file(), "").map(drop);
+    assert_eq!(answer, Err(TokenError::ReadOnly));
+    assert_eq!(folder.content(), OLD);
+}
+
+#[test]
+fn a_file_that_another_program_changes_meanwhile_is_not_overwritten() {
+    let folder = Folder::new();
+    for replaced in [false, true] {
+        let other = folder.0.join("other.p12");
+        fs::write(&other, b"somebody else's").unwrap();
+        let answer = folder.begin().commit_watched(NEW, &mut |step| match step {
+            Step::Compare if replaced => fs::rename(&other, folder.file()),
+            Step::Compare => fs::write(folder.file(), b"somebody else's"),
+            _ => Ok(()),
+        });
+        let Err(TokenError::Unreachable(reason)) = answer else {
+            panic!("{answer:?}")
+        };
+        assert!(reason.as_str().contains(CHANGED), "{reason}");
+        assert_eq!(folder.content(), b"somebody else's");
+        let _ = fs::remove_file(&other);
+        assert_eq!(folder.names(), ["work.p12"]);
+    }
+}
+
+#[test]
+fn one_change_waits_for_the_other() {
+    let folder = Folder::new();
+    let first = folder.begin();
+    thread::scope(|scope| {
+        let second = scope.spawn(|| folder.begin().read().unwrap().to_vec());
+        // Long enough for the other to find the lock; whether it does changes nothing here.
+        thread::sleep(Duration::from_millis(50));
+        first.commit(NEW).unwrap();
+        assert_eq!(second.join().unwrap(), NEW);
+    });
+}
+
+/// Set for a process of its own: the file that it changes, and the step at which it is killed.
+const FILE: &str = "CTK_TEST_REPLACE";
+const KILLED_AT: &str = "CTK_TEST_KILLED_AT";
+
+#[test]
+fn a_process_that_is_killed_at_any_step_leaves_a_whole_file() {
+    if let (Some(file), Some(number)) = (std::env::var_os(FILE), std::env::var_os(KILLED_AT)) {
+        let killed_at = STEPS[number.to_str().unwrap().parse::<usize>().unwrap()];
+        let change = Change::begin(Path::new(&file), "").unwrap();
+        let _ = change.commit_watched(NEW, &mut |step| {
+            if step == killed_at {
+                let own = std::process::id().to_string();
+                Command::new("kill").args(["-KILL", &own]).status()?;
+            }
+            Ok(())
+        });
+        return;
+    }
+    for (number, step) in STEPS.iter().enumerate() {
+        let folder = Folder::new();
+        let name = "replace::tests::a_process_that_is_killed_at_any_step_leaves_a_whole_file";
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(FILE, folder.file())
+            .env(KILLED_AT, number.to_string())
+            .output()
+            .unwrap()
+            .status;
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(signal, Some(libc::SIGKILL), "{step:?}: {status}");
+        let expected = if *step == Step::SyncFolder { NEW } else { OLD };
+        assert_eq!(folder.content(), expected, "{step:?}");
+        // What it left is cleaned away by the next change.
+        folder.begin().commit(NEW).unwrap();
+        assert_eq!(folder.content(), NEW, "{step:?}");
+        let left: Vec<_> = folder.names();
+        assert_eq!(left, ["work.p12"], "{step:?}");
+    }
+}
