@@ -1,7 +1,6 @@
 //! AES in Galois/Counter Mode (SP 800-38D), in one go.
 
 use ctk_token::{Result, TokenError};
-use openssl::cipher::Cipher;
 use zeroize::Zeroize;
 
 use crate::sys::{self, CipherContext, Direction};
@@ -73,18 +72,10 @@ pub(crate) fn begin(
     tag_len: usize,
 ) -> Result<CipherContext> {
     sys::ready();
-    let cipher = match key.len() {
-        16 => Cipher::aes_128_gcm(),
-        24 => Cipher::aes_192_gcm(),
-        32 => Cipher::aes_256_gcm(),
-        _ => return Err(TokenError::BadParameter),
-    };
     if !matches!(tag_len, 4 | 8 | 12..=16) || iv.len() > MAX_GCM_IV {
         return Err(TokenError::BadParameter);
     }
-    let mut context = CipherContext::begin_gcm(cipher, direction, key, iv)?;
-    context.authenticate(aad)?;
-    Ok(context)
+    CipherContext::begin_gcm(direction, key, iv, aad)
 }
 
 /// Decrypts into `plaintext`, which is as long as the ciphertext without its tag, and wipes it if the tag is wrong.

@@ -3,10 +3,10 @@
 use std::ptr::NonNull;
 
 use ctk_token::{Result, TokenError};
-use openssl::cipher::CipherRef;
+use foreign_types::ForeignTypeRef;
+use openssl::cipher::{Cipher, CipherRef};
 use openssl::cipher_ctx::CipherCtx;
 use openssl::error::ErrorStack;
-use openssl::symm::Cipher;
 
 use super::failed;
 
@@ -104,19 +104,29 @@ impl CipherContext {
         Ok(begun)
     }
 
-    /// Begins a GCM with an IV of any length that the library takes.
+    /// Begins an AES-GCM with additional data; a `key` of 16, 24 or 32 bytes, an IV of any length that the library takes.
     pub(crate) fn begin_gcm(
-        cipher: &CipherRef,
         direction: Direction,
         key: &[u8],
         iv: &[u8],
+        aad: &[u8],
     ) -> Result<Self> {
+        let cipher = match key.len() {
+            16 => Cipher::aes_128_gcm(),
+            24 => Cipher::aes_192_gcm(),
+            32 => Cipher::aes_256_gcm(),
+            _ => return Err(TokenError::BadParameter),
+        };
         if iv.is_empty() || i32::try_from(iv.len()).is_err() {
             return Err(TokenError::BadParameter);
         }
         let mut begun = Self::unkeyed(cipher, direction)?;
         begun.0.set_iv_length(iv.len()).map_err(failed)?;
         begun.key(direction, key, Some(iv))?;
+        for chunk in aad.chunks(CHUNK) {
+            // No output: this is not text. Any other cipher would write to nowhere.
+            begun.0.cipher_update(chunk, None).map_err(failed)?;
+        }
         Ok(begun)
     }
 
@@ -146,14 +156,6 @@ impl CipherContext {
         let mut clone = CipherCtx::new().map_err(failed)?;
         clone.copy(&self.0).map_err(failed)?;
         Ok(Self(clone))
-    }
-
-    /// Takes additional data of a GCM, before any text.
-    pub(crate) fn authenticate(&mut self, data: &[u8]) -> Result<()> {
-        for chunk in data.chunks(CHUNK) {
-            self.0.cipher_update(chunk, None).map_err(failed)?;
-        }
-        Ok(())
     }
 
     /// Runs `input`, whole blocks of it, into `out` of the same length.
