@@ -16,6 +16,7 @@ compile_error!(
 compile_error!("choose a crypto library: feature aws-lc (the default) or openssl-vendored");
 
 mod agreement;
+mod available;
 mod cipher;
 mod curve;
 mod decryption;
@@ -44,6 +45,7 @@ mod sys;
 mod unpadding;
 mod verify;
 
+pub use available::has_key_type;
 pub use cipher::{Cipher, decrypt};
 pub use curve::check_point;
 pub use decryption::{Decryption, RsaEncryption};
