@@ -185,6 +185,8 @@ impl Error {
                 During::Decrypting => Self::EncryptedDataInvalid,
                 During::Unwrapping => Self::WrappedKeyInvalid,
                 During::Deriving => Self::MechanismParamInvalid,
+                // Characters that a PIN cannot have.
+                During::ChangePin => Self::PinInvalid,
                 _ => Self::DataInvalid,
             },
             TokenError::BadCiphertext => match during {
