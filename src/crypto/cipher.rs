@@ -1,10 +1,11 @@
 //! Decryption with the ciphers of password-based encryption.
 
 use ctk_token::{Result, TokenError};
-use openssl::symm::{Cipher as LibraryCipher, Crypter, Mode};
+use openssl::cipher::{Cipher as LibraryCipher, CipherRef};
 use zeroize::Zeroizing;
 
-use crate::{SecretBytes, sys};
+use crate::sys::{self, CipherContext, Direction};
+use crate::{SecretBytes, pkcs7};
 
 /// Ciphers of password-based encryption (RFC 7292 appendix C, RFC 8018 §B.2), all CBC with PKCS#7 padding but RC4.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,7 +50,7 @@ impl Cipher {
         }
     }
 
-    fn library_cipher(self) -> Result<LibraryCipher> {
+    fn library_cipher(self) -> Result<&'static CipherRef> {
         sys::ready();
         if matches!(
             self,
@@ -86,11 +87,6 @@ pub fn decrypt(cipher: Cipher, key: &[u8], iv: &[u8], data: &[u8]) -> Result<Sec
     if block > 0 && (data.is_empty() || !data.len().is_multiple_of(block)) {
         return Err(TokenError::BadCiphertext);
     }
-    let room = data.len().checked_add(2 * block);
-    // The library counts in C ints.
-    let room = room.filter(|room| i32::try_from(*room).is_ok());
-    let mut plaintext = SecretBytes::zeroed(room.ok_or(TokenError::BadCiphertext)?);
-
     let mut three_keys = Zeroizing::new([0; 24]);
     let key = match (cipher, key.split_at_checked(8)) {
         (Cipher::DesEde2, Some((first, second))) => {
@@ -101,19 +97,13 @@ pub fn decrypt(cipher: Cipher, key: &[u8], iv: &[u8], data: &[u8]) -> Result<Sec
         }
         _ => key,
     };
-    let iv = (block > 0).then_some(iv);
-    let mut crypter =
-        Crypter::new(cipher.library_cipher()?, Mode::Decrypt, key, iv).map_err(sys::failed)?;
-    let written = crypter
-        .update(data, &mut plaintext)
-        .map_err(|_| TokenError::BadCiphertext)?;
-    let rest = plaintext
-        .get_mut(written..)
-        .ok_or(TokenError::BadCiphertext)?;
-    let last = crypter
-        .finalize(rest)
-        .map_err(|_| TokenError::BadCiphertext)?;
-    plaintext.truncate(written + last);
+    let mut context = CipherContext::begin(cipher.library_cipher()?, Direction::Decrypt, key, iv)?;
+    let mut plaintext = SecretBytes::zeroed(data.len());
+    context.update(data, &mut plaintext)?;
+    if block > 0 {
+        let len = pkcs7::unpadded_len(&plaintext, block).ok_or(TokenError::BadCiphertext)?;
+        plaintext.truncate(len);
+    }
     Ok(plaintext)
 }
 

@@ -6,7 +6,6 @@ use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::md::MdRef;
 use openssl::md_ctx::MdCtx;
-use openssl::symm::Cipher;
 
 mod kem;
 mod pages;
@@ -15,7 +14,7 @@ mod symmetric;
 pub(crate) use kem::{decapsulate, encapsulate};
 pub(crate) use library::{X448, legacy_ciphers, ready};
 pub(crate) use pages::LockedPages;
-pub(crate) use symmetric::{CipherContext, CmacContext, Direction};
+pub(crate) use symmetric::{CipherContext, CmacContext, Direction, rc2_40_cbc, rc2_cbc};
 
 /// A failure inside the library that no caller can have caused: no memory, no entropy.
 #[allow(clippy::needless_pass_by_value)] // what map_err hands over
@@ -147,18 +146,6 @@ pub(crate) fn at_fork(
     unsafe {
         libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child));
     }
-}
-
-/// RC2 with a 40-bit key and effective key, in CBC mode.
-pub(crate) fn rc2_40_cbc() -> Cipher {
-    // SAFETY: the library returns a static description, never null: RC2 is built into both libraries.
-    unsafe { Cipher::from_ptr(openssl_sys::EVP_rc2_40_cbc()) }
-}
-
-/// RC2 with a 128-bit key and effective key, in CBC mode.
-pub(crate) fn rc2_cbc() -> Cipher {
-    // SAFETY: as above.
-    unsafe { Cipher::from_ptr(openssl_sys::EVP_rc2_cbc()) }
 }
 
 /// A hash in progress, always begun: the library would follow a null pointer in a context that is not.

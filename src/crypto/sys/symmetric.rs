@@ -87,7 +87,7 @@ impl Drop for CmacContext {
 pub(crate) struct CipherContext(CipherCtx);
 
 impl CipherContext {
-    /// Begins; `key` and `iv` are as long as the cipher says, `iv` empty if it takes none.
+    /// Begins; `key` and `iv` are as long as the cipher says, `iv` empty if it takes none. RC4 takes any key.
     pub(crate) fn begin(
         cipher: &CipherRef,
         direction: Direction,
@@ -142,7 +142,8 @@ impl CipherContext {
 
     fn key(&mut self, direction: Direction, key: &[u8], iv: Option<&[u8]>) -> Result<()> {
         if key.len() != self.0.key_length() {
-            return Err(TokenError::BadParameter);
+            let changed = self.0.set_key_length(key.len());
+            changed.map_err(|_| TokenError::BadParameter)?;
         }
         match direction {
             Direction::Encrypt => self.0.encrypt_init(None, Some(key), iv),
@@ -182,4 +183,16 @@ impl CipherContext {
         self.0.set_tag(tag).map_err(failed)?;
         Ok(self.0.cipher_final(&mut []).is_ok())
     }
+}
+
+/// RC2 with a 40-bit key and effective key, in CBC mode.
+pub(crate) fn rc2_40_cbc() -> &'static CipherRef {
+    // SAFETY: the library returns a static description, never null: RC2 is built into both libraries.
+    unsafe { CipherRef::from_ptr(openssl_sys::EVP_rc2_40_cbc().cast_mut()) }
+}
+
+/// RC2 with a 128-bit key and effective key, in CBC mode.
+pub(crate) fn rc2_cbc() -> &'static CipherRef {
+    // SAFETY: as above.
+    unsafe { CipherRef::from_ptr(openssl_sys::EVP_rc2_cbc().cast_mut()) }
 }
