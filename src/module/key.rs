@@ -11,7 +11,10 @@ use ctk_token::{
 use crate::{
     error::{During, Error, Result},
     login,
-    object::{Catalog, session_object::SessionObject},
+    object::{
+        Catalog,
+        session_object::{Material, SessionObject},
+    },
     session::Session,
 };
 
@@ -83,9 +86,31 @@ impl PrivateUse {
     /// # Errors
     /// CKR_KEY_FUNCTION_NOT_PERMITTED if the key is not for this.
     pub(crate) fn permitted(self, operation: Operation) -> Result<Self> {
-        match self.key()?.constraint(operation) {
-            Constraint::Never => Err(Error::KeyFunctionNotPermitted),
-            Constraint::Free | Constraint::Auth(..) => Ok(self),
+        let permitted = match &self.home {
+            Home::Token(..) => self.key()?.constraint(operation) != Constraint::Never,
+            // Its attributes can change.
+            Home::Session(object) => uses(operation).iter().any(|usage| object.is_true(*usage)),
+        };
+        if permitted {
+            Ok(self)
+        } else {
+            Err(Error::KeyFunctionNotPermitted)
+        }
+    }
+
+    /// The key for an operation in its use by this attribute, CKA_UNWRAP or its like.
+    ///
+    /// # Errors
+    /// As [`permitted`](Self::permitted), also if a session key's attribute is false. A token's key
+    /// is for all that its operation is good for.
+    pub(crate) fn permitted_for(
+        self,
+        operation: Operation,
+        usage: CK_ATTRIBUTE_TYPE,
+    ) -> Result<Self> {
+        match &self.home {
+            Home::Session(object) if !object.is_true(usage) => Err(Error::KeyFunctionNotPermitted),
+            _ => self.permitted(operation),
         }
     }
 
@@ -122,6 +147,15 @@ impl PrivateUse {
     }
 }
 
+/// The uses of a private key that an operation of the contract is for.
+fn uses(operation: Operation) -> [CK_ATTRIBUTE_TYPE; 2] {
+    match operation {
+        Operation::Sign => [CKA_SIGN, CKA_SIGN_RECOVER],
+        Operation::Decrypt => [CKA_DECRYPT, CKA_UNWRAP],
+        Operation::KeyExchange => [CKA_DERIVE, CKA_DECAPSULATE],
+    }
+}
+
 /// Why a token did not do something with a private key.
 pub(crate) struct Failure {
     pub(crate) error: Error,
@@ -146,6 +180,26 @@ impl TokenSession for Held {
         signature: &mut [u8],
     ) -> ctk_token::Result<usize> {
         self.0.sign(algorithm, input, signature)
+    }
+
+    fn decrypt(
+        &self,
+        _: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        plaintext: &mut [u8],
+    ) -> ctk_token::Result<usize> {
+        self.0.decrypt(algorithm, input, plaintext)
+    }
+
+    fn key_exchange(
+        &self,
+        _: &ObjectId,
+        algorithm: KeyAlgorithm,
+        peer: &[u8],
+        secret: &mut [u8],
+    ) -> ctk_token::Result<usize> {
+        self.0.key_exchange(algorithm, peer, secret)
     }
 }
 
@@ -190,6 +244,47 @@ impl PublicUse {
     }
 }
 
+/// The private key of this handle, as [`PrivateUse::find`] does.
+///
+/// # Errors
+/// Likewise, and CKR_KEY_TYPE_INCONSISTENT for a key that is not a private one.
+pub(crate) fn private(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<PrivateUse> {
+    PrivateUse::find(session, handle).map_err(|error| of_another_kind(session, handle, error))
+}
+
+/// The public key of this handle, as [`PublicUse::new`] does.
+///
+/// # Errors
+/// Likewise, and CKR_KEY_TYPE_INCONSISTENT for a key that is not a public one.
+pub(crate) fn public(
+    session: &Session,
+    handle: CK_OBJECT_HANDLE,
+    usage: CK_ATTRIBUTE_TYPE,
+) -> Result<PublicUse> {
+    PublicUse::new(session, handle, usage).map_err(|error| of_another_kind(session, handle, error))
+}
+
+/// A handle that is not a key's is invalid; one of another kind of key is inconsistent with the
+/// mechanism (§5.1.6).
+fn of_another_kind(session: &Session, handle: CK_OBJECT_HANDLE, error: Error) -> Error {
+    if error == Error::KeyHandleInvalid && is_key(session, handle) {
+        return Error::KeyTypeInconsistent;
+    }
+    error
+}
+
+/// Whether the session sees a key of this handle, of whatever kind.
+pub(crate) fn is_key(session: &Session, handle: CK_OBJECT_HANDLE) -> bool {
+    let insertion = &session.insertion;
+    let of_token = insertion.catalog().is_ok_and(|catalog| {
+        let private = catalog.private_key(handle);
+        catalog.public_key(handle).is_some()
+            || private.is_some_and(|(_, private)| !private || insertion.shows_private())
+    });
+    let object = insertion.objects.find(session, handle);
+    of_token || object.is_some_and(|object| !matches!(object.material, Material::Nothing))
+}
+
 /// The secret key of this handle, if its attribute `usage` is true, and its type.
 ///
 /// # Errors
@@ -200,9 +295,10 @@ pub(crate) fn secret_key(
     usage: CK_ATTRIBUTE_TYPE,
 ) -> Result<Arc<SessionObject>> {
     let object = session.insertion.objects.find(session, handle);
-    let object = object.ok_or(Error::KeyHandleInvalid)?;
+    let invalid = Error::KeyHandleInvalid;
+    let object = object.ok_or_else(|| of_another_kind(session, handle, invalid))?;
     if object.secret_key().is_none() {
-        return Err(Error::KeyHandleInvalid);
+        return Err(of_another_kind(session, handle, Error::KeyHandleInvalid));
     }
     if object.is_true(usage) {
         Ok(object)

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     marker::PhantomData,
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use cryptoki_sys::*;
@@ -81,6 +84,8 @@ pub(crate) struct Session {
     pub(crate) slot: Arc<SlotEntry>,
     pub(crate) insertion: Arc<Insertion>,
     pub(crate) read_write: bool,
+    /// Whether it is being closed, or has been: a call that is still at work may ask.
+    closed: AtomicBool,
     operations: Mutex<Operations>,
 }
 
@@ -254,8 +259,14 @@ impl Session {
         })
     }
 
+    /// Whether somebody has closed it: nothing that is made for it now would ever be removed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Ends it; it is not in the table any more.
     fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
         *self.operations() = Operations::default();
         let objects = &self.insertion.objects;
         objects.remove_those(|object| object.owner == self.handle);
@@ -348,6 +359,7 @@ pub(crate) fn open(
         slot,
         insertion,
         read_write,
+        closed: AtomicBool::new(false),
         operations: Mutex::default(),
     }));
     out.set(handle);

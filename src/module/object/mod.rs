@@ -3,8 +3,12 @@
 mod certificate;
 pub(crate) mod create;
 pub(crate) mod find;
+pub(crate) mod make;
+mod public_key;
+mod schema;
 pub(crate) mod session_object;
 mod table;
+pub(crate) mod wish;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -27,6 +31,7 @@ pub(crate) enum Class {
     Certificate,
     PublicKey,
     PrivateKey,
+    SecretKey,
 }
 
 impl Class {
@@ -35,6 +40,7 @@ impl Class {
         Self::Certificate,
         Self::PublicKey,
         Self::PrivateKey,
+        Self::SecretKey,
     ];
 
     pub(crate) fn value(self) -> CK_OBJECT_CLASS {
@@ -43,6 +49,7 @@ impl Class {
             Self::Certificate => CKO_CERTIFICATE,
             Self::PublicKey => CKO_PUBLIC_KEY,
             Self::PrivateKey => CKO_PRIVATE_KEY,
+            Self::SecretKey => CKO_SECRET_KEY,
         }
     }
 }

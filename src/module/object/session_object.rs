@@ -8,7 +8,10 @@ use ctk_crypto::{PrivateKey, SecretBytes};
 use ctk_token::{Key, PublicKey};
 use parking_lot::{Mutex, RwLock};
 
-use crate::session::Session;
+use crate::{
+    error::{Error, Result},
+    session::Session,
+};
 
 /// The value of each attribute of a session object, as it stands on the C side. What is secret is
 /// not among them.
@@ -19,11 +22,25 @@ pub(crate) type Attributes = BTreeMap<CK_ATTRIBUTE_TYPE, Box<[u8]>>;
 pub(crate) struct SessionObjects(Mutex<BTreeMap<CK_OBJECT_HANDLE, Arc<SessionObject>>>);
 
 impl SessionObjects {
-    /// Adds one.
-    pub(crate) fn add(&self, object: SessionObject) -> CK_OBJECT_HANDLE {
-        let handle = object.handle;
-        self.0.lock().insert(handle, Arc::new(object));
-        handle
+    /// Adds what a session has made: all of it or nothing.
+    ///
+    /// # Errors
+    /// CKR_SESSION_CLOSED and CKR_USER_NOT_LOGGED_IN if the session or the login has ended meanwhile:
+    /// nobody would remove them any more.
+    pub(crate) fn add_all(&self, session: &Session, made: Vec<SessionObject>) -> Result<()> {
+        // The end of a session or login is said before its objects are removed under this lock.
+        let mut objects = self.0.lock();
+        if session.is_closed() {
+            return Err(Error::SessionClosed);
+        }
+        let private = made.iter().any(|object| object.private);
+        if private && !session.insertion.shows_private() {
+            return Err(Error::UserNotLoggedIn);
+        }
+        for object in made {
+            objects.insert(object.handle, Arc::new(object));
+        }
+        Ok(())
     }
 
     /// The object of this handle, if the session can see it: a private one only after login.
@@ -75,6 +92,22 @@ pub(crate) enum Material {
 }
 
 impl SessionObject {
+    pub(super) fn new(
+        handle: CK_OBJECT_HANDLE,
+        owner: CK_SESSION_HANDLE,
+        private: bool,
+        attributes: Attributes,
+        material: Material,
+    ) -> Self {
+        Self {
+            handle,
+            owner,
+            private,
+            attributes: RwLock::new(attributes),
+            material,
+        }
+    }
+
     /// Whether this attribute is CK_TRUE.
     pub(crate) fn is_true(&self, kind: CK_ATTRIBUTE_TYPE) -> bool {
         matches!(self.attributes.read().get(&kind).map(|value| &**value), Some([value]) if *value != CK_FALSE)

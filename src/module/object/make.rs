@@ -1,0 +1,392 @@
+//! New session objects, and what the library itself says of them.
+
+use std::sync::Arc;
+
+use cryptoki_sys::*;
+use ctk_crypto::{CipherMode, CipherStream, PrivateKey, SecretBytes};
+use ctk_token::{Constraint, Key, ObjectId, Origin, PublicKey};
+
+use super::{
+    Class, public_key,
+    session_object::{Attributes, Material, SessionObject},
+    wish::{How, Wish},
+};
+use crate::{
+    error::{Error, Result},
+    library,
+    session::Session,
+};
+
+/// Makes a secret key of the session.
+///
+/// # Errors
+/// CKR_TEMPLATE_INCONSISTENT if the template names another type or length, CKR_KEY_SIZE_RANGE for a
+/// length that no key of this type has, CKR_ATTRIBUTE_VALUE_INVALID for a type that we do not have,
+/// and CKR_SESSION_CLOSED if the session ended meanwhile.
+pub(crate) fn new_secret_key(
+    session: &Session,
+    wish: Wish,
+    key_type: CK_KEY_TYPE,
+    value: SecretBytes,
+) -> Result<CK_OBJECT_HANDLE> {
+    if wish.key_type().is_some_and(|named| named != key_type)
+        || wish.value_len()?.is_some_and(|named| named != value.len())
+    {
+        return Err(Error::TemplateInconsistent);
+    }
+    check_secret_len(key_type, value.len())?;
+    let check_value = check_value(key_type, &value)?;
+    if let (Some(named), Some(value)) = (wish.bytes(CKA_CHECK_VALUE), &check_value)
+        && !named.is_empty()
+        && named != value
+    {
+        return Err(Error::AttributeValueInvalid);
+    }
+    let mut parts = Parts::new(&wish);
+    parts.set_ulong(CKA_KEY_TYPE, key_type);
+    parts.set_ulong(CKA_VALUE_LEN, crate::abi::ptr::ulong(value.len()));
+    parts.attributes.remove(&CKA_VALUE);
+    match check_value {
+        Some(value) => parts.set(CKA_CHECK_VALUE, &value),
+        None => parts.set(CKA_CHECK_VALUE, &[]),
+    }
+    let cipher = key_type == CKK_AES;
+    parts.default_bools(&[
+        (CKA_SENSITIVE, false),
+        (CKA_EXTRACTABLE, true),
+        (CKA_ENCRYPT, cipher),
+        (CKA_DECRYPT, cipher),
+        (CKA_WRAP, cipher),
+        (CKA_UNWRAP, cipher),
+        (CKA_SIGN, true),
+        (CKA_VERIFY, true),
+        (CKA_WRAP_WITH_TRUSTED, false),
+        (CKA_TRUSTED, false),
+    ]);
+    parts.describe_key(wish.how);
+    parts.describe_past(wish.how);
+    add(session, [(parts, wish.private, Material::Secret(value))]).map(|[handle]| handle)
+}
+
+/// Makes a key pair of the session: the handles of the public and of the private key.
+///
+/// The private key is CKA_SENSITIVE and not CKA_EXTRACTABLE whatever the template says. Java asks
+/// for the contrary for keys that it could do without reading, so this is no error.
+///
+/// # Errors
+/// CKR_TEMPLATE_INCONSISTENT if a template names another kind of key, and CKR_SESSION_CLOSED if the
+/// session ended meanwhile. Either both keys are there afterwards, or none.
+pub(crate) fn new_key_pair(
+    session: &Session,
+    public: Wish,
+    private: Wish,
+    key: PrivateKey,
+) -> Result<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)> {
+    let public_key = key.public_key().clone();
+    let public_parts = public_parts(&public, &public_key)?;
+    let private_parts = private_parts(&private, &public_key)?;
+    let facts = facts(&private_parts, &public_key);
+    let material = Material::Private(Box::new(facts), Arc::new(key));
+    let [public, private] = add(
+        session,
+        [
+            (public_parts, public.private, Material::Public(public_key)),
+            (private_parts, private.private, material),
+        ],
+    )?;
+    Ok((public, private))
+}
+
+/// Makes a public key of the session.
+pub(super) fn new_public_key(
+    session: &Session,
+    wish: &Wish,
+    key: PublicKey,
+) -> Result<CK_OBJECT_HANDLE> {
+    let parts = public_parts(wish, &key)?;
+    add(session, [(parts, wish.private, Material::Public(key))]).map(|[handle]| handle)
+}
+
+/// Makes an object that is its attributes: a certificate or data.
+pub(super) fn new_plain(session: &Session, wish: &Wish, parts: Parts) -> Result<CK_OBJECT_HANDLE> {
+    add(session, [(parts, wish.private, Material::Nothing)]).map(|[handle]| handle)
+}
+
+fn public_parts(wish: &Wish, key: &PublicKey) -> Result<Parts> {
+    let mut parts = Parts::new(wish);
+    parts.follow(key, true)?;
+    let (uses, _) = public_key::uses(key.key_type());
+    let all = [
+        CKA_ENCRYPT,
+        CKA_VERIFY,
+        CKA_VERIFY_RECOVER,
+        CKA_WRAP,
+        CKA_ENCAPSULATE,
+    ];
+    parts.default_bools(&all.map(|kind| (kind, uses.contains(&kind))));
+    parts.default_bools(&[(CKA_TRUSTED, false)]);
+    parts.default_bytes(CKA_SUBJECT);
+    parts.describe_key(wish.how);
+    Ok(parts)
+}
+
+fn private_parts(wish: &Wish, key: &PublicKey) -> Result<Parts> {
+    if wish.bool(CKA_ALWAYS_AUTHENTICATE) == Some(true) {
+        // There is no PIN that a session key could ask for.
+        return Err(Error::TemplateInconsistent);
+    }
+    let mut parts = Parts::new(wish);
+    parts.follow(key, false)?;
+    parts.set_bool(CKA_SENSITIVE, true);
+    parts.set_bool(CKA_EXTRACTABLE, false);
+    let (_, uses) = public_key::uses(key.key_type());
+    let all = [
+        CKA_DECRYPT,
+        CKA_SIGN,
+        CKA_SIGN_RECOVER,
+        CKA_UNWRAP,
+        CKA_DECAPSULATE,
+    ];
+    parts.default_bools(&all.map(|kind| (kind, uses.contains(&kind))));
+    parts.default_bools(&[
+        (CKA_WRAP_WITH_TRUSTED, false),
+        (CKA_ALWAYS_AUTHENTICATE, false),
+    ]);
+    parts.default_bytes(CKA_SUBJECT);
+    parts.describe_key(wish.how);
+    parts.describe_past(wish.how);
+    Ok(parts)
+}
+
+/// The facts of a private key of the session, as the contract has them.
+fn facts(parts: &Parts, public_key: &PublicKey) -> Key {
+    let bytes = |kind| parts.attributes.get(&kind).map(|value| &**value);
+    let constraint = |kinds: [CK_ATTRIBUTE_TYPE; 2]| {
+        let free = kinds.iter().any(|kind| bytes(*kind) == Some(&[CK_TRUE]));
+        if free {
+            Constraint::Free
+        } else {
+            Constraint::Never
+        }
+    };
+    let label = String::from_utf8_lossy(bytes(CKA_LABEL).unwrap_or_default());
+    Key {
+        sign: constraint([CKA_SIGN, CKA_SIGN_RECOVER]),
+        decrypt: constraint([CKA_DECRYPT, CKA_UNWRAP]),
+        key_exchange: constraint([CKA_DERIVE, CKA_DECAPSULATE]),
+        origin: Origin::Generated,
+        ..Key::new(
+            ObjectId::new(b"session"),
+            &label,
+            bytes(CKA_ID).unwrap_or_default(),
+            public_key.clone(),
+        )
+    }
+}
+
+/// The attributes of an object that is being made.
+pub(super) struct Parts {
+    attributes: Attributes,
+}
+
+impl Parts {
+    /// What the template says, and what every object has.
+    pub(super) fn new(wish: &Wish) -> Self {
+        let given = wish.given.iter();
+        let mut parts = Self {
+            attributes: given
+                .map(|(kind, value)| (*kind, value.as_slice().into()))
+                .collect(),
+        };
+        parts.set_ulong(CKA_CLASS, wish.class.value());
+        parts.set_bool(CKA_TOKEN, false);
+        parts.set_bool(CKA_PRIVATE, wish.private);
+        parts.default_bools(&[
+            (CKA_MODIFIABLE, true),
+            (CKA_COPYABLE, true),
+            (CKA_DESTROYABLE, true),
+        ]);
+        parts.default_bytes(CKA_LABEL);
+        parts
+    }
+
+    pub(super) fn set(&mut self, kind: CK_ATTRIBUTE_TYPE, value: &[u8]) {
+        self.attributes.insert(kind, value.into());
+    }
+
+    pub(super) fn set_bool(&mut self, kind: CK_ATTRIBUTE_TYPE, value: bool) {
+        self.set(kind, &[if value { CK_TRUE } else { CK_FALSE }]);
+    }
+
+    pub(super) fn set_ulong(&mut self, kind: CK_ATTRIBUTE_TYPE, value: CK_ULONG) {
+        self.set(kind, &value.to_ne_bytes());
+    }
+
+    pub(super) fn default_bools(&mut self, defaults: &[(CK_ATTRIBUTE_TYPE, bool)]) {
+        for (kind, value) in defaults {
+            if !self.attributes.contains_key(kind) {
+                self.set_bool(*kind, *value);
+            }
+        }
+    }
+
+    pub(super) fn default_ulong(&mut self, kind: CK_ATTRIBUTE_TYPE, value: CK_ULONG) {
+        if !self.attributes.contains_key(&kind) {
+            self.set_ulong(kind, value);
+        }
+    }
+
+    pub(super) fn default_bytes(&mut self, kind: CK_ATTRIBUTE_TYPE) {
+        self.attributes.entry(kind).or_default();
+    }
+
+    /// Takes over what follows from the public key.
+    ///
+    /// # Errors
+    /// CKR_TEMPLATE_INCONSISTENT if the template says otherwise or has what other kinds of keys have.
+    fn follow(&mut self, key: &PublicKey, public: bool) -> Result<()> {
+        const OF_SOME_KEYS: [CK_ATTRIBUTE_TYPE; 7] = [
+            CKA_MODULUS,
+            CKA_MODULUS_BITS,
+            CKA_PUBLIC_EXPONENT,
+            CKA_EC_PARAMS,
+            CKA_EC_POINT,
+            CKA_PARAMETER_SET,
+            CKA_VALUE,
+        ];
+        let follows = public_key::attributes(key, public);
+        let strange = OF_SOME_KEYS.iter().any(|kind| {
+            self.attributes.contains_key(kind) && !follows.iter().any(|(known, _)| known == kind)
+        });
+        // Numbers and points have several spellings, and the key was made of them; its kind and
+        // size were asked for as they are.
+        let differs = |kind: CK_ATTRIBUTE_TYPE, value: &[u8]| {
+            matches!(kind, CKA_KEY_TYPE | CKA_MODULUS_BITS | CKA_PARAMETER_SET)
+                && self
+                    .attributes
+                    .get(&kind)
+                    .is_some_and(|named| **named != *value)
+        };
+        if strange || follows.iter().any(|(kind, value)| differs(*kind, value)) {
+            return Err(Error::TemplateInconsistent);
+        }
+        if let Some(info) = self.attributes.get(&CKA_PUBLIC_KEY_INFO)
+            && !info.is_empty()
+            && **info != *key.spki()
+        {
+            return Err(Error::TemplateInconsistent);
+        }
+        for (kind, value) in follows {
+            self.set(kind, &value);
+        }
+        Ok(())
+    }
+
+    /// What every key has (§4.8).
+    fn describe_key(&mut self, how: How) {
+        for kind in [CKA_ID, CKA_START_DATE, CKA_END_DATE] {
+            self.default_bytes(kind);
+        }
+        self.default_bools(&[(CKA_DERIVE, false)]);
+        let mechanism = match how {
+            How::Generated(mechanism) => Some(mechanism),
+            How::Created | How::Unwrapped | How::Derived { .. } => None,
+        };
+        self.set_bool(CKA_LOCAL, mechanism.is_some());
+        self.set_ulong(
+            CKA_KEY_GEN_MECHANISM,
+            mechanism.unwrap_or(CK_UNAVAILABLE_INFORMATION),
+        );
+    }
+
+    /// Whether the key was ever to be had (§4.10, §4.11).
+    fn describe_past(&mut self, how: How) {
+        let (always_sensitive, never_extractable) = match how {
+            How::Created | How::Unwrapped => (false, false),
+            How::Generated(_) => (true, true),
+            How::Derived {
+                always_sensitive,
+                never_extractable,
+            } => (always_sensitive, never_extractable),
+        };
+        let is = |kind| {
+            self.attributes
+                .get(&kind)
+                .is_some_and(|value| **value != [CK_FALSE])
+        };
+        let (sensitive, extractable) = (is(CKA_SENSITIVE), is(CKA_EXTRACTABLE));
+        self.set_bool(CKA_ALWAYS_SENSITIVE, always_sensitive && sensitive);
+        self.set_bool(CKA_NEVER_EXTRACTABLE, never_extractable && !extractable);
+    }
+}
+
+/// Adds objects to the session: all or none.
+fn add<const N: usize>(
+    session: &Session,
+    objects: [(Parts, bool, Material); N],
+) -> Result<[CK_OBJECT_HANDLE; N]> {
+    let mut handles = [CK_INVALID_HANDLE; N];
+    let mut made = Vec::with_capacity(N);
+    for (place, (mut parts, private, material)) in handles.iter_mut().zip(objects) {
+        let handle = library::new_handle()?;
+        parts.set(CKA_UNIQUE_ID, format!("session-{handle}").as_bytes());
+        made.push(SessionObject::new(
+            handle,
+            session.handle,
+            private,
+            parts.attributes,
+            material,
+        ));
+        *place = handle;
+    }
+    session.insertion.objects.add_all(session, made)?;
+    Ok(handles)
+}
+
+/// Whether keys of this type can have that many bytes.
+fn check_secret_len(key_type: CK_KEY_TYPE, len: usize) -> Result<()> {
+    match key_type {
+        CKK_AES if matches!(len, 16 | 24 | 32) => Ok(()),
+        CKK_AES => Err(Error::KeySizeRange),
+        CKK_GENERIC_SECRET | CKK_SHA_1_HMAC | CKK_SHA224_HMAC | CKK_SHA256_HMAC
+        | CKK_SHA384_HMAC | CKK_SHA512_HMAC | CKK_SHA3_224_HMAC | CKK_SHA3_256_HMAC
+        | CKK_SHA3_384_HMAC | CKK_SHA3_512_HMAC
+            if len > 0 =>
+        {
+            Ok(())
+        }
+        CKK_GENERIC_SECRET | CKK_SHA_1_HMAC | CKK_SHA224_HMAC | CKK_SHA256_HMAC
+        | CKK_SHA384_HMAC | CKK_SHA512_HMAC | CKK_SHA3_224_HMAC | CKK_SHA3_256_HMAC
+        | CKK_SHA3_384_HMAC | CKK_SHA3_512_HMAC => Err(Error::KeySizeRange),
+        _ => Err(Error::AttributeValueInvalid),
+    }
+}
+
+/// The first three bytes of a block of zeros under the key (§4.11). Only of ciphers' keys: of a
+/// short secret it would tell a guess from the truth.
+fn check_value(key_type: CK_KEY_TYPE, value: &[u8]) -> Result<Option<[u8; 3]>> {
+    if key_type != CKK_AES {
+        return Ok(None);
+    }
+    let failed = |error| Error::from_token(crate::error::During::Operation, &error);
+    let mut block = [0; 16];
+    let mut stream = CipherStream::encrypt(&CipherMode::AesEcb, value, &[]).map_err(failed)?;
+    stream.update(&[0; 16], &mut block).map_err(failed)?;
+    let [a, b, c, ..] = block;
+    Ok(Some([a, b, c]))
+}
+
+impl Class {
+    /// Whether objects of this class can be made by programs.
+    pub(super) fn of_new(value: CK_OBJECT_CLASS) -> Option<Self> {
+        [
+            Self::Data,
+            Self::Certificate,
+            Self::PublicKey,
+            Self::PrivateKey,
+            Self::SecretKey,
+        ]
+        .into_iter()
+        .find(|class| class.value() == value)
+    }
+}

@@ -1,0 +1,186 @@
+//! A template for an object that is to be made, read once: what the program wishes it to be.
+
+use std::collections::BTreeMap;
+
+use cryptoki_sys::*;
+use ctk_token::Role;
+use zeroize::Zeroizing;
+
+use super::{
+    Class,
+    schema::{self, Act},
+};
+use crate::{
+    abi::ptr::Template,
+    error::{Error, Result},
+    session::Session,
+};
+
+/// Where a key comes from, which decides what the library says of its past (PKCS#11 §4.8 to §4.11).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum How {
+    /// C_CreateObject.
+    Created,
+    /// C_GenerateKey and C_GenerateKeyPair, with this mechanism.
+    Generated(CK_MECHANISM_TYPE),
+    /// C_UnwrapKey; C_EncapsulateKey and C_DecapsulateKey: the bytes were outside or agreed on.
+    Unwrapped,
+    /// C_DeriveKey: no key is better kept than the one that it is made from.
+    Derived {
+        /// CKA_ALWAYS_SENSITIVE of that key.
+        always_sensitive: bool,
+        /// CKA_NEVER_EXTRACTABLE of that key.
+        never_extractable: bool,
+    },
+}
+
+impl How {
+    fn act(self) -> Act {
+        match self {
+            Self::Created => Act::Create,
+            Self::Generated(_) => Act::Generate,
+            Self::Unwrapped | Self::Derived { .. } => Act::Unwrap,
+        }
+    }
+}
+
+/// The attributes of a template, copied: the caller's memory is not looked at again. Some may be
+/// keys, so all are wiped.
+pub(super) type Given = BTreeMap<CK_ATTRIBUTE_TYPE, Zeroizing<Vec<u8>>>;
+
+/// What a program wishes an object to be that is about to be made.
+///
+/// Everything that can be refused without the object's key is refused by [`Wish::new`], so that
+/// no card computes and nobody is asked for a PIN in vain.
+pub(crate) struct Wish {
+    pub(super) class: Class,
+    pub(super) how: How,
+    /// Whether only a user who is logged in sees it.
+    pub(super) private: bool,
+    pub(super) given: Given,
+}
+
+impl Wish {
+    /// Reads a template for an object of this class.
+    ///
+    /// # Errors
+    /// As PKCS#11 §4.1.1 has them, and CKR_TOKEN_WRITE_PROTECTED for an object that is to stay,
+    /// CKR_USER_NOT_LOGGED_IN for a private one that the session could not see.
+    pub(crate) fn new(
+        session: &Session,
+        class: Class,
+        how: How,
+        template: Template<'_>,
+    ) -> Result<Self> {
+        Self::of(session, class, how, read(template)?)
+    }
+
+    /// The wish that these attributes are.
+    pub(super) fn of(session: &Session, class: Class, how: How, given: Given) -> Result<Self> {
+        for (kind, value) in &given {
+            schema::check(class, how.act(), *kind, value)?;
+        }
+        let mut wish = Self {
+            class,
+            how,
+            private: false,
+            given,
+        };
+        let named = wish.ulong(CKA_CLASS);
+        if named.is_some_and(|named| named != class.value()) {
+            return Err(Error::TemplateInconsistent);
+        }
+        wish.private = check_storage(session, class, &wish.given)?;
+        Ok(wish)
+    }
+
+    /// A CK_BBOOL of the template.
+    pub(crate) fn bool(&self, kind: CK_ATTRIBUTE_TYPE) -> Option<bool> {
+        bool_of(&self.given, kind)
+    }
+
+    /// A CK_ULONG of the template.
+    pub(crate) fn ulong(&self, kind: CK_ATTRIBUTE_TYPE) -> Option<CK_ULONG> {
+        ulong_of(&self.given, kind)
+    }
+
+    /// The bytes of an attribute of the template.
+    pub(crate) fn bytes(&self, kind: CK_ATTRIBUTE_TYPE) -> Option<&[u8]> {
+        self.given.get(&kind).map(|value| value.as_slice())
+    }
+
+    /// The bytes of an attribute without which there is no such object.
+    pub(crate) fn required(&self, kind: CK_ATTRIBUTE_TYPE) -> Result<&[u8]> {
+        self.bytes(kind).ok_or(Error::TemplateIncomplete)
+    }
+
+    /// CKA_KEY_TYPE, if the template has it.
+    pub(crate) fn key_type(&self) -> Option<CK_KEY_TYPE> {
+        self.ulong(CKA_KEY_TYPE)
+    }
+
+    /// CKA_VALUE_LEN in bytes, if the template has it.
+    ///
+    /// # Errors
+    /// CKR_ATTRIBUTE_VALUE_INVALID for a length that no key has.
+    pub(crate) fn value_len(&self) -> Result<Option<usize>> {
+        let len = self.ulong(CKA_VALUE_LEN);
+        let len = len.map(usize::try_from).transpose();
+        match len {
+            Ok(Some(0)) | Err(_) => Err(Error::AttributeValueInvalid),
+            Ok(len) => Ok(len),
+        }
+    }
+}
+
+pub(super) fn bool_of(given: &Given, kind: CK_ATTRIBUTE_TYPE) -> Option<bool> {
+    let [value] = given.get(&kind)?.as_slice() else {
+        return None;
+    };
+    Some(*value != CK_FALSE)
+}
+
+pub(super) fn ulong_of(given: &Given, kind: CK_ATTRIBUTE_TYPE) -> Option<CK_ULONG> {
+    let bytes = given.get(&kind)?.as_slice().try_into().ok()?;
+    Some(CK_ULONG::from_ne_bytes(bytes))
+}
+
+/// The attributes of a template. One that is there twice with one value is there once (§4.1.1).
+///
+/// # Errors
+/// CKR_TEMPLATE_INCONSISTENT for two values of one attribute, CKR_ATTRIBUTE_VALUE_INVALID for a
+/// length without a value.
+pub(super) fn read(template: Template<'_>) -> Result<Given> {
+    let mut given = Given::new();
+    for entry in template.entries() {
+        let value = entry.value().map_err(|_| Error::AttributeValueInvalid)?;
+        let value = Zeroizing::new(value.bytes().to_vec());
+        let before = given.get(&entry.kind);
+        if before.is_some_and(|before| before != &value) {
+            return Err(Error::TemplateInconsistent);
+        }
+        given.insert(entry.kind, value);
+    }
+    Ok(given)
+}
+
+/// Checks what a template says of where an object is, who sees it, and who trusts it. Returns
+/// whether it is private: if the template does not say, a secret or private key that is made by
+/// somebody who is logged in goes with the login, and nothing else does.
+pub(super) fn check_storage(session: &Session, class: Class, given: &Given) -> Result<bool> {
+    if bool_of(given, CKA_TOKEN) == Some(true) {
+        // No key store of ours takes objects from a program.
+        return Err(Error::TokenWriteProtected);
+    }
+    if bool_of(given, CKA_TRUSTED) == Some(true) && session.insertion.login() != Some(Role::Admin) {
+        // Only the SO says what is trusted (§4.6.3, §4.8).
+        return Err(Error::AttributeReadOnly);
+    }
+    let logged_in = session.insertion.login() == Some(Role::User);
+    let private = bool_of(given, CKA_PRIVATE)
+        .unwrap_or_else(|| logged_in && matches!(class, Class::PrivateKey | Class::SecretKey));
+    if private && !session.insertion.shows_private() {
+        return Err(Error::UserNotLoggedIn);
+    }
+    Ok(private)
+}
