@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use ctk_token::{KeychainContents, LoginPolicy, Role, Token, TokenSession};
+use ctk_token::{LoginPolicy, Role, Token, TokenSession};
 use parking_lot::Mutex;
 
 use crate::{
     error::{During, Error, Result},
-    mechanism::Offer,
     object::{Catalog, session_object::SessionObjects},
 };
 
@@ -22,11 +21,7 @@ pub(crate) struct Insertion {
     pub(crate) objects: SessionObjects,
     application: Mutex<Application>,
     catalog: Mutex<Option<Arc<Catalog>>>,
-    offers: Mutex<Option<Offers>>,
 }
-
-/// The mechanisms that these contents can be used with.
-type Offers = (Arc<KeychainContents>, Arc<[Offer]>);
 
 /// What the program has with the token: in PKCS#11 a login is one per token, not one per session.
 #[derive(Default)]
@@ -66,7 +61,6 @@ impl Insertion {
             objects: SessionObjects::default(),
             application: Mutex::default(),
             catalog: Mutex::default(),
-            offers: Mutex::default(),
         }
     }
 
@@ -211,22 +205,5 @@ impl Insertion {
         let new = Arc::new(Catalog::new(&contents, on_use, catalog.as_deref())?);
         *catalog = Some(Arc::clone(&new));
         Ok(new)
-    }
-
-    /// The mechanisms of the token as it is now; none while the token opens no session, because
-    /// programs drop a token whose list is an error, with its certificates.
-    pub(crate) fn offers(&self) -> Arc<[Offer]> {
-        let contents = self.token.contents();
-        if let Some((known, offers)) = &*self.offers.lock()
-            && known.generation >= contents.generation
-        {
-            return Arc::clone(offers);
-        }
-        let Ok(session) = self.token_session() else {
-            return Arc::default();
-        };
-        let offers: Arc<[Offer]> = Offer::all(&contents, &*session).into();
-        *self.offers.lock() = Some((contents, Arc::clone(&offers)));
-        offers
     }
 }

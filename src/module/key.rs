@@ -164,6 +164,15 @@ pub(crate) struct Failure {
     pub(crate) only_authentication_lacks: bool,
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            only_authentication_lacks: false,
+        }
+    }
+}
+
 /// A private key of a session, which this process has itself.
 struct Held(Arc<PrivateKey>);
 
@@ -219,20 +228,32 @@ impl PublicUse {
         handle: CK_OBJECT_HANDLE,
         usage: CK_ATTRIBUTE_TYPE,
     ) -> Result<Self> {
+        Self::find(session, handle)?.permitted(usage)
+    }
+
+    /// The key for whatever it is good for.
+    ///
+    /// # Errors
+    /// CKR_KEY_HANDLE_INVALID, and CKR_KEY_TYPE_INCONSISTENT for a key of another class.
+    pub(crate) fn find(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<Self> {
         let catalog = session.insertion.catalog()?;
         if catalog.public_key(handle).is_some() {
-            // Whoever has a public key can use it for all that its numbers are good for.
             return Ok(Self::Token(catalog, handle));
         }
-        let object = session.insertion.objects.find(session, handle);
-        let object = object.ok_or(Error::KeyHandleInvalid)?;
-        if object.public_key().is_none() {
-            return Err(Error::KeyHandleInvalid);
+        match session.insertion.objects.find(session, handle) {
+            Some(object) if object.public_key().is_some() => Ok(Self::Session(object)),
+            _ => Err(of_another_kind(session, handle, Error::KeyHandleInvalid)),
         }
-        if !object.is_true(usage) {
-            return Err(Error::KeyFunctionNotPermitted);
+    }
+
+    /// # Errors
+    /// CKR_KEY_FUNCTION_NOT_PERMITTED if its attribute `usage` is false. Whoever has a token's public
+    /// key can use it for all that its numbers are good for.
+    pub(crate) fn permitted(self, usage: CK_ATTRIBUTE_TYPE) -> Result<Self> {
+        match &self {
+            Self::Session(object) if !object.is_true(usage) => Err(Error::KeyFunctionNotPermitted),
+            _ => Ok(self),
         }
-        Ok(Self::Session(object))
     }
 
     pub(crate) fn public_key(&self) -> Result<&PublicKey> {

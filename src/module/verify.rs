@@ -1,4 +1,4 @@
-//! Verification (PKCS#11 §5.15), in software with public keys and secret keys.
+//! Verification of signatures and MACs (PKCS#11 §5.15).
 
 use cryptoki_sys::*;
 
@@ -6,35 +6,59 @@ use crate::{
     abi::ptr::{Input, Mechanism},
     error::{Error, Result},
     session::Session,
+    signed_data::{Data, Parts},
+    verifier::Verifier,
 };
 
-/// To be written.
-pub(crate) struct Verifying {}
+/// A signature to be verified.
+pub(crate) struct Verifying {
+    verifier: Verifier,
+    parts: Parts,
+}
 
+/// C_VerifyInit (PKCS#11 §5.15.1). A mechanism of NULL cancels an active operation.
 pub(crate) fn init(
     session: &Session,
     mechanism: Option<Mechanism<'_>>,
     key: CK_OBJECT_HANDLE,
 ) -> Result<()> {
-    let _ = (session, mechanism, key);
-    Err(Error::FunctionNotSupported)
+    session.begin(mechanism, |mechanism| {
+        Ok(Verifying {
+            verifier: Verifier::new(session, mechanism, key, CKF_VERIFY)?,
+            parts: Parts::Nothing,
+        })
+    })
 }
 
+/// C_Verify (PKCS#11 §5.15.2). Whatever it says, the operation is over.
 pub(crate) fn verify(
     session: &Session,
     data: Result<Input<'_>>,
-    more: Result<Input<'_>>,
+    signature: Result<Input<'_>>,
 ) -> Result<()> {
-    let _ = (session, data, more);
-    Err(Error::FunctionNotSupported)
+    let taken = session.take::<Verifying>()?;
+    let (data, signature) = (data?, signature?);
+    if !taken.parts.is_nothing() {
+        return Err(Error::OperationActive);
+    }
+    taken.verifier.verify(Data::Whole(data), signature.bytes())
 }
 
-pub(crate) fn update(session: &Session, data: Result<Input<'_>>) -> Result<()> {
-    let _ = (session, data);
-    Err(Error::FunctionNotSupported)
+/// C_VerifyUpdate (PKCS#11 §5.15.3).
+pub(crate) fn update(session: &Session, part: Result<Input<'_>>) -> Result<()> {
+    let mut taken = session.take::<Verifying>()?;
+    let part = part?;
+    let Verifying { verifier, parts } = &mut *taken;
+    parts.add(&verifier.preparation, part.bytes())?;
+    taken.put_back();
+    Ok(())
 }
 
-pub(crate) fn finish(session: &Session, data: Result<Input<'_>>) -> Result<()> {
-    let _ = (session, data);
-    Err(Error::FunctionNotSupported)
+/// C_VerifyFinal (PKCS#11 §5.15.4). Whatever it says, the operation is over.
+pub(crate) fn finish(session: &Session, signature: Result<Input<'_>>) -> Result<()> {
+    let mut taken = session.take::<Verifying>()?;
+    let signature = signature?;
+    let Verifying { verifier, parts } = &mut *taken;
+    parts.end(&verifier.preparation)?;
+    verifier.verify(Data::Parts(parts), signature.bytes())
 }

@@ -1,4 +1,4 @@
-//! Verification with the signature first (PKCS#11 3.2 §5.16).
+//! Verification with the signature first (PKCS#11 3.2 §5.15.8 to §5.15.11).
 
 use cryptoki_sys::*;
 
@@ -6,32 +6,70 @@ use crate::{
     abi::ptr::{Input, Mechanism},
     error::{Error, Result},
     session::Session,
+    signed_data::{Data, Parts},
+    verifier::Verifier,
 };
 
-/// To be written.
-pub(crate) struct VerifyingSignature {}
+/// More than any signature has, in bytes.
+const TOO_LONG: usize = 8192;
 
+/// A signature whose data are to come.
+pub(crate) struct VerifyingSignature {
+    verifier: Verifier,
+    signature: Vec<u8>,
+    parts: Parts,
+}
+
+/// C_VerifySignatureInit (PKCS#11 3.2 §5.15.8). A mechanism of NULL cancels an active operation.
+///
+/// A signature of the wrong length is told by the function that gets the data: for this one the
+/// specification has no such error.
 pub(crate) fn init(
     session: &Session,
     mechanism: Option<Mechanism<'_>>,
     key: CK_OBJECT_HANDLE,
-    data: Result<Input<'_>>,
+    signature: Result<Input<'_>>,
 ) -> Result<()> {
-    let _ = (session, mechanism, key, data);
-    Err(Error::FunctionNotSupported)
+    session.begin(mechanism, |mechanism| {
+        let verifier = Verifier::new(session, mechanism, key, CKF_VERIFY)?;
+        let signature = signature?.bytes();
+        // Of what is too long, so much stays too long.
+        let signature = signature.get(..TOO_LONG).unwrap_or(signature).to_vec();
+        Ok(VerifyingSignature {
+            verifier,
+            signature,
+            parts: Parts::Nothing,
+        })
+    })
 }
 
+/// C_VerifySignature (PKCS#11 3.2 §5.15.9). Whatever it says, the operation is over.
 pub(crate) fn verify(session: &Session, data: Result<Input<'_>>) -> Result<()> {
-    let _ = (session, data);
-    Err(Error::FunctionNotSupported)
+    let taken = session.take::<VerifyingSignature>()?;
+    let data = data?;
+    if !taken.parts.is_nothing() {
+        return Err(Error::OperationActive);
+    }
+    taken.verifier.verify(Data::Whole(data), &taken.signature)
 }
 
-pub(crate) fn update(session: &Session, data: Result<Input<'_>>) -> Result<()> {
-    let _ = (session, data);
-    Err(Error::FunctionNotSupported)
+/// C_VerifySignatureUpdate (PKCS#11 3.2 §5.15.10).
+pub(crate) fn update(session: &Session, part: Result<Input<'_>>) -> Result<()> {
+    let mut taken = session.take::<VerifyingSignature>()?;
+    let part = part?;
+    let operation = &mut *taken;
+    operation
+        .parts
+        .add(&operation.verifier.preparation, part.bytes())?;
+    taken.put_back();
+    Ok(())
 }
 
+/// C_VerifySignatureFinal (PKCS#11 3.2 §5.15.11). Whatever it says, the operation is over.
 pub(crate) fn finish(session: &Session) -> Result<()> {
-    let _ = (session,);
-    Err(Error::FunctionNotSupported)
+    let mut taken = session.take::<VerifyingSignature>()?;
+    let operation = &mut *taken;
+    operation.parts.end(&operation.verifier.preparation)?;
+    let data = Data::Parts(&operation.parts);
+    operation.verifier.verify(data, &operation.signature)
 }

@@ -1,62 +1,28 @@
-//! Mechanisms (PKCS#11 §5.5.5, §5.5.6): what a program can ask of the keys of a token.
+//! Mechanisms (PKCS#11 §5.5.5, §5.5.6): what a program can ask of a token.
 //!
-//! What is listed, what a key allows and what C_SignInit accepts follow from the same three things:
-//! the mechanism's row, the key, and whether there is a [`Reduction`] to something that the token
-//! performs. So they always agree.
+//! With public keys, secret keys and keys that a session made, the module works by itself, so what
+//! is listed is the same for every token: the rows of the [`table`] that the crypto library of this
+//! build has. What one of the token's own keys allows follows from the mechanism's row, the key and
+//! whether there is a way to something that the token performs; C_SignInit and its like ask for the
+//! same three, so they always agree.
 
 pub(crate) mod table;
 
 use cryptoki_sys::*;
-use ctk_crypto::{MAX_BLOCK, Reduction};
+use ctk_crypto::{Decryption, MAX_BLOCK, Reduction, RsaEncryption};
 use ctk_token::{
-    Constraint, Key, KeyAlgorithm, KeyType, KeychainContents, Operation, TokenError, TokenSession,
+    Constraint, Digest, Key, KeyAlgorithm, KeyType, Operation, PublicKey, TokenError, TokenSession,
 };
 
 use crate::{
     abi::ptr::{List, Place},
     error::{During, Error, Result},
+    insertion::Insertion,
     library::Library,
 };
-use table::{ROWS, Row};
+use table::{Form, ROWS, Row};
 
-/// A mechanism that some key of a token can be used with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Offer {
-    pub(crate) row: &'static Row,
-    min_key_size: CK_ULONG,
-    max_key_size: CK_ULONG,
-}
-
-impl Offer {
-    /// All that the keys of `contents` can be used with, in the table's order.
-    pub(crate) fn all(contents: &KeychainContents, session: &dyn TokenSession) -> Vec<Self> {
-        ROWS.iter()
-            .filter_map(|row| Self::of(row, contents, session))
-            .collect()
-    }
-
-    fn of(
-        row: &'static Row,
-        contents: &KeychainContents,
-        session: &dyn TokenSession,
-    ) -> Option<Self> {
-        let sizes = contents
-            .keys()
-            .filter(|key| can(row, key, session))
-            .map(key_size);
-        let (min_key_size, max_key_size) = sizes.fold(None, |range, size| {
-            let (min, max) = range.unwrap_or((size, size));
-            Some((size.min(min), size.max(max)))
-        })?;
-        Some(Self {
-            row,
-            min_key_size,
-            max_key_size,
-        })
-    }
-}
-
-/// The mechanisms that one key can be used with, in the table's order.
+/// The mechanisms that one key of a token can be used with, in the table's order.
 pub(crate) fn allowed(key: &Key, session: &dyn TokenSession) -> Vec<CK_MECHANISM_TYPE> {
     ROWS.iter()
         .filter(|row| can(row, key, session))
@@ -72,46 +38,73 @@ pub(crate) fn allowed(key: &Key, session: &dyn TokenSession) -> Vec<CK_MECHANISM
 /// CKR_MECHANISM_PARAM_INVALID for a salt that does not fit the key.
 pub(crate) fn reduction(
     algorithm: KeyAlgorithm,
-    key: &Key,
-    session: &dyn TokenSession,
+    key: &PublicKey,
+    supported: impl Fn(KeyAlgorithm) -> bool,
 ) -> Result<Option<Reduction>> {
-    if key.public_key.max_signature_len() > MAX_BLOCK {
+    if matches!(key.key_type(), KeyType::Rsa { .. }) && key.max_signature_len() > MAX_BLOCK {
         return Err(Error::KeySizeRange);
     }
-    let supported = |form| session.supports(Operation::Sign, &key.id, form);
-    Reduction::new(algorithm, &key.public_key, supported).map_err(|error| {
-        match (error, algorithm) {
-            (
-                TokenError::BadParameter,
-                KeyAlgorithm::RsaPssDigest(_) | KeyAlgorithm::RsaPssMessage(_),
-            ) => Error::MechanismParamInvalid,
-            (TokenError::BadParameter, _) => Error::KeySizeRange,
-            (error, _) => Error::from_token(During::Init, &error),
-        }
+    Reduction::new(algorithm, key, supported).map_err(|error| match (error, algorithm) {
+        (
+            TokenError::BadParameter,
+            KeyAlgorithm::RsaPssDigest(_) | KeyAlgorithm::RsaPssMessage(_),
+        ) => Error::MechanismParamInvalid,
+        (TokenError::BadParameter, _) => Error::KeySizeRange,
+        (error, _) => Error::from_token(During::Init, &error),
     })
 }
 
 fn can(row: &Row, key: &Key, session: &dyn TokenSession) -> bool {
-    let reduces = |algorithm| matches!(reduction(algorithm, key, session), Ok(Some(_)));
-    key.sign != Constraint::Never
-        && row.form.takes(key.public_key.key_type())
-        && row.form.examples().into_iter().any(reduces)
+    row.form.takes(key.public_key.key_type())
+        && (signs(row.form, key, session)
+            || decrypts(row.form, key, session)
+            || agrees(row.form, key, session))
 }
 
-/// The size by which mechanisms measure keys: bits of the modulus, the order or the field.
-fn key_size(key: &Key) -> CK_ULONG {
-    CK_ULONG::from(match key.public_key.key_type() {
-        KeyType::Rsa { bits } => bits,
-        KeyType::Ec(curve) => curve.bits(),
-        KeyType::Ed25519 | KeyType::X25519 => 255,
-        KeyType::Ed448 | KeyType::X448 => 448,
-        KeyType::MlDsa44 => 1312 * 8,
-        KeyType::MlDsa65 => 1952 * 8,
-        KeyType::MlDsa87 => 2592 * 8,
-        KeyType::MlKem512 => 800 * 8,
-        KeyType::MlKem768 => 1184 * 8,
-        KeyType::MlKem1024 => 1568 * 8,
-    })
+fn signs(form: Form, key: &Key, session: &dyn TokenSession) -> bool {
+    let supported = |algorithm| session.supports(Operation::Sign, &key.id, algorithm);
+    let reduces = |algorithm| {
+        matches!(
+            reduction(algorithm, &key.public_key, supported),
+            Ok(Some(_))
+        )
+    };
+    key.sign != Constraint::Never && form.examples().into_iter().any(reduces)
+}
+
+fn decrypts(form: Form, key: &Key, session: &dyn TokenSession) -> bool {
+    let supported = |algorithm| session.supports(Operation::Decrypt, &key.id, algorithm);
+    let possible = |encryption| {
+        matches!(
+            Decryption::new(encryption, &key.public_key, supported),
+            Ok(Some(_))
+        )
+    };
+    key.decrypt != Constraint::Never
+        && match form {
+            Form::RsaPkcs1(None) => possible(RsaEncryption::Pkcs1),
+            Form::RsaX509 => possible(RsaEncryption::Raw),
+            // One hash that fits the modulus is enough.
+            Form::RsaOaep => Digest::ALL.into_iter().any(|digest| {
+                possible(RsaEncryption::Oaep {
+                    digest,
+                    mgf: digest,
+                    label: Vec::new(),
+                })
+            }),
+            _ => false,
+        }
+}
+
+fn agrees(form: Form, key: &Key, session: &dyn TokenSession) -> bool {
+    let algorithm = match form {
+        Form::Ecdh { cofactor: false } => KeyAlgorithm::Ecdh,
+        Form::Ecdh { cofactor: true } => KeyAlgorithm::EcdhCofactor,
+        Form::MlKem => KeyAlgorithm::MlKem,
+        _ => return false,
+    };
+    key.key_exchange != Constraint::Never
+        && session.supports(Operation::KeyExchange, &key.id, algorithm)
 }
 
 /// C_GetMechanismList.
@@ -120,10 +113,13 @@ pub(crate) fn list(
     slot: CK_SLOT_ID,
     out: Result<List<'_, CK_MECHANISM_TYPE>>,
 ) -> Result<()> {
-    let insertion = library.slot(slot)?.token()?;
+    library.slot(slot)?.token()?;
     let out = out?;
-    let offers = insertion.offers();
-    let mechanisms: Vec<_> = offers.iter().map(|offer| offer.row.mechanism).collect();
+    let mechanisms: Vec<_> = ROWS
+        .iter()
+        .filter(|row| row.form.key_sizes().is_some())
+        .map(|row| row.mechanism)
+        .collect();
     out.fill(&mechanisms)
 }
 
@@ -137,23 +133,37 @@ pub(crate) fn info(
     let slot = library.slot(slot)?;
     let insertion = slot.token()?;
     let out = out?;
-    let offers = insertion.offers();
-    let offer = offers
-        .iter()
-        .find(|offer| offer.row.mechanism == mechanism)
-        .ok_or(Error::MechanismInvalid)?;
-    let hardware = if slot.is_hardware() { CKF_HW } else { 0 };
+    let row = table::row(mechanism)?;
+    let in_software = row.form.key_sizes().ok_or(Error::MechanismInvalid)?;
+    let contents = insertion.token.contents();
+    let sizes = contents
+        .keys()
+        .map(|key| key.public_key.key_type())
+        .filter(|key| row.form.takes(*key))
+        .map(table::key_size);
+    let (min, max) = sizes.fold(in_software, |(min, max), size| {
+        (size.min(min), size.max(max))
+    });
+    let hardware = slot.is_hardware() && performs_itself(row, &insertion);
     out.set(CK_MECHANISM_INFO {
-        ulMinKeySize: offer.min_key_size,
-        ulMaxKeySize: offer.max_key_size,
-        flags: offer.row.form.flags() | hardware,
+        ulMinKeySize: min,
+        ulMaxKeySize: max,
+        flags: row.form.flags() | if hardware { CKF_HW } else { 0 },
     });
     Ok(())
 }
 
+/// Whether one of the token's own keys does it. While the token opens no session, none does.
+fn performs_itself(row: &Row, insertion: &Insertion) -> bool {
+    let contents = insertion.token.contents();
+    insertion
+        .token_session()
+        .is_ok_and(|session| contents.keys().any(|key| can(row, key, &*session)))
+}
+
 #[cfg(test)]
 mod tests {
-    use ctk_token::{AuthId, ObjectId, PublicKey, Reuse};
+    use ctk_token::{AuthId, ObjectId, Reuse};
     use openssl::{bn::BigNum, pkey::PKey, rsa::Rsa};
 
     use super::*;
@@ -191,11 +201,11 @@ mod tests {
     #[test]
     fn a_key_longer_than_a_block_is_neither_taken_nor_offered() {
         let longest = rsa_key(8 * MAX_BLOCK);
-        let taken = reduction(KeyAlgorithm::RsaPkcs1, &longest, &All);
+        let taken = reduction(KeyAlgorithm::RsaPkcs1, &longest.public_key, |_| true);
         assert!(taken.unwrap().is_some());
         assert!(allowed(&longest, &All).contains(&CKM_RSA_PKCS));
         let longer = rsa_key(8 * MAX_BLOCK + 8);
-        let taken = reduction(KeyAlgorithm::RsaPkcs1, &longer, &All);
+        let taken = reduction(KeyAlgorithm::RsaPkcs1, &longer.public_key, |_| true);
         assert_eq!(taken.err(), Some(Error::KeySizeRange));
         assert!(allowed(&longer, &All).is_empty());
     }

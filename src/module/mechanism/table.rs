@@ -1,7 +1,7 @@
 //! The mechanisms: one row each.
 
 use cryptoki_sys::*;
-use ctk_token::{Digest, KeyAlgorithm, KeyType, Pss};
+use ctk_token::{Curve, Digest, KeyAlgorithm, KeyType, Pss, PublicKey};
 
 use crate::{
     abi::ptr::Input,
@@ -70,6 +70,13 @@ pub(crate) enum KeyPair {
     Montgomery,
     MlDsa,
     MlKem,
+}
+
+/// What an algorithm is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    Sign,
+    Verify,
 }
 
 macro_rules! rows {
@@ -170,6 +177,18 @@ pub(crate) fn row(mechanism: CK_MECHANISM_TYPE) -> Result<&'static Row> {
         .ok_or(Error::MechanismInvalid)
 }
 
+/// The row of a mechanism for one of the functions in C_GetMechanismInfo's flags.
+///
+/// # Errors
+/// CKR_MECHANISM_INVALID if there is none or it is for other functions.
+pub(crate) fn row_for(mechanism: CK_MECHANISM_TYPE, function: CK_FLAGS) -> Result<&'static Row> {
+    let row = row(mechanism)?;
+    if row.form.flags() & function == 0 {
+        return Err(Error::MechanismInvalid);
+    }
+    Ok(row)
+}
+
 impl Form {
     /// Whether a private or public key of this type can be used with it.
     pub(crate) fn takes(self, key: KeyType) -> bool {
@@ -197,10 +216,24 @@ impl Form {
         }
     }
 
+    /// Whether that key, which it [`takes`](Self::takes), is for it: an RSA key for RSASSA-PSS only is for
+    /// nothing else (RFC 4055 §1.2).
+    ///
+    /// # Errors
+    /// CKR_KEY_FUNCTION_NOT_PERMITTED, because it is of the right type and its
+    /// CKA_ALLOWED_MECHANISMS leaves the mechanism out (PKCS#11 §5.1.6).
+    pub(crate) fn permitted(self, key: &PublicKey) -> Result<()> {
+        if key.is_pss_only() && !matches!(self, Self::RsaPss(_)) {
+            return Err(Error::KeyFunctionNotPermitted);
+        }
+        Ok(())
+    }
+
     /// The functions that C_GetMechanismInfo lists for it: each works, with a session key where the
     /// token has none for it.
     pub(crate) fn flags(self) -> CK_FLAGS {
-        const SIGN: CK_FLAGS = CKF_SIGN | CKF_VERIFY | CKF_MESSAGE_SIGN | CKF_MESSAGE_VERIFY;
+        const SIGN: CK_FLAGS =
+            CKF_SIGN | CKF_VERIFY | CKF_MESSAGE_SIGN | CKF_MESSAGE_VERIFY | CKF_MULTI_MESSAGE;
         const RECOVER: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
         const ENCRYPT: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT;
         const WRAP: CK_FLAGS = CKF_WRAP | CKF_UNWRAP;
@@ -215,7 +248,7 @@ impl Form {
             Self::Ecdh { .. } => CKF_DERIVE | EC,
             Self::MlKem => CKF_ENCAPSULATE | CKF_DECAPSULATE,
             Self::Digest(_) => CKF_DIGEST,
-            Self::Hmac(..) | Self::Cmac(_) => CKF_SIGN | CKF_VERIFY,
+            Self::Hmac(..) | Self::Cmac(_) => SIGN,
             Self::Aes(AesMode::Ecb | AesMode::Ctr) => ENCRYPT,
             Self::Aes(AesMode::Cbc | AesMode::CbcPad | AesMode::Gcm) => ENCRYPT | WRAP,
             Self::KeyWrap { .. } => WRAP,
@@ -228,25 +261,51 @@ impl Form {
         }
     }
 
+    /// The kinds of keys that it works with in software, where they are of several kinds.
+    fn key_types(self) -> Vec<KeyType> {
+        let on_curves = || Curve::ALL.iter().copied().map(KeyType::Ec);
+        match self {
+            Self::Ecdsa(_) | Self::KeyPair(KeyPair::Ec) => on_curves().collect(),
+            Self::Ecdh { cofactor: true } => on_curves().collect(),
+            Self::Ecdh { cofactor: false } => on_curves()
+                .chain([KeyType::X25519, KeyType::X448])
+                .collect(),
+            Self::EdDsa | Self::KeyPair(KeyPair::Edwards) => {
+                vec![KeyType::Ed25519, KeyType::Ed448]
+            }
+            Self::KeyPair(KeyPair::Montgomery) => vec![KeyType::X25519, KeyType::X448],
+            Self::MlDsa | Self::KeyPair(KeyPair::MlDsa) => {
+                vec![KeyType::MlDsa44, KeyType::MlDsa65, KeyType::MlDsa87]
+            }
+            Self::MlKem | Self::KeyPair(KeyPair::MlKem) => {
+                vec![KeyType::MlKem512, KeyType::MlKem768, KeyType::MlKem1024]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The key sizes that it takes in software, smallest and largest, in the unit that PKCS#11 gives
     /// for it: bits for most key pairs, bytes for secret keys and for what FIPS 203 and 204 measure
-    /// by their public keys.
-    pub(crate) fn key_sizes(self) -> (CK_ULONG, CK_ULONG) {
+    /// by their public keys. `None` if the crypto library of this build has no such keys.
+    pub(crate) fn key_sizes(self) -> Option<(CK_ULONG, CK_ULONG)> {
         match self {
             Self::RsaPkcs1(_)
             | Self::RsaPss(_)
             | Self::RsaX509
             | Self::RsaOaep
-            | Self::KeyPair(KeyPair::Rsa) => (1024, 8192),
-            Self::Ecdsa(_) | Self::KeyPair(KeyPair::Ec) => (224, 521),
-            Self::Ecdh { .. } => (224, 521),
-            Self::EdDsa | Self::KeyPair(KeyPair::Edwards | KeyPair::Montgomery) => (255, 255),
-            Self::MlDsa | Self::KeyPair(KeyPair::MlDsa) => (1312, 2592),
-            Self::MlKem | Self::KeyPair(KeyPair::MlKem) => (800, 1568),
-            Self::Digest(_) => (0, 0),
-            Self::Hmac(..) | Self::Key(SecretKeyType::Generic) => (1, 1024),
+            | Self::KeyPair(KeyPair::Rsa) => Some((1024, 8192)),
+            Self::Digest(_) => Some((0, 0)),
+            Self::Hmac(..) | Self::Key(SecretKeyType::Generic) => Some((1, 1024)),
             Self::Cmac(_) | Self::Aes(_) | Self::KeyWrap { .. } | Self::Key(SecretKeyType::Aes) => {
-                (16, 32)
+                Some((16, 32))
+            }
+            _ => {
+                let types = self.key_types().into_iter();
+                let sizes = types.filter(|key| ctk_crypto::has_key_type(*key));
+                sizes.map(key_size).fold(None, |range, size| {
+                    let (min, max) = range.unwrap_or((size, size));
+                    Some((size.min(min), size.max(max)))
+                })
             }
         }
     }
@@ -280,7 +339,7 @@ impl Form {
     ///
     /// # Errors
     /// CKR_MECHANISM_PARAM_INVALID for a parameter that it does not take.
-    pub(crate) fn algorithm(self, parameter: Input<'_>) -> Result<KeyAlgorithm> {
+    pub(crate) fn algorithm(self, parameter: Input<'_>, purpose: Purpose) -> Result<KeyAlgorithm> {
         match self {
             Self::RsaPkcs1(digest) => none(parameter)
                 .map(|()| digest.map_or(KeyAlgorithm::RsaPkcs1, KeyAlgorithm::RsaPkcs1Message)),
@@ -293,10 +352,27 @@ impl Form {
                 .map(|()| digest.map_or(KeyAlgorithm::EcdsaDigest, KeyAlgorithm::EcdsaMessage)),
             Self::EdDsa => pure_eddsa(parameter).map(|()| KeyAlgorithm::EdDsa),
             Self::RsaX509 => none(parameter).map(|()| KeyAlgorithm::RsaRaw),
-            Self::MlDsa => none(parameter).map(|()| KeyAlgorithm::MlDsa),
+            Self::MlDsa => ml_dsa(parameter, purpose).map(|()| KeyAlgorithm::MlDsa),
             _ => Err(Error::MechanismInvalid),
         }
     }
+}
+
+/// The size by which mechanisms measure keys: bits of the modulus, the order or the field, and bytes
+/// of the public key where there is nothing of that kind (PKCS#11 §6.67, §6.68).
+pub(crate) fn key_size(key: KeyType) -> CK_ULONG {
+    CK_ULONG::from(match key {
+        KeyType::Rsa { bits } => bits,
+        KeyType::Ec(curve) => curve.bits(),
+        KeyType::Ed25519 | KeyType::X25519 => 255,
+        KeyType::Ed448 | KeyType::X448 => 448,
+        KeyType::MlDsa44 => 1312,
+        KeyType::MlDsa65 => 1952,
+        KeyType::MlDsa87 => 2592,
+        KeyType::MlKem512 => 800,
+        KeyType::MlKem768 => 1184,
+        KeyType::MlKem1024 => 1568,
+    })
 }
 
 /// The hash of a digest mechanism.
@@ -362,6 +438,25 @@ fn pure_eddsa(parameter: Input<'_>) -> Result<()> {
     }
 }
 
+/// No parameter, or a CK_SIGN_ADDITIONAL_CONTEXT (PKCS#11 §6.67.5) without context. Signatures are
+/// hedged, so one that must not be is refused; for verification it makes no difference.
+fn ml_dsa(parameter: Input<'_>, purpose: Purpose) -> Result<()> {
+    if parameter.len() == 0 {
+        return Ok(());
+    }
+    let parameter = parameter.sign_context()?;
+    let hedge = match parameter.hedge {
+        CKH_HEDGE_PREFERRED | CKH_HEDGE_REQUIRED => true,
+        CKH_DETERMINISTIC_REQUIRED => purpose == Purpose::Verify,
+        _ => false,
+    };
+    if hedge && parameter.context.len() == 0 {
+        Ok(())
+    } else {
+        Err(Error::MechanismParamInvalid)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,7 +473,7 @@ mod tests {
     fn every_mechanism_has_a_function() {
         for row in ROWS {
             assert_ne!(row.form.flags(), 0);
-            let (min, max) = row.form.key_sizes();
+            let (min, max) = row.form.key_sizes().unwrap();
             assert!(min <= max);
         }
         assert!(!Form::EdDsa.takes(KeyType::X25519));

@@ -111,40 +111,82 @@ fn round<T>(
 }
 
 #[test]
-fn every_listed_mechanism_signs_and_nothing_else_does() {
-    let rsa = Identity::rsa(2048, 1);
-    let ec = Identity::ec(Nid::SECP521R1, 2);
-    let ed = Identity::ed25519(3);
-    let token = TestToken::new(&[rsa, ec, ed], Settings::default());
+fn a_key_allows_what_its_token_does_with_it() {
+    let identities = [
+        Identity::rsa(2048, 1),
+        Identity::ec(Nid::SECP521R1, 2),
+        Identity::ed25519(3),
+    ];
+    let token = TestToken::new(&identities, Settings::default());
     let module = Module::start(&[token]);
     let session = module.open_and_login();
-    let mut listed = [0; 64];
-    let mut count = 64;
-    assert_eq!(
-        unsafe { C_GetMechanismList(0, listed.as_mut_ptr(), &raw mut count) },
-        CKR_OK
-    );
-    let listed = &listed[..count as usize];
-    assert_eq!(listed.len(), 19);
-    let mut allowed = Vec::new();
-    for identity in [1, 2, 3] {
+    let allowed = |identity| -> Vec<CK_MECHANISM_TYPE> {
         let bytes = value(session, key(session, identity), CKA_ALLOWED_MECHANISMS).unwrap();
-        allowed.extend(bytes.chunks(size_of::<CK_ULONG>()).map(ulong));
-    }
-    assert_eq!(allowed, listed);
+        bytes.chunks(size_of::<CK_ULONG>()).map(ulong).collect()
+    };
+    let (rsa, ec, ed) = (allowed(1), allowed(2), allowed(3));
+    // Raw, PKCS#1 and PSS, with the hash outside and with one of nine.
+    assert_eq!((rsa.len(), ec.len(), &*ed), (21, 10, &[CKM_EDDSA][..]));
+    let all = mechanisms();
+    assert!(
+        [&rsa, &ec, &ed]
+            .into_iter()
+            .flatten()
+            .all(|one| all.contains(one))
+    );
     for mechanism in 0..0x5000 {
-        let mut info = unsafe { std::mem::zeroed::<CK_MECHANISM_INFO>() };
-        let rv = unsafe { C_GetMechanismInfo(0, mechanism, &raw mut info) };
-        if !listed.contains(&mechanism) {
-            assert_eq!(rv, CKR_MECHANISM_INVALID);
-            let rv = sign_init(session, mechanism, NONE, key(session, 1));
-            assert_eq!(rv, CKR_MECHANISM_INVALID, "{mechanism:#x}");
-            continue;
+        let parameter = pss_parameter(mechanism);
+        for (identity, allowed) in [(1, &rsa), (2, &ec), (3, &ed)] {
+            let rv = sign_init(
+                session,
+                mechanism,
+                parameter.as_ref(),
+                key(session, identity),
+            );
+            let expected = if allowed.contains(&mechanism) {
+                assert_eq!(unsafe { C_SignInit(session, null_mut(), 0) }, CKR_OK);
+                CKR_OK
+            } else if info(mechanism).is_ok_and(|info| info.flags & CKF_SIGN != 0) {
+                CKR_KEY_TYPE_INCONSISTENT
+            } else {
+                CKR_MECHANISM_INVALID
+            };
+            assert_eq!(rv, expected, "{mechanism:#x}");
         }
-        assert_eq!(rv, CKR_OK);
-        assert_eq!(info.flags & (CKF_SIGN | CKF_HW), CKF_SIGN);
-        assert!(info.ulMinKeySize > 0 && info.ulMinKeySize == info.ulMaxKeySize);
     }
+}
+
+/// The mechanisms of the first slot's token.
+fn mechanisms() -> Vec<CK_MECHANISM_TYPE> {
+    let (mut listed, mut count) = ([0; 256], 256);
+    let rv = unsafe { C_GetMechanismList(0, listed.as_mut_ptr(), &raw mut count) };
+    assert_eq!(rv, CKR_OK);
+    listed[..count as usize].to_vec()
+}
+
+fn info(mechanism: CK_MECHANISM_TYPE) -> std::result::Result<CK_MECHANISM_INFO, CK_RV> {
+    let mut info = unsafe { std::mem::zeroed::<CK_MECHANISM_INFO>() };
+    match unsafe { C_GetMechanismInfo(0, mechanism, &raw mut info) } {
+        CKR_OK => Ok(info),
+        rv => Err(rv),
+    }
+}
+
+/// What a PSS mechanism needs; the others take none.
+fn pss_parameter(mechanism: CK_MECHANISM_TYPE) -> Option<CK_RSA_PKCS_PSS_PARAMS> {
+    let digest = match mechanism {
+        CKM_SHA1_RSA_PKCS_PSS => Digest::Sha1,
+        CKM_SHA224_RSA_PKCS_PSS => Digest::Sha224,
+        CKM_RSA_PKCS_PSS | CKM_SHA256_RSA_PKCS_PSS => Digest::Sha256,
+        CKM_SHA384_RSA_PKCS_PSS => Digest::Sha384,
+        CKM_SHA512_RSA_PKCS_PSS => Digest::Sha512,
+        CKM_SHA3_224_RSA_PKCS_PSS => Digest::Sha3_224,
+        CKM_SHA3_256_RSA_PKCS_PSS => Digest::Sha3_256,
+        CKM_SHA3_384_RSA_PKCS_PSS => Digest::Sha3_384,
+        CKM_SHA3_512_RSA_PKCS_PSS => Digest::Sha3_512,
+        _ => return None,
+    };
+    Some(pss(digest, 20).0)
 }
 
 #[test]
@@ -344,10 +386,17 @@ fn everything_that_can_be_refused_is_refused_at_the_start() {
 
 #[test]
 fn a_key_of_the_wrong_size_says_so_and_is_not_offered() {
-    let module = Module::start(&[TestToken::new(
-        &[Identity::rsa(512, 1)],
-        Settings::default(),
-    )]);
+    let token = TestToken::new(&[Identity::rsa(1024, 1)], Settings::default());
+    // No key store of ours takes so short a key, but another may.
+    let modulus = [&[0xc1][..], &[0x55; 63]].concat();
+    token.change(|items| {
+        for item in items {
+            if let Item::Key(key) = item {
+                key.public_key = PublicKey::rsa(&modulus, &[1, 0, 1]).unwrap();
+            }
+        }
+    });
+    let module = Module::start(&[token]);
     let session = module.open_and_login();
     let small = key(session, 1);
     let init = |mechanism| sign_init(session, mechanism, NONE, small);
@@ -359,13 +408,14 @@ fn a_key_of_the_wrong_size_says_so_and_is_not_offered() {
         CKR_MECHANISM_PARAM_INVALID
     );
     let allowed = value(session, small, CKA_ALLOWED_MECHANISMS).unwrap();
-    let allowed: Vec<_> = allowed
-        .chunks_exact(size_of::<CK_MECHANISM_TYPE>())
-        .map(|bytes| CK_MECHANISM_TYPE::from_ne_bytes(bytes.try_into().unwrap()))
-        .collect();
+    let allowed: Vec<_> = allowed.chunks(size_of::<CK_ULONG>()).map(ulong).collect();
     assert!(allowed.contains(&CKM_SHA256_RSA_PKCS));
     assert!(!allowed.contains(&CKM_SHA512_RSA_PKCS));
     assert_eq!(init(CKM_SHA256_RSA_PKCS), CKR_OK);
+    // What the module takes by itself, and what the token has besides.
+    let info = info(CKM_SHA256_RSA_PKCS).unwrap();
+    assert_eq!((info.ulMinKeySize, info.ulMaxKeySize), (512, 8192));
+    assert_eq!(info.flags & CKF_HW, 0);
 }
 
 #[test]
