@@ -60,7 +60,10 @@ mod tests {
             assert_eq!(unpadded_len(&[count; 16], 16), None, "{count}");
             assert_eq!(unpadded_len(&[count; 8], 8), None, "{count}");
         }
+        // Not more than a block, though there is more.
         assert_eq!(unpadded_len(&[9; 8], 8), None);
+        assert_eq!(unpadded_len(&[9; 32], 8), None);
+        assert_eq!(unpadded_len(&[17; 32], 16), None);
         assert_eq!(unpadded_len(&[1; 7], 8), None);
         assert_eq!(unpadded_len(&[], 8), None);
     }

@@ -207,6 +207,12 @@ fn long_data_is_that_of_the_openssl_command() {
     gcm_encrypt(&key, &iv, &text, 16, &text, &mut sealed).unwrap();
     assert!(sealed == encrypt(&mode, &key, &iv, &text, 4096));
     assert!(decrypt(&mode, &key, &iv, &sealed, 4096).unwrap() == text);
+    for place in [0, 1 << 20, text.len() - 1] {
+        let (mut aad, mut out) = (text.clone(), vec![0; text.len()]);
+        aad[place] ^= 1;
+        let refused = gcm_decrypt(&key, &iv, &aad, 16, &sealed, &mut out);
+        assert_eq!(refused, Err(TokenError::BadCiphertext), "{place}");
+    }
 }
 
 #[test]

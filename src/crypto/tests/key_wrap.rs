@@ -7,8 +7,8 @@ mod common;
 
 use common::{file, hex, numbers, openssl, unhex};
 use ctk_crypto::{
-    key_unwrap, key_unwrap_padded, key_unwrap_pkcs7, key_wrap, key_wrap_padded,
-    key_wrap_padded_len, key_wrap_pkcs7,
+    CipherMode, CipherStream, key_unwrap, key_unwrap_padded, key_unwrap_pkcs7, key_wrap,
+    key_wrap_padded, key_wrap_padded_len, key_wrap_pkcs7,
 };
 use ctk_token::{Result, TokenError};
 
@@ -236,6 +236,18 @@ fn a_wrong_length_or_padding_inside_is_the_same_error() {
         }
         data = numbers(1, 24);
     }
+    // Zeros enough for more padding than a semiblock, and none of it inside.
+    data[8..].fill(0);
+    for len in [0, 8, 15, 16, 25, 31, 32, u32::MAX] {
+        assert_eq!(run(key_unwrap_padded, &key, None, &sealed(len, &data)), bad);
+    }
+    data = numbers(1, 24);
+    // One semiblock, which only the padded form has.
+    let block = [&[0xa6; 8][..], &data[..8]].concat();
+    let mut single = [0; 16];
+    let mut ecb = CipherStream::encrypt(&CipherMode::AesEcb, &key, &[]).unwrap();
+    ecb.update(&block, &mut single).unwrap();
+    assert_eq!(run(key_unwrap, &key, None, &single), bad);
     for last in [0, 9, 255] {
         data[23] = last;
         let wrapped = run(key_wrap, &key, None, &data).unwrap();
