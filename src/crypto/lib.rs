@@ -3,7 +3,7 @@
 //! Everything that another crate needs of cryptography is here, and nothing in the signatures tells AWS-LC from OpenSSL.
 //! Own code stands only where the library has nothing: the walk from a signature scheme to a raw private-key operation
 //! ([`Reduction`]) and back from one to a plaintext ([`Decryption`]), the two forms of ECDSA signatures ([`ecdsa`]), the key
-//! derivations of PKCS#12 and X9.63 ([`pkcs12_kdf`], [`x963_kdf`]), and AES key wrap with any initial value ([`key_wrap`]).
+//! derivations of PKCS#12 and X9.63 ([`pkcs12_kdf`], [`x963_kdf`]), and AES key wrap with any initial value ([`key_wrap()`]).
 //! What differs between the libraries, and all `unsafe`, is in `sys`.
 
 #![deny(missing_docs, unsafe_code)]
