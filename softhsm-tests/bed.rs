@@ -343,6 +343,16 @@ impl Bed {
     }
 }
 
+/// As RFC 7512 writes a PIN: whatever is not unreserved is percent-encoded.
+pub fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
 impl Environment for Bed {
     fn variables(&self) -> Vec<(String, String)> {
         let utf8 = |path: &Path| path.to_str().expect("UTF-8").to_owned();

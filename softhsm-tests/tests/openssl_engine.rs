@@ -1,9 +1,9 @@
 //! The program openssl signs, requests certificates and makes TLS handshakes through libengine-pkcs11-openssl.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{fs, path::Path};
 
 use softhsm_tests::{
-    bed::{Bed, Identity, Kind, PIN, WRONG_PIN},
+    bed::{Bed, Identity, Kind, PIN, WRONG_PIN, percent_encoded},
     process::{LIMIT, Outcome, run, run_within},
     tls::{self, PAGE},
 };
@@ -11,20 +11,9 @@ use softhsm_tests::{
 /// What libp11 says when C_Login gives CKR_PIN_INCORRECT.
 const PIN_REFUSED: &str = "ERR_CKR_error:PIN incorrect";
 
-/// RFC 7512: whatever is not unreserved is percent-encoded.
 fn uri(identity: &Identity, pin: &str) -> String {
-    let mut value = String::new();
-    for byte in pin.bytes() {
-        if byte.is_ascii_alphanumeric() {
-            value.push(char::from(byte));
-        } else {
-            write!(value, "%{byte:02X}").expect("text");
-        }
-    }
-    format!(
-        "pkcs11:id={};type=private?pin-value={value}",
-        identity.uri_id()
-    )
+    let (id, pin) = (identity.uri_id(), percent_encoded(pin));
+    format!("pkcs11:id={id};type=private?pin-value={pin}")
 }
 
 fn both() -> (Bed, Vec<Identity>) {
