@@ -75,7 +75,8 @@ impl Token for OneKey {
 
 impl TokenSession for OneKey {
     fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
-        self.1.key(key).is_some() && self.0.supports(operation, algorithm)
+        let is_for_it = operation == Operation::Sign && self.1.key(key).is_some();
+        is_for_it && self.0.supports(operation, algorithm)
     }
     fn sign(
         &self,

@@ -25,5 +25,5 @@ impl conformance::Fixture for Example {
 
 #[test]
 fn conforms() {
-    assert_eq!(conformance::run(&Example).len(), 16);
+    assert_eq!(conformance::run(&Example).len(), conformance::RULES);
 }

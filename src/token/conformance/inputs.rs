@@ -1,6 +1,6 @@
-//! What is signed: every form of signature, and inputs that it takes.
+//! What is asked of a key: every form of each operation, and inputs for signatures.
 
-use crate::{Digest, KeyAlgorithm, KeyType, Pss, PublicKey, PublicKeyMaterial};
+use crate::{Digest, KeyAlgorithm, KeyType, Oaep, Pss, PublicKey, PublicKeyMaterial};
 
 /// Every form of signature there is, for a walk over what a key supports.
 pub fn signing_algorithms() -> Vec<KeyAlgorithm> {
@@ -26,6 +26,25 @@ pub fn signing_algorithms() -> Vec<KeyAlgorithm> {
         ]);
     }
     all
+}
+
+/// Every form of decryption there is, for a walk over what a key supports.
+pub fn decryption_algorithms() -> Vec<KeyAlgorithm> {
+    let oaep = |digest, mgf| KeyAlgorithm::RsaOaep(Oaep { digest, mgf });
+    let mut all = vec![KeyAlgorithm::RsaRaw, KeyAlgorithm::RsaPkcs1];
+    for digest in Digest::ALL {
+        all.extend([oaep(digest, digest), oaep(digest, Digest::Sha1)]);
+    }
+    all
+}
+
+/// Every form of key agreement there is.
+pub fn exchange_algorithms() -> [KeyAlgorithm; 3] {
+    [
+        KeyAlgorithm::Ecdh,
+        KeyAlgorithm::EcdhCofactor,
+        KeyAlgorithm::MlKem,
+    ]
 }
 
 /// An input that `algorithm` takes with this key, different for each `salt`. `None` if the kinds do not go together.

@@ -1,0 +1,245 @@
+//! Rules for secrets: what they open, for whom and for how long.
+
+use std::thread;
+
+use super::{
+    Fixture, decryption_algorithms, exchange_algorithms, signing_algorithms,
+    steps::{
+        authenticate, begin, first_key, must_need_authentication, must_sign, session, supported,
+        tokens,
+    },
+};
+use crate::{
+    AuthMethod, AuthSecret, Constraint, Key, LoginPolicy, Operation, Role, TokenError, TokenSession,
+};
+
+pub(super) fn keys_need_authentication(fixture: &dyn Fixture) {
+    for token in tokens(&*fixture.driver()) {
+        let session = session(&*token);
+        for key in token.contents().keys() {
+            needs_authentication(&*session, key);
+            match key.sign {
+                Constraint::Never => {
+                    for algorithm in signing_algorithms() {
+                        assert!(
+                            !session.supports(Operation::Sign, &key.id, algorithm),
+                            "{}: never signs, yet supports {algorithm:?}",
+                            key.label
+                        );
+                    }
+                }
+                Constraint::Free => must_sign(fixture, &*session, key, 1),
+                Constraint::Auth(..) => {
+                    must_need_authentication(&*session, key);
+                }
+            }
+        }
+    }
+}
+
+/// Before an authentication, an operation other than signing fails for the lack of one, or because the key is not for it.
+fn needs_authentication(session: &dyn TokenSession, key: &Key) {
+    let decryption = decryption_algorithms().into_iter();
+    let exchange = exchange_algorithms().into_iter();
+    let all = decryption
+        .map(|algorithm| (Operation::Decrypt, algorithm))
+        .chain(exchange.map(|algorithm| (Operation::KeyExchange, algorithm)));
+    for (operation, algorithm) in all {
+        let supported = session.supports(operation, &key.id, algorithm);
+        let constraint = key.constraint(operation);
+        assert!(
+            !supported || constraint != Constraint::Never,
+            "{}: not for {operation:?}, yet supports {algorithm:?}",
+            key.label
+        );
+        if !supported || constraint == Constraint::Free {
+            continue;
+        }
+        let (input, mut out) = (vec![1; 256], vec![0; 1024]);
+        let answer = match operation {
+            Operation::Decrypt => session.decrypt(&key.id, algorithm, &input, &mut out),
+            _ => session.key_exchange(&key.id, algorithm, &input, &mut out),
+        };
+        assert_eq!(
+            answer,
+            Err(TokenError::AuthenticationNeeded),
+            "{}: {algorithm:?}",
+            key.label
+        );
+    }
+}
+
+pub(super) fn wrong_secret_changes_nothing(fixture: &dyn Fixture) {
+    let (token, key) = first_key(&*fixture.driver());
+    let session = session(&*token);
+    if fixture.pin().is_none() {
+        return;
+    }
+    let try_wrong = || {
+        let answer = begin(&*session).finish(AuthSecret::Pin(fixture.wrong_pin()));
+        assert!(
+            matches!(answer, Err(TokenError::AuthenticationFailed { .. })),
+            "a wrong secret gave {answer:?}"
+        );
+    };
+    try_wrong();
+    must_need_authentication(&*session, &key);
+    authenticate(fixture, &*session);
+    must_sign(fixture, &*session, &key, 2);
+    try_wrong();
+    if matches!(key.sign, Constraint::Auth(_, crate::Reuse::Session)) {
+        must_sign(fixture, &*session, &key, 3);
+    }
+    authenticate(fixture, &*session);
+    must_sign(fixture, &*session, &key, 4);
+}
+
+pub(super) fn abandoned_auth_changes_nothing(fixture: &dyn Fixture) {
+    let (token, key) = first_key(&*fixture.driver());
+    let session = session(&*token);
+    if fixture.pin().is_none() {
+        return;
+    }
+    drop(begin(&*session));
+    must_need_authentication(&*session, &key);
+    assert_eq!(
+        begin(&*session).method() == AuthMethod::FromToken,
+        token.info().login != LoginPolicy::App,
+        "who gets the secret is told in two ways"
+    );
+    if begin(&*session).method() == AuthMethod::Password {
+        let answer = begin(&*session).finish(AuthSecret::FromToken);
+        assert_eq!(
+            answer,
+            Err(TokenError::BadParameter),
+            "a secret that nobody gave"
+        );
+        must_need_authentication(&*session, &key);
+    }
+}
+
+pub(super) fn end_auth_ends(fixture: &dyn Fixture) {
+    let (token, key) = first_key(&*fixture.driver());
+    let session = session(&*token);
+    session.end_auth(Role::User);
+    if fixture.pin().is_none() {
+        return;
+    }
+    authenticate(fixture, &*session);
+    must_sign(fixture, &*session, &key, 6);
+    session.end_auth(Role::User);
+    must_need_authentication(&*session, &key);
+    session.end_auth(Role::User);
+    authenticate(fixture, &*session);
+    must_sign(fixture, &*session, &key, 7);
+}
+
+pub(super) fn other_roles_end_apart(fixture: &dyn Fixture) {
+    let (token, key) = first_key(&*fixture.driver());
+    let session = session(&*token);
+    for role in [Role::Context, Role::Admin, Role::Unblock] {
+        session.end_auth(role);
+        must_need_authentication(&*session, &key);
+    }
+    authenticate(fixture, &*session);
+    for role in [Role::Context, Role::Admin, Role::Unblock] {
+        session.end_auth(role);
+        if matches!(key.sign, Constraint::Auth(_, crate::Reuse::Operation)) {
+            continue;
+        }
+        must_sign(fixture, &*session, &key, 11);
+    }
+}
+
+pub(super) fn sessions_are_apart(fixture: &dyn Fixture) {
+    let (token, key) = first_key(&*fixture.driver());
+    if fixture.pin().is_none() {
+        return;
+    }
+    let (one, two) = (session(&*token), session(&*token));
+    authenticate(fixture, &*one);
+    must_sign(fixture, &*one, &key, 8);
+    must_need_authentication(&*two, &key);
+    authenticate(fixture, &*two);
+    drop(one);
+    must_sign(fixture, &*two, &key, 9);
+}
+
+pub(super) fn logins_race_their_end(fixture: &dyn Fixture) {
+    let (token, key) = first_key(&*fixture.driver());
+    let Some(pin) = fixture.pin() else { return };
+    if matches!(key.sign, Constraint::Auth(_, crate::Reuse::Operation)) {
+        return;
+    }
+    let session = session(&*token);
+    let (algorithm, input) = supported(&*session, &key);
+    let log_in = || {
+        for _ in 0..4 {
+            let answer = begin(&*session).finish(AuthSecret::Pin(pin));
+            assert_eq!(answer, Ok(()), "the right secret was refused");
+        }
+    };
+    let sign = || {
+        let mut signature = vec![0; key.public_key.max_signature_len()];
+        let len = session.sign(&key.id, algorithm, &input, &mut signature)?;
+        signature.truncate(len);
+        Ok::<_, TokenError>(signature)
+    };
+    let made: Vec<_> = thread::scope(|scope| {
+        scope.spawn(log_in);
+        scope.spawn(log_in);
+        scope.spawn(|| {
+            for _ in 0..8 {
+                session.end_auth(Role::User);
+                thread::yield_now();
+            }
+        });
+        (0..32).map(|_| sign()).collect()
+    });
+    for answer in made {
+        match answer {
+            Ok(signature) => assert!(
+                fixture.verify(&key.public_key, algorithm, &input, &signature),
+                "{}: a wrong signature with {algorithm:?}",
+                key.label
+            ),
+            Err(error) => assert_eq!(error, TokenError::AuthenticationNeeded, "{}", key.label),
+        }
+    }
+    session.end_auth(Role::User);
+    must_need_authentication(&*session, &key);
+    authenticate(fixture, &*session);
+    must_sign(fixture, &*session, &key, 13);
+}
+
+pub(super) fn new_secret_replaces_the_old(fixture: &dyn Fixture) {
+    let (Some(old), Some(new)) = (fixture.pin(), fixture.new_pin()) else {
+        return;
+    };
+    let (token, key) = first_key(&*fixture.driver());
+    let (one, two) = (session(&*token), session(&*token));
+    let change = |session: &dyn TokenSession, old: &[u8], new: &[u8]| {
+        session.change_pin(Role::User, AuthSecret::Pin(old), new)
+    };
+    let opens = |pin: &[u8]| begin(&*two).finish(AuthSecret::Pin(pin));
+    let refused = change(&*one, fixture.wrong_pin(), new);
+    assert!(
+        matches!(refused, Err(TokenError::AuthenticationFailed { .. })),
+        "a wrong secret was replaced: {refused:?}"
+    );
+    assert_eq!(opens(old), Ok(()), "after a change that was refused");
+    authenticate(fixture, &*one);
+    for (old, new) in [(old, new), (new, old)] {
+        assert_eq!(change(&*one, old, new), Ok(()));
+        if matches!(key.sign, Constraint::Auth(_, crate::Reuse::Session)) {
+            must_sign(fixture, &*one, &key, 14);
+        }
+        let refused = opens(old);
+        assert!(
+            matches!(refused, Err(TokenError::AuthenticationFailed { .. })),
+            "the old secret after a change: {refused:?}"
+        );
+        assert_eq!(opens(new), Ok(()), "the new secret");
+        must_sign(fixture, &*two, &key, 15);
+    }
+}

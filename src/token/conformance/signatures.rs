@@ -1,0 +1,192 @@
+//! Rules for signatures.
+
+use std::thread;
+
+use super::{
+    Fixture, sample_input, signing_algorithms,
+    steps::{authenticate, first_key, must_sign, session, sign, supported, tokens},
+};
+use crate::{
+    Constraint, KeyAlgorithm, ObjectId, Operation, PublicKey, PublicKeyMaterial, TokenError,
+};
+
+pub(super) fn unknown_key_is_not_found(fixture: &dyn Fixture) {
+    let (token, key) = first_key(&*fixture.driver());
+    let session = session(&*token);
+    authenticate(fixture, &*session);
+    let nobody = ObjectId::new(b"no such object \0\xff");
+    for algorithm in signing_algorithms() {
+        assert!(!session.supports(Operation::Sign, &nobody, algorithm));
+        let Some(input) = sample_input(&key.public_key, algorithm, 0) else {
+            continue;
+        };
+        let mut signature = vec![0; 4096];
+        let answer = session.sign(&nobody, algorithm, &input, &mut signature);
+        assert_eq!(
+            answer,
+            Err(TokenError::ObjectNotFound),
+            "{algorithm:?} with an unknown key"
+        );
+    }
+}
+
+pub(super) fn every_supported_algorithm_signs(fixture: &dyn Fixture) {
+    for token in tokens(&*fixture.driver()) {
+        let session = session(&*token);
+        for key in token.contents().keys() {
+            let mut signed = 0;
+            for algorithm in signing_algorithms() {
+                authenticate(fixture, &*session);
+                let supported = session.supports(Operation::Sign, &key.id, algorithm);
+                let Some(input) = sample_input(&key.public_key, algorithm, 5) else {
+                    assert!(
+                        !supported,
+                        "{}: supports {algorithm:?} of another kind",
+                        key.label
+                    );
+                    continue;
+                };
+                let mut signature = vec![0; key.public_key.max_signature_len()];
+                let answer = session.sign(&key.id, algorithm, &input, &mut signature);
+                if !supported {
+                    assert!(
+                        answer.is_err(),
+                        "{}: signs {algorithm:?} unasked",
+                        key.label
+                    );
+                    continue;
+                }
+                let Ok(len) = answer else {
+                    panic!(
+                        "{}: {algorithm:?} is supported and gave {answer:?}",
+                        key.label
+                    );
+                };
+                signature.truncate(len);
+                assert!(
+                    fixture.verify(&key.public_key, algorithm, &input, &signature),
+                    "{}: a wrong signature with {algorithm:?}",
+                    key.label
+                );
+                signed += 1;
+            }
+            assert_eq!(
+                signed > 0,
+                key.sign != Constraint::Never,
+                "{}: {signed} forms",
+                key.label
+            );
+        }
+    }
+}
+
+pub(super) fn wrong_lengths_are_refused(fixture: &dyn Fixture) {
+    for token in tokens(&*fixture.driver()) {
+        let session = session(&*token);
+        for key in token.contents().keys() {
+            for algorithm in signing_algorithms() {
+                if !session.supports(Operation::Sign, &key.id, algorithm) {
+                    continue;
+                }
+                for len in wrong_lengths(&key.public_key, algorithm) {
+                    authenticate(fixture, &*session);
+                    let mut signature = vec![0; key.public_key.max_signature_len()];
+                    // 01 at the start: a block for RSA that is smaller than the modulus as a number.
+                    let input = vec![1; len];
+                    let answer = session.sign(&key.id, algorithm, &input, &mut signature);
+                    assert_eq!(
+                        answer,
+                        Err(TokenError::DataLength),
+                        "{}: {len} bytes with {algorithm:?}",
+                        key.label
+                    );
+                }
+            }
+            if key.sign != Constraint::Never {
+                authenticate(fixture, &*session);
+                must_sign(fixture, &*session, key, 10);
+            }
+        }
+    }
+}
+
+/// Lengths that `algorithm` does not take as input with this key. A message may have any.
+fn wrong_lengths(key: &PublicKey, algorithm: KeyAlgorithm) -> Vec<usize> {
+    let not = |len: usize| vec![0, len.saturating_sub(1), len + 1];
+    match (algorithm, key.material()) {
+        (KeyAlgorithm::RsaRaw, PublicKeyMaterial::Rsa { modulus, .. }) => not(modulus.len()),
+        (KeyAlgorithm::RsaPkcs1, PublicKeyMaterial::Rsa { modulus, .. }) => {
+            vec![modulus.len().saturating_sub(10), modulus.len()]
+        }
+        (KeyAlgorithm::RsaPkcs1Digest(digest), _) => not(digest.len()),
+        (KeyAlgorithm::RsaPssDigest(pss), _) => not(pss.digest.len()),
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn threads_sign(fixture: &dyn Fixture) {
+    let (token, key) = first_key(&*fixture.driver());
+    if matches!(key.sign, Constraint::Auth(_, crate::Reuse::Operation)) {
+        return;
+    }
+    let session = session(&*token);
+    authenticate(fixture, &*session);
+    let (algorithm, _) = supported(&*session, &key);
+    let made: Vec<(Vec<u8>, Vec<u8>)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..4_u8)
+            .map(|number| {
+                let (session, key) = (&session, &key);
+                scope.spawn(move || {
+                    (0..8_u8)
+                        .map(|round| {
+                            let Some(input) =
+                                sample_input(&key.public_key, algorithm, number * 8 + round)
+                            else {
+                                panic!("no input for {algorithm:?}");
+                            };
+                            let signature = sign(&**session, key, algorithm, &input);
+                            (input, signature)
+                        })
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| match thread.join() {
+                Ok(made) => made,
+                Err(_) => panic!("a signing thread failed"),
+            })
+            .collect()
+    });
+    assert_eq!(made.len(), 32);
+    for (input, signature) in made {
+        assert!(
+            fixture.verify(&key.public_key, algorithm, &input, &signature),
+            "a mixed-up signature"
+        );
+    }
+}
+
+pub(super) fn short_buffers_are_refused(fixture: &dyn Fixture) {
+    for token in tokens(&*fixture.driver()) {
+        let session = session(&*token);
+        let contents = token.contents();
+        for key in contents.keys().filter(|key| key.sign != Constraint::Never) {
+            let (algorithm, input) = supported(&*session, key);
+            for len in [0, 1, key.public_key.max_signature_len() - 1] {
+                authenticate(fixture, &*session);
+                let mut signature = vec![0; len];
+                let answer = session.sign(&key.id, algorithm, &input, &mut signature);
+                assert_eq!(
+                    answer,
+                    Err(TokenError::BadParameter),
+                    "{}: room for {len} bytes with {algorithm:?}",
+                    key.label
+                );
+            }
+            authenticate(fixture, &*session);
+            must_sign(fixture, &*session, key, 12);
+        }
+    }
+}
