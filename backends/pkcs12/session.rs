@@ -5,12 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use ctk_crypto::PrivateKey;
+use ctk_crypto::{Block, MAX_BLOCK, PrivateKey, Reduction};
 use ctk_token::{
-    AuthMethod, AuthOperation, AuthSecret, KeyAlgorithm, ObjectId, Operation, Reason, Result, Role,
-    Token, TokenError, TokenSession,
+    AuthMethod, AuthOperation, AuthSecret, Key, KeyAlgorithm, ObjectId, Operation, Reason, Result,
+    Role, Token, TokenError, TokenSession,
 };
 use parking_lot::RwLock;
+use zeroize::Zeroizing;
 
 use crate::{
     Inventory,
@@ -19,7 +20,7 @@ use crate::{
     identity::{self, Opened},
     replace::Change,
     rewrite,
-    token::{FileToken, MAX_PIN, primitive},
+    token::{FileToken, MAX_PIN, performs},
 };
 
 /// The keys that a login made ready.
@@ -50,6 +51,29 @@ impl Session {
         self.ready_keys(opened)
     }
 
+    /// A key of this session for an operation, if it is for that and somebody has logged in.
+    fn ready(
+        &self,
+        operation: Operation,
+        id: &ObjectId,
+        algorithm: KeyAlgorithm,
+    ) -> Result<Arc<PrivateKey>> {
+        let ready = self.keys.read().as_ref().map(|keys| keys.get(id).cloned());
+        if let Some(Some(key)) = ready {
+            return match performs(key.public_key(), operation, algorithm) {
+                true => Ok(key),
+                false => Err(TokenError::NotSupported),
+            };
+        }
+        let contents = self.token.contents();
+        let key = contents.key(id).ok_or(TokenError::ObjectNotFound)?;
+        if performs(&key.public_key, operation, algorithm) && ready.is_none() {
+            return Err(TokenError::AuthenticationNeeded);
+        }
+        // A login that succeeds leaves out none but the keys that this build cannot use.
+        Err(TokenError::NotSupported)
+    }
+
     /// What to do if the file is gone.
     fn if_missing(&self) -> String {
         let name = &self.token.configuration().name;
@@ -67,6 +91,7 @@ impl Session {
                 .iter()
                 .find(|private| private.public_key().material() == wanted);
             if let Some(private) = private {
+                self.warn_of_restriction(key, private);
                 ready.insert(key.id.clone(), private.clone());
                 continue;
             }
@@ -130,6 +155,17 @@ impl Session {
         }))
     }
 
+    /// Programs go by what is stored of a key, which may be older than what its file says.
+    fn warn_of_restriction(&self, stored: &Key, found: &PrivateKey) {
+        let is_pss_only = found.public_key().is_pss_only();
+        if is_pss_only && !stored.public_key.is_pss_only() {
+            let configuration = self.token.configuration();
+            let (file, name) = (configuration.file.display(), &configuration.name);
+            let label = &stored.label;
+            log::warn!("{file}: the key {label:?} is for RSA-PSS only: run `ctk update {name}`");
+        }
+    }
+
     /// A renewal with the same keys works on; only what was stored of the file is out of date.
     fn warn_of_changes(&self, opened: &Inventory) {
         let configuration = self.token.configuration();
@@ -170,12 +206,9 @@ impl TokenSession for Session {
     }
 
     fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
-        operation == Operation::Sign
-            && self
-                .token
-                .contents()
-                .key(key)
-                .is_some_and(|key| primitive(key.public_key.key_type()) == Some(algorithm))
+        let contents = self.token.contents();
+        let key = contents.key(key);
+        key.is_some_and(|key| performs(&key.public_key, operation, algorithm))
     }
 
     fn sign(
@@ -185,20 +218,38 @@ impl TokenSession for Session {
         input: &[u8],
         signature: &mut [u8],
     ) -> Result<usize> {
-        if self.token.contents().key(key).is_none() {
-            return Err(TokenError::ObjectNotFound);
+        let key = self.ready(Operation::Sign, key, algorithm)?;
+        if !matches!(algorithm, KeyAlgorithm::RsaPssDigest(_)) {
+            return key.sign(algorithm, input, signature);
         }
-        if !self.supports(Operation::Sign, key, algorithm) {
-            return Err(TokenError::NotSupported);
-        }
-        let ready = match &*self.keys.read() {
-            None => return Err(TokenError::AuthenticationNeeded),
-            Some(keys) => keys.get(key).cloned(),
-        };
-        // A login that succeeds leaves out none but the keys that this build cannot use.
-        ready
-            .ok_or(TokenError::NotSupported)?
-            .sign(algorithm, input, signature)
+        let by_raw = |form| form == KeyAlgorithm::RsaRaw;
+        let reduction = Reduction::new(algorithm, key.public_key(), by_raw)?;
+        let reduction = reduction.ok_or(TokenError::NotSupported)?;
+        let mut block: Block = Zeroizing::new([0; MAX_BLOCK]);
+        let input = reduction.apply(input, &mut block)?;
+        key.sign(KeyAlgorithm::RsaRaw, input, signature)
+    }
+
+    fn decrypt(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        plaintext: &mut [u8],
+    ) -> Result<usize> {
+        self.ready(Operation::Decrypt, key, algorithm)?
+            .decrypt(algorithm, input, plaintext)
+    }
+
+    fn key_exchange(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        peer: &[u8],
+        secret: &mut [u8],
+    ) -> Result<usize> {
+        self.ready(Operation::KeyExchange, key, algorithm)?
+            .key_exchange(algorithm, peer, secret)
     }
 
     fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {

@@ -5,9 +5,10 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use ctk_crypto::Reduction;
 use ctk_token::{
     AuthId, Certificate, Constraint, Item, Key, KeyAlgorithm, KeyType, KeychainContents, ObjectId,
-    Origin, PublicKey, Result, Reuse, Token, TokenInfo, TokenSession,
+    Operation, Origin, PublicKey, Result, Reuse, Token, TokenInfo, TokenSession,
 };
 
 use crate::{CertificateRecord, Configuration, KeyRecord, session::Session};
@@ -64,13 +65,58 @@ impl Token for FileToken {
     }
 }
 
-/// The one form of signature that a key of this kind makes by itself; the others are made from it.
-pub(crate) fn primitive(key_type: KeyType) -> Option<KeyAlgorithm> {
-    match key_type {
-        KeyType::Rsa { .. } => Some(KeyAlgorithm::RsaRaw),
-        KeyType::Ec(_) => Some(KeyAlgorithm::EcdsaDigest),
-        KeyType::Ed25519 => Some(KeyAlgorithm::EdDsa),
-        _ => None,
+/// Which forms of an operation a key of this kind performs by itself, whether or not it is ready; the
+/// others are made from them.
+///
+/// A key for RSASSA-PSS only performs signatures with the parameters that it allows, and no raw
+/// operation, with which any other could be made (RFC 4055 §1.2).
+pub(crate) fn performs(key: &PublicKey, operation: Operation, algorithm: KeyAlgorithm) -> bool {
+    use KeyAlgorithm as A;
+    let key_type = key.key_type();
+    if !ctk_crypto::has_key_type(key_type) {
+        return false;
+    }
+    match (key_type, operation) {
+        (KeyType::Rsa { .. }, Operation::Sign) if key.is_pss_only() => {
+            let by_raw = |form| form == A::RsaRaw;
+            matches!(algorithm, A::RsaPssDigest(_))
+                && matches!(Reduction::new(algorithm, key, by_raw), Ok(Some(_)))
+        }
+        (KeyType::Rsa { .. }, Operation::Sign) => algorithm == A::RsaRaw,
+        (KeyType::Rsa { .. }, Operation::Decrypt) => {
+            !key.is_pss_only() && matches!(algorithm, A::RsaRaw | A::RsaPkcs1)
+        }
+        (KeyType::Ec(_), Operation::Sign) => algorithm == A::EcdsaDigest,
+        (KeyType::Ec(_), Operation::KeyExchange) => {
+            matches!(algorithm, A::Ecdh | A::EcdhCofactor)
+        }
+        (KeyType::Ed25519 | KeyType::Ed448, Operation::Sign) => algorithm == A::EdDsa,
+        (KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87, Operation::Sign) => {
+            algorithm == A::MlDsa
+        }
+        (KeyType::X25519 | KeyType::X448, Operation::KeyExchange) => algorithm == A::Ecdh,
+        (KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024, Operation::KeyExchange) => {
+            algorithm == A::MlKem
+        }
+        _ => false,
+    }
+}
+
+/// What stands before an operation: the password, if a key of this kind performs it in any form. What
+/// its certificate says of its use (RFC 5280 §4.2.1.3) binds whoever relies on the certificate, and is
+/// left to the programs: an old mail is still to be decrypted when the certificate of today is for
+/// signatures.
+fn constraint(key: &PublicKey, operation: Operation) -> Constraint {
+    let is_performed = match (key.key_type(), operation) {
+        (key_type, _) if !ctk_crypto::has_key_type(key_type) => false,
+        (_, Operation::Sign) => key.max_signature_len() > 0,
+        (KeyType::Rsa { .. }, Operation::Decrypt) => !key.is_pss_only(),
+        (_, Operation::Decrypt) => false,
+        (_, Operation::KeyExchange) => key.shared_secret_len() > 0,
+    };
+    match is_performed {
+        true => Constraint::Auth(AuthId(0), Reuse::Session),
+        false => Constraint::Never,
     }
 }
 
@@ -115,19 +161,23 @@ fn certificate(record: &CertificateRecord) -> std::result::Result<Item, String> 
 fn key(record: &KeyRecord) -> std::result::Result<Item, String> {
     check_identity(&record.identity)?;
     let public_key = PublicKey::from_spki(&record.spki).map_err(|error| error.to_string())?;
-    let sign = match primitive(public_key.key_type()) {
-        Some(_) => Constraint::Auth(AuthId(0), Reuse::Session),
-        None => Constraint::Never,
-    };
+    let key_type = public_key.key_type();
+    if !ctk_crypto::has_key_type(key_type) {
+        let label = &record.label;
+        log::warn!(
+            "pkcs12: the key {label:?} cannot be used: the crypto library of this build has no \
+             {key_type}"
+        );
+    }
     Ok(Item::Key(Box::new(Key {
         id: object_id(b"key:", &record.identity),
         label: record.label.clone(),
         identity: record.identity.clone(),
+        sign: constraint(&public_key, Operation::Sign),
+        decrypt: constraint(&public_key, Operation::Decrypt),
+        key_exchange: constraint(&public_key, Operation::KeyExchange),
         public_key,
         subject: record.subject.clone(),
-        sign,
-        decrypt: Constraint::Never,
-        key_exchange: Constraint::Never,
         origin: Origin::Imported,
     })))
 }
