@@ -130,16 +130,14 @@ pub(crate) fn oaep_room(oaep: Oaep, block_len: usize) -> Option<usize> {
 /// their number nor what they touch depends on `by`, which is at most the length.
 fn shift_left(bytes: &mut [u8], by: u32) {
     let len = bytes.len();
-    let mut step = 1_usize;
-    while step <= len {
-        let wanted = Choice::from((by & step as u32 != 0) as u8);
+    for bit in 0..=len.checked_ilog2().unwrap_or(0) {
+        let wanted = Choice::from((by >> bit) as u8 & 1);
         for at in 0..len {
-            let other = bytes.get(at + step).copied().unwrap_or(0);
+            let other = bytes.get(at + (1 << bit)).copied().unwrap_or(0);
             if let Some(byte) = bytes.get_mut(at) {
                 byte.conditional_assign(&other, wanted);
             }
         }
-        step <<= 1;
     }
 }
 

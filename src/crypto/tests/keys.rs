@@ -585,13 +585,48 @@ fn rsa_keys_have_1024_to_8192_bits() {
             "{refused}"
         );
     }
-    assert_eq!(
-        PrivateKey::from_pkcs8(&rsa(1025))
-            .unwrap()
-            .public_key()
-            .key_type(),
-        KeyType::Rsa { bits: 1025 }
-    );
+    let taken = |der: &[u8]| PrivateKey::from_pkcs8(der).map(|key| key.public_key().key_type());
+    assert_eq!(taken(&rsa(1025)), Ok(KeyType::Rsa { bits: 1025 }));
+
+    // Long keys take long to make, but of two Mersenne primes only a moment. OpenSSL proves for seconds that they are prime.
+    if cfg!(feature = "aws-lc") {
+        assert_eq!(
+            taken(&mersenne(3217, 4423)),
+            Ok(KeyType::Rsa { bits: 7640 })
+        );
+    }
+    let refused = taken(&mersenne(4253, 4423)).unwrap_err().to_string();
+    assert!(refused.contains("8676 bits"), "{refused}");
+}
+
+/// The key of the primes 2^p − 1 and 2^q − 1.
+fn mersenne(p: i32, q: i32) -> Vec<u8> {
+    use openssl::bn::{BigNum, BigNumContext};
+    use openssl::{pkey::PKey, rsa::Rsa};
+
+    let mut context = BigNumContext::new().unwrap();
+    let prime = |bits| {
+        let mut prime = BigNum::new().unwrap();
+        prime.set_bit(bits).unwrap();
+        prime.sub_word(1).unwrap();
+        let mut before = prime.to_owned().unwrap();
+        before.sub_word(1).unwrap();
+        (prime, before)
+    };
+    let ((p, p1), (q, q1)) = (prime(p), prime(q));
+    let number = || BigNum::new().unwrap();
+    let (mut n, mut phi, mut d) = (number(), number(), number());
+    let (mut dp, mut dq, mut inverse) = (number(), number(), number());
+    let e = BigNum::from_u32(65537).unwrap();
+    n.checked_mul(&p, &q, &mut context).unwrap();
+    phi.checked_mul(&p1, &q1, &mut context).unwrap();
+    d.mod_inverse(&e, &phi, &mut context).unwrap();
+    dp.nnmod(&d, &p1, &mut context).unwrap();
+    dq.nnmod(&d, &q1, &mut context).unwrap();
+    inverse.mod_inverse(&q, &p, &mut context).unwrap();
+    let key = Rsa::from_private_components(n, e, d, p, q, dp, dq, inverse).unwrap();
+    let key = PKey::from_rsa(key).unwrap();
+    key.private_key_to_pkcs8().unwrap()
 }
 
 #[test]
