@@ -17,7 +17,10 @@ SHOW_PACKAGES=(openssl opensc libengine-pkcs11-openssl openssh-client openssh-se
 
 # What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, tools that look into the module, and
 # NSS and Java, whose PKCS#12 files differ from OpenSSL's.
-TEST_PACKAGES=(libssl-dev binutils valgrind libnss3-tools default-jre-headless)
+TEST_PACKAGES=(libssl-dev binutils valgrind strace libnss3-tools default-jre-headless)
+
+# What the benchmark compares with and counts by.
+BENCH_PACKAGES=(openssl gnutls-bin softhsm2 opensc p11-kit-modules strace)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then

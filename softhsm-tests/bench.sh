@@ -1,0 +1,22 @@
+#!/bin/bash
+# Measures the module beside SoftHSM2 and beside the crypto library in a loop: prints a table, writes JSON.
+#
+#   softhsm-tests/bench.sh [--quick] [--json FILE] [--module FILE [--label TOKEN [--pin PIN]]]
+#
+# It is no test: it says "met" or MISSED for each target, and its exit status says nothing about speed. Everything is measured in turns,
+# so that what else the machine does disturbs all alike; the quieter the machine, the better the figures all the same.
+# What the figures mean is in pkcs11-spec-notes/09-performance.md.
+set -euo pipefail
+here=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source softhsm-tests/install.sh
+
+install_packages "${BUILD_PACKAGES[@]}" "${BENCH_PACKAGES[@]}"
+find_rust
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+# In one call, so that the benchmark's loop links the very library that the module links.
+cargo build --release --locked -p ctk-pkcs11 -p ctk -p softhsm-bench
+export CTK_MODULE=${CTK_MODULE:-$CARGO_TARGET_DIR/release/libctk_pkcs11.so}
+export CTK_COMMAND=${CTK_COMMAND:-$CARGO_TARGET_DIR/release/ctk}
+cd "$here" # relative paths are the caller's
+exec "$CARGO_TARGET_DIR/release/softhsm-bench" "$@"

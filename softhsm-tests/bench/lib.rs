@@ -1,0 +1,209 @@
+//! What the benchmark's programs share: the types of keys, and loops that are timed.
+
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A type of key that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// RSA with 2048 bits; PKCS #1 v1.5 over a DigestInfo.
+    Rsa2048,
+    /// RSA with 4096 bits, as above.
+    Rsa4096,
+    /// ECDSA over a SHA-256 hash.
+    P256,
+    /// ECDSA over a SHA-384 hash.
+    P384,
+    /// Ed25519 over 32 bytes.
+    Ed25519,
+}
+
+impl Key {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Rsa2048,
+        Self::Rsa4096,
+        Self::P256,
+        Self::P384,
+        Self::Ed25519,
+    ];
+
+    /// Its name between the programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rsa2048 => "rsa2048",
+            Self::Rsa4096 => "rsa4096",
+            Self::P256 => "p256",
+            Self::P384 => "p384",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    /// Its name for a reader.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Rsa2048 => "RSA-2048",
+            Self::Rsa4096 => "RSA-4096",
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+            Self::Ed25519 => "Ed25519",
+        }
+    }
+
+    /// The key of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|key| key.name() == name)
+    }
+
+    /// What every contestant signs: a DigestInfo of SHA-256 (RFC 8017 §9.2, note 1) for RSA, as long a hash as the curve
+    /// for ECDSA, 32 bytes for Ed25519. Nobody hashes: that would measure hashing.
+    pub fn input(self) -> Vec<u8> {
+        const SHA_256: [u8; 19] = [
+            0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
+            0x01, 0x05, 0x00, 0x04, 0x20,
+        ];
+        match self {
+            Self::Rsa2048 | Self::Rsa4096 => [SHA_256.as_slice(), &[0x5a; 32]].concat(),
+            Self::P256 | Self::Ed25519 => vec![0x5a; 32],
+            Self::P384 => vec![0x5a; 48],
+        }
+    }
+}
+
+/// What a timed loop came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Timed {
+    /// How often the operation was done, in all threads together.
+    pub operations: u64,
+    /// The CPU time of these threads, in nanoseconds: on a machine that has other work to do, what an operation costs.
+    pub cpu_ns: u64,
+    /// Operations per second of the clock on the wall, all threads together.
+    pub rate: f64,
+}
+
+impl Timed {
+    /// As a worker answers.
+    pub fn answer(self) -> String {
+        format!("{} {} {}", self.operations, self.cpu_ns, self.rate)
+    }
+}
+
+/// Does each operation again and again in a thread of its own, until `duration` is over and at least once.
+///
+/// The first one in each thread is not counted: it may set up what belongs to the thread. No clock is read in between.
+pub fn timed<O: FnMut() + Send>(operations: Vec<O>, duration: Duration) -> Timed {
+    let barrier = Barrier::new(operations.len() + 1);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (barrier, stop) = (&barrier, &stop);
+        let threads: Vec<_> = operations
+            .into_iter()
+            .map(|mut operation| {
+                scope.spawn(move || {
+                    operation();
+                    barrier.wait();
+                    let (wall, cpu) = (Instant::now(), cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID));
+                    let mut count = 0_u64;
+                    while count == 0 || !stop.load(Ordering::Relaxed) {
+                        operation();
+                        count += 1;
+                    }
+                    let cpu = cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID) - cpu;
+                    (count, cpu, wall.elapsed())
+                })
+            })
+            .collect();
+        barrier.wait();
+        thread::sleep(duration);
+        stop.store(true, Ordering::Relaxed);
+        let mut sum = Timed {
+            operations: 0,
+            cpu_ns: 0,
+            rate: 0.0,
+        };
+        for thread in threads {
+            let (count, cpu, wall) = thread.join().expect("a worker's thread");
+            sum.operations += count;
+            sum.cpu_ns += cpu;
+            sum.rate += count as f64 / wall.as_secs_f64();
+        }
+        sum
+    })
+}
+
+/// CPU time by this clock, in nanoseconds.
+pub fn cpu_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call writes one timespec.
+    let status = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    assert_eq!(status, 0, "clock_gettime");
+    u64::try_from(time.tv_sec).expect("seconds") * 1_000_000_000
+        + u64::try_from(time.tv_nsec).expect("nanoseconds")
+}
+
+/// Leaves a line in the protocol of a system call tracer: a call that does nothing.
+pub fn mark() {
+    // SAFETY: there is no file descriptor -1, so nothing is written.
+    unsafe { libc::write(-1, b"mark".as_ptr().cast(), 4) };
+}
+
+/// How many times memory was allocated in this process, if hosts/count_allocations.c is preloaded.
+pub fn allocations() -> Option<u64> {
+    // SAFETY: the preloaded library exports a function of this type under this name; nobody else does.
+    unsafe {
+        let address = libc::dlsym(libc::RTLD_DEFAULT, c"bench_allocations".as_ptr());
+        if address.is_null() {
+            return None;
+        }
+        let count: extern "C" fn() -> u64 = std::mem::transmute(address);
+        Some(count())
+    }
+}
+
+/// Does an operation `count` times between two marks, and says how many allocations that took.
+///
+/// Some are done before, for what only the first ones need.
+pub fn counted(mut operation: impl FnMut(), count: u64) -> u64 {
+    for _ in 0..100 {
+        operation();
+    }
+    let before = allocations();
+    mark();
+    for _ in 0..count {
+        operation();
+    }
+    mark();
+    match (before, allocations()) {
+        (Some(before), Some(after)) => after - before,
+        _ => 0,
+    }
+}
+
+/// Answers each line of standard input, until there is none.
+///
+/// # Panics
+/// If standard input or output fails.
+pub fn serve(mut answer: impl FnMut(&[&str]) -> Result<String, String>) {
+    use std::io::{BufRead, Write};
+
+    let mut out = std::io::stdout();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.expect("a question");
+        let words: Vec<_> = line.split_whitespace().collect();
+        match answer(&words) {
+            Ok(text) => writeln!(out, "ok {text}"),
+            Err(text) => writeln!(out, "error {}", text.replace('\n', " ")),
+        }
+        .and_then(|()| out.flush())
+        .expect("an answer");
+    }
+}
