@@ -1,4 +1,4 @@
-//! Bytes that must not leave the process: PINs, decrypted keys.
+//! Bytes that must not leave the process: PINs, decrypted keys, the values of session keys.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
