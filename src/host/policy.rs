@@ -117,6 +117,19 @@ impl Policy {
         }
     }
 
+    /// Refuses to change a PIN that is stored: the stored one would be wrong from then on, and nobody who uses the token
+    /// by it would be asked for another.
+    fn check_not_stored(&self, role: Role) -> Result<()> {
+        if self.login().is_none() || !matches!(role, Role::User | Role::Context) {
+            return Ok(());
+        }
+        let (name, pin) = (&self.config.name, &self.config.pin);
+        log::warn!(
+            "token {name:?}: its PIN is stored ({pin}), so no program may change it: `ctk passwd {name}` can"
+        );
+        Err(TokenError::ReadOnly)
+    }
+
     /// Finishes an authentication with the stored PIN. One that was refused by a key store that counts tries is not
     /// sent again before its source has changed: a card would lock. Where nothing counts, it is sent again, because
     /// what changed may be the key store: a file is often renewed after its password.
@@ -410,10 +423,12 @@ impl TokenSession for ConfiguredSession {
     }
 
     fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
+        self.view.policy.check_not_stored(role)?;
         self.inner.change_pin(role, old, new)
     }
 
     fn unblock_pin(&self, new: &[u8]) -> Result<()> {
+        self.view.policy.check_not_stored(Role::User)?;
         self.inner.unblock_pin(new)
     }
 

@@ -124,6 +124,14 @@ impl TokenSession for TestSession {
         signature[..input.len()].copy_from_slice(input);
         Ok(input.len())
     }
+    fn change_pin(&self, _: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
+        let mut pin = self.store.pin.lock();
+        match old {
+            AuthSecret::Pin(old) if old == *pin => *pin = new.to_vec(),
+            _ => return Err(TokenError::AuthenticationFailed { tries: None }),
+        }
+        Ok(())
+    }
 }
 
 impl AuthOperation for TestOperation<'_> {
@@ -408,4 +416,39 @@ fn a_missing_pin_source_says_so() {
     let error = sign(&*token.create_session().unwrap()).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/pin"), "{error}");
     assert_eq!(store.sent.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_stored_pin_is_not_changed_behind_its_store() {
+    let folder = TestFolder::new();
+    let stored = PinSource::File(folder.write("pin", "1234"));
+    for (pin, login, changes) in [
+        (PinSource::App, Login::App, true),
+        (stored.clone(), Login::App, false),
+        (stored, Login::OnUse, false),
+    ] {
+        let store = Arc::new(Store::default());
+        let slot = slot(config(pin, login), &store);
+        let session = slot.token().unwrap().create_session().unwrap();
+        let change = |role| session.change_pin(role, AuthSecret::Pin(PIN), b"5678");
+        if changes {
+            let wrong = session.change_pin(Role::User, AuthSecret::Pin(b"wrong"), b"5678");
+            assert!(matches!(
+                wrong,
+                Err(TokenError::AuthenticationFailed { .. })
+            ));
+            assert_eq!(change(Role::User), Ok(()));
+            assert_eq!(*store.pin.lock(), b"5678");
+            continue;
+        }
+        for role in [Role::User, Role::Context] {
+            assert_eq!(change(role), Err(TokenError::ReadOnly));
+        }
+        let from_token = session.change_pin(Role::User, AuthSecret::FromToken, b"5678");
+        assert_eq!(from_token, Err(TokenError::ReadOnly));
+        assert_eq!(session.unblock_pin(b"5678"), Err(TokenError::ReadOnly));
+        assert_eq!(*store.pin.lock(), PIN);
+        // The administrator's is not the stored one.
+        assert_eq!(change(Role::Admin), Ok(()));
+    }
 }
