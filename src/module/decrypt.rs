@@ -1,50 +1,298 @@
 //! Decryption (PKCS#11 §5.10).
+//!
+//! What a private key is asked for is asked once: a program whose buffer turns out too short for the
+//! plaintext gets it from here the second time.
 
 use cryptoki_sys::*;
+use ctk_crypto::{Block, Decryption, MAX_BLOCK, RsaEncryption, SecretBytes, hmac, random};
+use ctk_token::{Digest, KeyAlgorithm, ObjectId, Operation, TokenError};
+use once_cell::sync::OnceCell;
+use zeroize::Zeroizing;
 
 use crate::{
-    abi::ptr::{Input, List, Mechanism},
-    error::{Error, Result},
+    abi::ptr::{Input, List, Mechanism, Room},
+    cipher::{Aes, After, Direction},
+    error::{During, Error, Result},
+    key::{self, Authenticates, Failure, PrivateUse},
+    mechanism::table::{self, Form, Row},
+    oaep::rsa_encryption,
     session::Session,
 };
 
-/// To be written.
-pub(crate) struct Decrypting {}
+/// A decryption in the making.
+pub(crate) enum Decrypting {
+    Rsa(Box<RsaDecrypting>),
+    Aes(Box<Aes>),
+}
+
+/// A decryption with a private key.
+pub(crate) struct RsaDecrypting {
+    plan: RsaDecryption,
+    /// What has come in parts; `None` before the first.
+    collected: Option<Vec<u8>>,
+    /// A plaintext that the caller's buffer was too short for, and what it was made from.
+    kept: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
+}
 
 impl Decrypting {
-    pub(crate) fn authenticates(&self) -> Option<crate::key::Authenticates> {
-        None
+    /// What a CKU_CONTEXT_SPECIFIC login authenticates for.
+    pub(crate) fn authenticates(&self) -> Option<Authenticates> {
+        match self {
+            Self::Rsa(rsa) => rsa.plan.key.authenticates(),
+            Self::Aes(_) => None,
+        }
     }
 }
 
+/// C_DecryptInit (PKCS#11 §5.10.1). A mechanism of NULL cancels an active operation.
 pub(crate) fn init(
     session: &Session,
     mechanism: Option<Mechanism<'_>>,
     key: CK_OBJECT_HANDLE,
 ) -> Result<()> {
-    let _ = (session, mechanism, key);
-    Err(Error::FunctionNotSupported)
+    session.begin(mechanism, |mechanism| {
+        let row = table::row_for(mechanism.kind, CKF_DECRYPT)?;
+        if let Form::Aes(mode) = row.form {
+            let parameter = mechanism.parameter;
+            let aes = Aes::new(session, mode, Direction::Decrypt, parameter, key)?;
+            return Ok(Decrypting::Aes(Box::new(aes)));
+        }
+        Ok(Decrypting::Rsa(Box::new(RsaDecrypting {
+            plan: RsaDecryption::new(session, row, mechanism.parameter, key, CKA_DECRYPT)?,
+            collected: None,
+            kept: None,
+        })))
+    })
 }
 
+/// C_Decrypt (PKCS#11 §5.10.2).
 pub(crate) fn decrypt(
     session: &Session,
     data: Result<Input<'_>>,
     out: Result<List<'_, u8>>,
 ) -> Result<()> {
-    let _ = (session, data, out);
-    Err(Error::FunctionNotSupported)
+    let mut taken = session.take::<Decrypting>()?;
+    let (data, out) = (data?, out?);
+    let after = match &mut *taken {
+        Decrypting::Rsa(rsa) if rsa.collected.is_some() => Err(Error::OperationActive),
+        Decrypting::Rsa(rsa) => rsa.answer(session, data.bytes(), out),
+        Decrypting::Aes(aes) => aes.whole(data, out),
+    };
+    match after? {
+        After::Over => Ok(()),
+        After::Stays(result) => {
+            taken.put_back();
+            result
+        }
+    }
 }
 
+/// C_DecryptUpdate (PKCS#11 §5.10.3). For RSA it collects the ciphertext.
 pub(crate) fn update(
     session: &Session,
     data: Result<Input<'_>>,
     out: Result<List<'_, u8>>,
 ) -> Result<()> {
-    let _ = (session, data, out);
-    Err(Error::FunctionNotSupported)
+    let mut taken = session.take::<Decrypting>()?;
+    let (data, out) = (data?, out?);
+    let after = match &mut *taken {
+        Decrypting::Rsa(rsa) => rsa.collect(data, out),
+        Decrypting::Aes(aes) => aes.part(data, out),
+    };
+    match after? {
+        After::Over => Ok(()),
+        After::Stays(result) => {
+            taken.put_back();
+            result
+        }
+    }
 }
 
+/// C_DecryptFinal (PKCS#11 §5.10.4).
 pub(crate) fn finish(session: &Session, out: Result<List<'_, u8>>) -> Result<()> {
-    let _ = (session, out);
-    Err(Error::FunctionNotSupported)
+    let mut taken = session.take::<Decrypting>()?;
+    let out = out?;
+    let after = match &mut *taken {
+        Decrypting::Rsa(rsa) => {
+            let ciphertext = rsa.collected.take().unwrap_or_default();
+            let after = rsa.answer(session, &ciphertext, out);
+            rsa.collected = Some(ciphertext);
+            after
+        }
+        Decrypting::Aes(aes) => aes.end(out),
+    };
+    match after? {
+        After::Over => Ok(()),
+        After::Stays(result) => {
+            taken.put_back();
+            result
+        }
+    }
+}
+
+impl RsaDecrypting {
+    /// Takes a part of the ciphertext.
+    fn collect(&mut self, part: Input<'_>, out: List<'_, u8>) -> Result<After> {
+        if self.kept.is_some() {
+            return Err(Error::OperationActive);
+        }
+        let room = out.room(0);
+        if room != Ok(Room::Enough) {
+            return Ok(After::told(room));
+        }
+        let collected = self.collected.get_or_insert_default();
+        if part.len() > self.plan.input_len().saturating_sub(collected.len()) {
+            return Err(Error::EncryptedDataLenRange);
+        }
+        collected.extend_from_slice(part.bytes());
+        Ok(After::Stays(out.fill(&[])))
+    }
+
+    /// Decrypts all of it. A query is answered with the length of the longest plaintext, and
+    /// nothing is decrypted for it.
+    fn answer(&mut self, session: &Session, ciphertext: &[u8], out: List<'_, u8>) -> Result<After> {
+        let room = match &self.kept {
+            Some((of, plaintext)) if of == ciphertext => {
+                return match out.room(plaintext.len()) {
+                    Ok(Room::Enough) => out.fill(plaintext).map(|()| After::Over),
+                    room => Ok(After::told(room)),
+                };
+            }
+            _ => out.room(self.plan.max_plaintext_len()),
+        };
+        if room == Ok(Room::Query) {
+            return Ok(After::told(room));
+        }
+        let mut plaintext: Block = Zeroizing::new([0; MAX_BLOCK]);
+        let len = match self.plan.decrypt(ciphertext, &mut plaintext) {
+            Ok(len) => len,
+            Err(error) => {
+                let failure = self.plan.failed(session, During::Decrypting, &error);
+                return match failure.only_authentication_lacks {
+                    true => Ok(After::Stays(Err(failure.error))),
+                    false => Err(failure.error),
+                };
+            }
+        };
+        let plaintext = plaintext.get(..len).unwrap_or_default();
+        match out.fill(plaintext) {
+            Ok(()) => Ok(After::Over),
+            Err(error) => {
+                self.kept = Some((ciphertext.to_vec(), Zeroizing::new(plaintext.to_vec())));
+                Ok(After::Stays(Err(error)))
+            }
+        }
+    }
+}
+
+/// The way from a ciphertext to a plaintext by a private RSA key, decided once: for C_Decrypt and
+/// for C_UnwrapKey.
+pub(crate) struct RsaDecryption {
+    key: PrivateUse,
+    /// The key's own name where it is.
+    id: ObjectId,
+    decryption: Decryption,
+    rejection_key: Zeroizing<[u8; 32]>,
+}
+
+impl RsaDecryption {
+    /// `usage` is CKA_DECRYPT or CKA_UNWRAP.
+    ///
+    /// # Errors
+    /// As C_DecryptInit.
+    pub(crate) fn new(
+        session: &Session,
+        row: &Row,
+        parameter: Result<Input<'_>>,
+        handle: CK_OBJECT_HANDLE,
+        usage: CK_ATTRIBUTE_TYPE,
+    ) -> Result<Self> {
+        let private = key::private(session, handle)?;
+        if !row.form.takes(private.key()?.public_key.key_type()) {
+            return Err(Error::KeyTypeInconsistent);
+        }
+        let private = private.permitted_for(Operation::Decrypt, usage)?;
+        if private.key()?.public_key.is_pss_only() {
+            return Err(Error::KeyFunctionNotPermitted);
+        }
+        let asked = rsa_encryption(row.form, parameter?)?;
+        let implicitly_rejects = asked == RsaEncryption::Pkcs1;
+        let key = private.key()?;
+        let supported = |form| {
+            private
+                .performer
+                .supports(Operation::Decrypt, &key.id, form)
+        };
+        let decryption = Decryption::new(asked, &key.public_key, supported)
+            .map_err(|error| match error {
+                // No mistake of the parameter: this key is too short for such a hash.
+                TokenError::BadParameter => Error::KeySizeRange,
+                error => Error::from_token(During::Init, &error),
+            })?
+            .ok_or(Error::MechanismInvalid)?;
+        if decryption.input_len() > MAX_BLOCK {
+            return Err(Error::KeySizeRange);
+        }
+        let mut rejection_key = Zeroizing::new([0; 32]);
+        if implicitly_rejects && decryption.performed() == KeyAlgorithm::RsaRaw {
+            let derived = rejection_key_of(key.public_key.spki())
+                .map_err(|error| Error::from_token(During::Init, &error))?;
+            rejection_key.copy_from_slice(&*derived);
+        }
+        Ok(Self {
+            id: key.id.clone(),
+            decryption,
+            rejection_key,
+            key: private,
+        })
+    }
+
+    /// The length of a ciphertext, in bytes.
+    pub(crate) fn input_len(&self) -> usize {
+        self.decryption.input_len()
+    }
+
+    /// The length of the longest plaintext, in bytes.
+    pub(crate) fn max_plaintext_len(&self) -> usize {
+        self.decryption.max_plaintext_len()
+    }
+
+    /// Decrypts and returns how many bytes of `plaintext` were written.
+    ///
+    /// For PKCS#1 v1.5 there is no error that depends on what is in the ciphertext.
+    pub(crate) fn decrypt(
+        &self,
+        ciphertext: &[u8],
+        plaintext: &mut [u8; MAX_BLOCK],
+    ) -> std::result::Result<usize, TokenError> {
+        if ciphertext.len() != self.input_len() {
+            return Err(TokenError::DataLength);
+        }
+        let mut performed: Block = Zeroizing::new([0; MAX_BLOCK]);
+        let room = performed.get_mut(..self.input_len()).unwrap_or_default();
+        let algorithm = self.decryption.performed();
+        let performer = &self.key.performer;
+        let len = performer.decrypt(&self.id, algorithm, ciphertext, room)?;
+        let performed = room.get(..len).unwrap_or_default();
+        let key = &self.rejection_key;
+        self.decryption
+            .finish(ciphertext, performed, key, plaintext)
+    }
+
+    /// What the program hears when it could not be done.
+    pub(crate) fn failed(&self, session: &Session, during: During, error: &TokenError) -> Failure {
+        self.key.failed(session, during, error)
+    }
+}
+
+/// What made-up plaintexts of this key are derived from, for a key store that performs nothing but
+/// the raw operation: nobody outside this process can tell it, and within the process the same
+/// ciphertext always gives the same plaintext.
+fn rejection_key_of(spki: &[u8]) -> std::result::Result<ctk_crypto::Hash, TokenError> {
+    static SECRET: OnceCell<SecretBytes> = OnceCell::new();
+    let secret = SECRET.get_or_try_init(|| {
+        let mut secret = SecretBytes::zeroed(32);
+        random(&mut secret).map(|()| secret)
+    })?;
+    hmac(Digest::Sha256, secret, spki)
 }

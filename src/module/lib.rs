@@ -20,6 +20,7 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
+mod cipher;
 mod decrypt;
 mod derive;
 mod digest;
@@ -36,6 +37,7 @@ mod login;
 mod mac;
 mod mechanism;
 mod message;
+mod oaep;
 mod object;
 mod random;
 mod recover;
