@@ -3,6 +3,7 @@
 #
 #   source softhsm-tests/install.sh
 #   install_packages "${BUILD_PACKAGES[@]}"      Debian packages that are not there yet; apt is not called when all are
+#   make_venv FOLDER                             Python with what the tests take from PyPI
 #   find_rust                                    puts a cargo and rustc of at least RUST_MINIMUM first on PATH, by apt if need be
 #
 # Sourced by run.sh and by examples/quickstart.sh, so that there is one list.
@@ -15,12 +16,16 @@ BUILD_PACKAGES=(gcc libc6-dev cmake clang libclang-dev pkg-config make ca-certif
 # The programs that quickstart shows.
 SHOW_PACKAGES=(openssl opensc libengine-pkcs11-openssl openssh-client openssh-server gnutls-bin)
 
-# What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, tools that look into the module, and
-# NSS and Java, whose PKCS#12 files differ from OpenSSL's.
-TEST_PACKAGES=(libssl-dev binutils valgrind strace libnss3-tools default-jre-headless)
+# What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, tools that look into the module,
+# NSS and Java, whose PKCS#12 files differ from OpenSSL's, and the programs that use the module.
+TEST_PACKAGES=(libssl-dev binutils valgrind strace libnss3-tools openjdk-17-jdk-headless firefox-esr nginx-light
+    python3-venv)
 
 # What the benchmark compares with and counts by.
 BENCH_PACKAGES=(openssl gnutls-bin softhsm2 opensc p11-kit-modules strace)
+
+# What the tests take from PyPI: two bindings of PKCS#11, and what steers Firefox.
+PYTHON_PACKAGES=(python-pkcs11==0.10.1 PyKCS11==1.5.20 marionette_driver==3.7.1)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then
@@ -63,6 +68,17 @@ install_packages() {
 
 apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@" </dev/null
+}
+
+# A virtual environment of Debian's Python in folder $1 with PYTHON_PACKAGES; PyPI is not asked when all are there.
+make_venv() {
+    local folder=$1 package
+    [ -x "$folder/bin/python" ] || /usr/bin/python3 -m venv "$folder" || return 1
+    for package in "${PYTHON_PACKAGES[@]}"; do
+        "$folder/bin/pip" freeze 2>/dev/null | grep -ixF "$package" >/dev/null && continue
+        "$folder/bin/pip" install -q --disable-pip-version-check "${PYTHON_PACKAGES[@]}" </dev/null
+        return
+    done
 }
 
 # Whether the cargo in folder $1 (or on PATH, if empty) works and its rustc is new enough.

@@ -4,5 +4,6 @@ pub mod bed;
 pub mod isolated;
 pub mod module;
 pub mod process;
+pub mod python;
 pub mod tls;
 pub mod work;

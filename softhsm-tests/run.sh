@@ -206,6 +206,7 @@ built_on_openssl() {
 say "packages"
 install_packages "${BUILD_PACKAGES[@]}" "${SHOW_PACKAGES[@]}" "${TEST_PACKAGES[@]}" || stop "installing packages"
 find_rust || stop "finding Rust"
+make_venv "$work/venv" >"$work/venv.log" 2>&1 || { tail -n 20 "$work/venv.log"; stop "installing ${PYTHON_PACKAGES[*]}"; }
 # Debian's cargo-web comes without rustfmt and clippy; rustup can add them.
 command -v rustup >/dev/null || EXPECTED_SKIPS+=("cargo fmt" "cargo clippy")
 say "$(rustc --version), $(openssl version | cut -d' ' -f1-2), $(nproc) cores"

@@ -11,6 +11,7 @@ use std::{
 use softhsm_tests::{
     bed::{Bed, Identity, Kind, PIN, WRONG_PIN, percent_encoded},
     process::{LIMIT, Outcome, Server, free_port, run, run_within},
+    python::script,
 };
 
 /// Clients that [`Load`] runs side by side: as many connections can be with a worker when it dies.
@@ -192,7 +193,7 @@ impl Load {
         let stop = nginx.path("stop");
         let mut command = Command::new("/usr/bin/python3");
         command
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/tls_load.py"))
+            .arg(script("tls_load.py"))
             .arg(nginx.port.to_string())
             .arg(&nginx.bed.authority)
             .arg(&stop);
