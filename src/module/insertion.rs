@@ -130,9 +130,15 @@ impl Insertion {
             session.end_auth(role);
             return Err(Error::SessionClosed);
         }
-        if application.login.is_some() {
-            // Another thread was faster.
+        // Another thread was faster.
+        if application.login == Some(role) {
             return Err(Error::UserAlreadyLoggedIn);
+        }
+        if application.login.is_some() {
+            // The key store keeps the roles apart: that of the other login stays.
+            drop(application);
+            session.end_auth(role);
+            return Err(Error::UserAnotherAlreadyLoggedIn);
         }
         if role == Role::Admin && application.read_only > 0 {
             // One was opened while the key store looked at the secret.

@@ -1,4 +1,4 @@
-//! C_Login and C_Logout (PKCS#11 §5.6.8, §5.6.10).
+//! C_Login, C_LoginUser, C_Logout and C_SetPIN (PKCS#11 §5.6.8 to §5.6.10, §5.5.10).
 
 use std::sync::Arc;
 
@@ -21,12 +21,7 @@ pub(crate) fn login(
     pin: Result<Option<Input<'_>>>,
 ) -> Result<()> {
     let pin = pin?;
-    let role = match user {
-        CKU_SO => Role::Admin,
-        CKU_USER => Role::User,
-        CKU_CONTEXT_SPECIFIC => Role::Context,
-        _ => return Err(Error::UserTypeInvalid),
-    };
+    let role = role(user)?;
     // Whether there is anything to authenticate for does not depend on the PIN.
     let operation = match role {
         // Only for a key that wants it: a card would count a wrong PIN for any other as well.
@@ -45,25 +40,58 @@ pub(crate) fn login(
     }
 }
 
-/// C_LoginUser (PKCS#11 §5.6.9).
+fn role(user: CK_USER_TYPE) -> Result<Role> {
+    match user {
+        CKU_SO => Ok(Role::Admin),
+        CKU_USER => Ok(Role::User),
+        CKU_CONTEXT_SPECIFIC => Ok(Role::Context),
+        _ => Err(Error::UserTypeInvalid),
+    }
+}
+
+/// C_LoginUser (PKCS#11 §5.6.9). Without a name it is C_Login. No token of ours knows its users by
+/// names, so that no type of user has one of this name; the PIN is not sent then.
 pub(crate) fn login_user(
     session: &Session,
     user: CK_USER_TYPE,
     pin: Result<Option<Input<'_>>>,
     username: Result<Option<Input<'_>>>,
 ) -> Result<()> {
-    let _ = (session, user, pin, username);
-    Err(Error::FunctionNotSupported)
+    match username? {
+        Some(name) if name.len() > 0 => Err(Error::UserTypeInvalid),
+        _ => login(session, user, pin),
+    }
 }
 
-/// C_SetPIN (PKCS#11 §5.5.10).
+/// C_SetPIN (PKCS#11 §5.5.10): the secret of who is logged in, or else the user's. The key store
+/// checks the old one, whoever is logged in.
 pub(crate) fn set_pin(
     session: &Session,
     old: Result<Option<Input<'_>>>,
     new: Result<Option<Input<'_>>>,
 ) -> Result<()> {
-    let _ = (session, old, new);
-    Err(Error::FunctionNotSupported)
+    let (old, new) = (old?, new?);
+    if !session.read_write {
+        return Err(Error::SessionReadOnly);
+    }
+    let insertion = &session.insertion;
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (old, new),
+        // Both PINs asked for by the token itself: none has anything to ask for a new one.
+        (None, None) if insertion.policy == LoginPolicy::AppWithoutPin => {
+            return Err(Error::FunctionNotSupported);
+        }
+        _ => return Err(Error::ArgumentsBad),
+    };
+    let role = insertion.login().unwrap_or(Role::User);
+    let token_session = insertion.token_session()?;
+    let result = token_session.change_pin(role, AuthSecret::Pin(old.bytes()), new.bytes());
+    result.map_err(|error| {
+        if ends_login(&error) {
+            insertion.lost(&token_session);
+        }
+        Error::from_token(During::ChangePin, &error)
+    })
 }
 
 fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()> {

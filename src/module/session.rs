@@ -409,12 +409,17 @@ pub(crate) fn cancel(session: &Session, flags: CK_FLAGS) -> Result<()> {
     session.operations().cancel(flags)
 }
 
-/// C_GetSessionValidationFlags (PKCS#11 3.2 §5.22).
+/// C_GetSessionValidationFlags (PKCS#11 3.2 §5.22): nobody has validated this module, so that no
+/// operation was a validated one.
 pub(crate) fn validation_flags(
-    session: &Session,
+    _: &Session,
     kind: CK_SESSION_VALIDATION_FLAGS_TYPE,
     out: Result<Place<'_, CK_FLAGS>>,
 ) -> Result<()> {
-    let _ = (session, kind, out);
-    Err(Error::FunctionNotSupported)
+    let out = out?;
+    if kind != CKS_LAST_VALIDATION_OK {
+        return Err(Error::ArgumentsBad);
+    }
+    out.set(0);
+    Ok(())
 }

@@ -1,42 +1,268 @@
-//! Making, copying, changing and destroying session objects (PKCS#11 §5.7.1 to §5.7.4, §5.7.6).
+//! Making, copying, changing and destroying session objects (PKCS#11 §5.7.1 to §5.7.3, §5.7.6).
 
 use cryptoki_sys::*;
+use ctk_crypto::SecretBytes;
+use ctk_token::{Digest, KeyType, PublicKey};
 
+use super::{
+    Class, Sight,
+    certificate::Parts as CertificateParts,
+    make::{self, Parts},
+    public_key,
+    schema::{self, Act},
+    session_object::{Attributes, Material, SessionObject},
+    wish::{self, Given, How, Wish},
+};
 use crate::{
     abi::ptr::{Place, Template},
-    error::{Error, Result},
+    error::{During, Error, Result},
     session::Session,
 };
 
+/// The RSA moduli that can be used for something, in bits.
+const RSA_BITS: std::ops::RangeInclusive<u32> = 1024..=8192;
+
+/// C_CreateObject (PKCS#11 §5.7.1): public keys, secret keys, certificates and data.
+///
+/// Private keys come from the token or from C_GenerateKeyPair: what a program has in its own memory
+/// needs no token to keep it.
 pub(crate) fn create(
     session: &Session,
     template: Result<Template<'_>>,
     handle: Result<Place<'_, CK_OBJECT_HANDLE>>,
 ) -> Result<()> {
-    let _ = (session, template, handle);
-    Err(Error::FunctionNotSupported)
+    let (template, handle) = (template?, handle?);
+    let given = wish::read(template)?;
+    let class = given.get(&CKA_CLASS).ok_or(Error::TemplateIncomplete)?;
+    let class = <[u8; size_of::<CK_OBJECT_CLASS>()]>::try_from(class.as_slice())
+        .map(CK_OBJECT_CLASS::from_ne_bytes)
+        .ok()
+        .and_then(Class::of_new)
+        .ok_or(Error::AttributeValueInvalid)?;
+    let wish = Wish::of(session, class, How::Created, given)?;
+    handle.set(match class {
+        Class::Data => data(session, &wish),
+        Class::Certificate => certificate(session, &wish),
+        Class::PublicKey => make::new_public_key(session, &wish, public_key(&wish)?),
+        Class::SecretKey => secret_key(session, wish),
+        Class::PrivateKey | Class::Profile => Err(Error::AttributeValueInvalid),
+    }?);
+    Ok(())
 }
 
+/// §4.5.
+fn data(session: &Session, wish: &Wish) -> Result<CK_OBJECT_HANDLE> {
+    let mut parts = Parts::new(wish);
+    for kind in [CKA_APPLICATION, CKA_OBJECT_ID, CKA_VALUE] {
+        parts.default_bytes(kind);
+    }
+    make::new_plain(session, wish, parts)
+}
+
+/// §4.6.3.
+fn certificate(session: &Session, wish: &Wish) -> Result<CK_OBJECT_HANDLE> {
+    let kind = wish
+        .ulong(CKA_CERTIFICATE_TYPE)
+        .ok_or(Error::TemplateIncomplete)?;
+    if kind != CKC_X_509 {
+        return Err(Error::AttributeValueInvalid);
+    }
+    wish.required(CKA_SUBJECT)?;
+    let value = wish.required(CKA_VALUE)?;
+    let url = wish.bytes(CKA_URL).unwrap_or_default();
+    let has_hashes = [
+        CKA_HASH_OF_SUBJECT_PUBLIC_KEY,
+        CKA_HASH_OF_ISSUER_PUBLIC_KEY,
+    ]
+    .iter()
+    .all(|kind| wish.bytes(*kind).is_some_and(|hash| !hash.is_empty()));
+    // Where it is to be had, and hashes to know it by, stand for a certificate that is not here.
+    if value.is_empty() && url.is_empty() || !url.is_empty() && !has_hashes {
+        return Err(Error::TemplateIncomplete);
+    }
+    if !value.is_empty() && CertificateParts::of(value).is_none() {
+        return Err(Error::AttributeValueInvalid);
+    }
+    let mut parts = Parts::new(wish);
+    if !value.is_empty() {
+        let hash = ctk_crypto::hash(Digest::Sha1, value)
+            .map_err(|error| Error::from_token(During::Operation, &error))?;
+        let check_value = hash.get(..3).unwrap_or_default();
+        let named = wish.bytes(CKA_CHECK_VALUE).unwrap_or_default();
+        if !named.is_empty() && named != check_value {
+            return Err(Error::AttributeValueInvalid);
+        }
+        parts.set(CKA_CHECK_VALUE, check_value);
+    }
+    for kind in [
+        CKA_CHECK_VALUE,
+        CKA_ID,
+        CKA_ISSUER,
+        CKA_SERIAL_NUMBER,
+        CKA_URL,
+        CKA_HASH_OF_SUBJECT_PUBLIC_KEY,
+        CKA_HASH_OF_ISSUER_PUBLIC_KEY,
+        CKA_START_DATE,
+        CKA_END_DATE,
+        CKA_PUBLIC_KEY_INFO,
+    ] {
+        parts.default_bytes(kind);
+    }
+    parts.default_bools(&[(CKA_TRUSTED, false)]);
+    parts.default_ulong(
+        CKA_CERTIFICATE_CATEGORY,
+        CK_CERTIFICATE_CATEGORY_UNSPECIFIED,
+    );
+    parts.default_ulong(
+        CKA_JAVA_MIDP_SECURITY_DOMAIN,
+        CK_SECURITY_DOMAIN_UNSPECIFIED,
+    );
+    parts.default_ulong(CKA_NAME_HASH_ALGORITHM, CKM_SHA_1);
+    make::new_plain(session, wish, parts)
+}
+
+/// §4.11. The types that have a length of their own are checked where the key is made.
+fn secret_key(session: &Session, wish: Wish) -> Result<CK_OBJECT_HANDLE> {
+    let key_type = wish.key_type().ok_or(Error::TemplateIncomplete)?;
+    let value = SecretBytes::copy_of(wish.required(CKA_VALUE)?);
+    make::new_secret_key(session, wish, key_type, value).map_err(|error| match error {
+        // Here it is the value that is wrong.
+        Error::KeySizeRange => Error::AttributeValueInvalid,
+        error => error,
+    })
+}
+
+/// The public key that a template describes (§6.1.2, §6.3.3 to §6.3.8, §6.67.2, §6.68.2).
+fn public_key(wish: &Wish) -> Result<PublicKey> {
+    let key_type = wish.key_type().ok_or(Error::TemplateIncomplete)?;
+    let invalid = |_| Error::AttributeValueInvalid;
+    match key_type {
+        CKK_RSA => {
+            let modulus = wish.required(CKA_MODULUS)?;
+            let exponent = wish.required(CKA_PUBLIC_EXPONENT)?;
+            let key = PublicKey::rsa(modulus, exponent).map_err(invalid)?;
+            match key.key_type() {
+                KeyType::Rsa { bits } if RSA_BITS.contains(&bits) => Ok(key),
+                _ => Err(Error::AttributeValueInvalid),
+            }
+        }
+        CKK_EC | CKK_EC_EDWARDS | CKK_EC_MONTGOMERY => {
+            let parameters = wish.required(CKA_EC_PARAMS)?;
+            let point = wish.required(CKA_EC_POINT)?;
+            public_key::of_point(public_key::curve(key_type, parameters)?, point)
+        }
+        CKK_ML_DSA | CKK_ML_KEM => {
+            let set = wish
+                .ulong(CKA_PARAMETER_SET)
+                .ok_or(Error::TemplateIncomplete)?;
+            let value = wish.required(CKA_VALUE)?;
+            let kind = public_key::of_set(key_type, set)?;
+            PublicKey::raw(kind, value).map_err(invalid)
+        }
+        _ => Err(Error::AttributeValueInvalid),
+    }
+}
+
+/// C_CopyObject (PKCS#11 §5.7.2).
 pub(crate) fn copy(
     session: &Session,
-    key: CK_OBJECT_HANDLE,
+    object: CK_OBJECT_HANDLE,
     template: Result<Template<'_>>,
     handle: Result<Place<'_, CK_OBJECT_HANDLE>>,
 ) -> Result<()> {
-    let _ = (session, key, template, handle);
-    Err(Error::FunctionNotSupported)
+    let object = own(session, object)?;
+    let (template, handle) = (template?, handle?);
+    let changes = wish::read(template)?;
+    let material = match &object.material {
+        Material::Nothing => Material::Nothing,
+        Material::Public(key) => Material::Public(key.clone()),
+        Material::Secret(key) => Material::Secret(SecretBytes::copy_of(key)),
+        Material::Private(..) => return Err(Error::ActionProhibited),
+    };
+    if !object.is_true(CKA_COPYABLE) {
+        return Err(Error::ActionProhibited);
+    }
+    let class = object.class().ok_or(Error::GeneralError)?;
+    let attributes = object.attributes.read().clone();
+    check_changes(session, class, Act::Copy, &attributes, &changes)?;
+    let private = wish::bool_of(&changes, CKA_PRIVATE).unwrap_or(object.private);
+    if object.private && !private {
+        // Who is not logged in would see what only the user was to see.
+        return Err(Error::TemplateInconsistent);
+    }
+    let parts = Parts::copy(attributes, &changes);
+    handle.set(make::new_copy(session, parts, private, material)?);
+    Ok(())
 }
 
-pub(crate) fn destroy(session: &Session, key: CK_OBJECT_HANDLE) -> Result<()> {
-    let _ = (session, key);
-    Err(Error::FunctionNotSupported)
+/// C_DestroyObject (PKCS#11 §5.7.3).
+pub(crate) fn destroy(session: &Session, object: CK_OBJECT_HANDLE) -> Result<()> {
+    let object = own(session, object)?;
+    if !object.is_true(CKA_DESTROYABLE) {
+        return Err(Error::ActionProhibited);
+    }
+    session.insertion.objects.remove(object.handle)
 }
 
+/// C_SetAttributeValue (PKCS#11 §5.7.6): all of the template or nothing.
 pub(crate) fn set_attribute_value(
     session: &Session,
-    key: CK_OBJECT_HANDLE,
+    object: CK_OBJECT_HANDLE,
     template: Result<Template<'_>>,
 ) -> Result<()> {
-    let _ = (session, key, template);
-    Err(Error::FunctionNotSupported)
+    let object = own(session, object)?;
+    let changes = wish::read(template?)?;
+    let class = object.class().ok_or(Error::GeneralError)?;
+    session.insertion.objects.change(&object, |attributes| {
+        if is_false(attributes, CKA_MODIFIABLE) {
+            return Err(Error::ActionProhibited);
+        }
+        check_changes(session, class, Act::Set, attributes, &changes)?;
+        for (kind, value) in &changes {
+            attributes.insert(*kind, value.as_slice().into());
+        }
+        Ok(())
+    })
+}
+
+/// A session object, for what cannot be done with those of a token: they say so by CKA_COPYABLE,
+/// CKA_DESTROYABLE and CKA_MODIFIABLE.
+fn own(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<std::sync::Arc<SessionObject>> {
+    if Sight::new(&session.insertion)?.object(handle).is_some() {
+        return Err(Error::ActionProhibited);
+    }
+    let object = session.insertion.objects.find(session, handle);
+    object.ok_or(Error::ObjectHandleInvalid)
+}
+
+/// Whether an object may become what a template says (§4.1.2, §4.1.3).
+///
+/// # Errors
+/// CKR_ATTRIBUTE_READ_ONLY for what would take protection away, which was given for good.
+fn check_changes(
+    session: &Session,
+    class: Class,
+    act: Act,
+    attributes: &Attributes,
+    changes: &Given,
+) -> Result<()> {
+    for (kind, value) in changes {
+        schema::check(class, act, *kind, value)?;
+        let is_set = value.as_slice() != [CK_FALSE];
+        let fixed = match *kind {
+            CKA_SENSITIVE | CKA_WRAP_WITH_TRUSTED => !is_set && !is_false(attributes, *kind),
+            CKA_EXTRACTABLE | CKA_COPYABLE => is_set && is_false(attributes, *kind),
+            _ => false,
+        };
+        if fixed {
+            return Err(Error::AttributeReadOnly);
+        }
+    }
+    wish::check_storage(session, class, changes).map(drop)
+}
+
+fn is_false(attributes: &Attributes, kind: CK_ATTRIBUTE_TYPE) -> bool {
+    attributes
+        .get(&kind)
+        .is_some_and(|value| **value == [CK_FALSE])
 }

@@ -2,7 +2,7 @@
 
 use cryptoki_sys::*;
 
-use super::{Sight, View, certificate::octet_string, table};
+use super::{Answer, Class, Sight, index, table};
 use crate::{
     abi::ptr::{Array, Place, Template, ulong},
     error::{Error, Result},
@@ -11,7 +11,9 @@ use crate::{
 
 /// A search: the handles of what could be seen when it began.
 pub(crate) struct Search {
-    found: std::vec::IntoIter<CK_OBJECT_HANDLE>,
+    found: Vec<CK_OBJECT_HANDLE>,
+    /// How many of them have been told.
+    told: usize,
 }
 
 /// C_FindObjectsInit (PKCS#11 §5.7.7).
@@ -25,29 +27,46 @@ pub(crate) fn init(session: &Session, template: Result<Template<'_>>) -> Result<
     if session.operations().search.is_some() {
         return Err(Error::OperationActive);
     }
-    let sight = Sight::new(&session.insertion)?;
-    let identity = wanted
-        .iter()
-        .find(|(kind, _)| *kind == CKA_ID)
-        .map(|(_, value)| *value);
-    let found: Vec<_> = sight
-        .views(identity)
-        .into_iter()
-        .filter(|view| {
-            wanted
-                .iter()
-                .all(|(kind, value)| matches(view, *kind, value))
-        })
-        .map(|view| view.object.handle)
-        .collect();
+    let found = search(session, &wanted)?;
     let mut operations = session.operations();
     if operations.search.is_some() {
         return Err(Error::OperationActive);
     }
-    operations.search = Some(Search {
-        found: found.into_iter(),
-    });
+    operations.search = Some(Search { found, told: 0 });
     Ok(())
+}
+
+/// What the session sees that has all these values: the token's objects in its order, then those of
+/// its sessions, as they were made.
+///
+/// A sensitive attribute never matches: by searches one could guess it.
+fn search(
+    session: &Session,
+    wanted: &[(CK_ATTRIBUTE_TYPE, &[u8])],
+) -> Result<Vec<CK_OBJECT_HANDLE>> {
+    let sight = Sight::new(&session.insertion)?;
+    // Profiles tell of the token and are none of what it holds. Like the objects that describe
+    // hardware and mechanisms (§4.3, §4.12) they are for those who ask for them.
+    let asks_for_profiles = wanted
+        .iter()
+        .any(|(kind, _)| matches!(*kind, CKA_CLASS | CKA_PROFILE_ID | CKA_UNIQUE_ID));
+    let mut found = Vec::new();
+    for object in sight.catalog.candidates(wanted, sight.insertion) {
+        let hidden = object.class == Class::Profile && !asks_for_profiles;
+        let Some(view) = sight.view(object).filter(|_| !hidden) else {
+            continue;
+        };
+        let matches = |(kind, value): &(CK_ATTRIBUTE_TYPE, &[u8])| {
+            matches!(table::attribute(&view, *kind),
+                Answer::Shown(shown) if index::matches(*kind, shown.bytes(), value))
+        };
+        if wanted.iter().all(matches) {
+            found.push(object.handle);
+        }
+    }
+    let objects = &session.insertion.objects;
+    objects.search(wanted, sight.shows_private, &mut found);
+    Ok(found)
 }
 
 /// C_FindObjects (PKCS#11 §5.7.8).
@@ -62,9 +81,11 @@ pub(crate) fn next(
         .search
         .as_mut()
         .ok_or(Error::OperationNotInitialized)?;
-    let handles: Vec<_> = search.found.by_ref().take(out.room()).collect();
-    out.write(0, &handles);
+    let rest = search.found.get(search.told..).unwrap_or_default();
+    let handles = rest.get(..out.room()).unwrap_or(rest);
+    out.write(0, handles);
     count.set(ulong(handles.len()));
+    search.told += handles.len();
     Ok(())
 }
 
@@ -76,25 +97,4 @@ pub(crate) fn finish(session: &Session) -> Result<()> {
         .take()
         .map(|_| ())
         .ok_or(Error::OperationNotInitialized)
-}
-
-/// Whether an object has an attribute of this value. A sensitive one never matches: by searches one
-/// could guess it.
-fn matches(view: &View<'_>, kind: CK_ATTRIBUTE_TYPE, wanted: &[u8]) -> bool {
-    let table::Answer::Shown(value) = table::attribute(view, kind) else {
-        return false;
-    };
-    let value = value.bytes();
-    match kind {
-        // Some programs keep the zero that makes an ASN.1 INTEGER positive.
-        CKA_MODULUS | CKA_PUBLIC_EXPONENT => *value == *without_zeros(wanted),
-        // NSS looks for the bare point, others for the OCTET STRING.
-        CKA_EC_POINT => *value == *wanted || *value == *octet_string(wanted),
-        _ => *value == *wanted,
-    }
-}
-
-fn without_zeros(number: &[u8]) -> &[u8] {
-    let zeros = number.iter().take_while(|byte| **byte == 0).count();
-    number.get(zeros..).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use ctk_token::{Constraint, Key, ObjectId, Origin, PublicKey};
 use super::{
     Class, public_key,
     session_object::{Attributes, Material, SessionObject},
-    wish::{How, Wish},
+    wish::{Given, How, Wish},
 };
 use crate::{
     error::{Error, Result},
@@ -70,8 +70,8 @@ pub(crate) fn new_secret_key(
 
 /// Makes a key pair of the session: the handles of the public and of the private key.
 ///
-/// The private key is CKA_SENSITIVE and not CKA_EXTRACTABLE whatever the template says. Java asks
-/// for the contrary for keys that it could do without reading, so this is no error.
+/// The private key is CKA_SENSITIVE, not CKA_EXTRACTABLE and not CKA_COPYABLE whatever the template
+/// says. Java asks for the contrary for keys that it never reads, so this is no error.
 ///
 /// # Errors
 /// CKR_TEMPLATE_INCONSISTENT if a template names another kind of key, and CKR_SESSION_CLOSED if the
@@ -112,6 +112,16 @@ pub(super) fn new_plain(session: &Session, wish: &Wish, parts: Parts) -> Result<
     add(session, [(parts, wish.private, Material::Nothing)]).map(|[handle]| handle)
 }
 
+/// Makes a copy of an object.
+pub(super) fn new_copy(
+    session: &Session,
+    parts: Parts,
+    private: bool,
+    material: Material,
+) -> Result<CK_OBJECT_HANDLE> {
+    add(session, [(parts, private, material)]).map(|[handle]| handle)
+}
+
 fn public_parts(wish: &Wish, key: &PublicKey) -> Result<Parts> {
     let mut parts = Parts::new(wish);
     parts.follow(key, true)?;
@@ -139,6 +149,7 @@ fn private_parts(wish: &Wish, key: &PublicKey) -> Result<Parts> {
     parts.follow(key, false)?;
     parts.set_bool(CKA_SENSITIVE, true);
     parts.set_bool(CKA_EXTRACTABLE, false);
+    parts.set_bool(CKA_COPYABLE, false);
     let (_, uses) = public_key::uses(key.key_type());
     let all = [
         CKA_DECRYPT,
@@ -207,6 +218,15 @@ impl Parts {
             (CKA_DESTROYABLE, true),
         ]);
         parts.default_bytes(CKA_LABEL);
+        parts
+    }
+
+    /// The attributes of an object, changed by what a template says.
+    pub(super) fn copy(attributes: Attributes, changes: &Given) -> Self {
+        let mut parts = Self { attributes };
+        for (kind, value) in changes {
+            parts.set(*kind, value);
+        }
         parts
     }
 

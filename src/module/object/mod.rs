@@ -1,8 +1,10 @@
-//! Objects (PKCS#11 §5.7): what a token's contents look like from PKCS#11, and C_GetAttributeValue.
+//! Objects (PKCS#11 §5.7): those of a token and those of its sessions, and C_GetAttributeValue.
 
+mod catalog;
 mod certificate;
 pub(crate) mod create;
 pub(crate) mod find;
+mod index;
 pub(crate) mod make;
 mod public_key;
 mod schema;
@@ -10,17 +12,19 @@ pub(crate) mod session_object;
 mod table;
 pub(crate) mod wish;
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use cryptoki_sys::*;
-use ctk_token::{Certificate, DataObject, Item, Key, KeychainContents, ObjectId, PublicKey};
-use once_cell::sync::OnceCell;
+
+pub(crate) use catalog::Catalog;
+use catalog::{Object, View};
+pub(crate) use public_key::{curve, of_set};
+use session_object::{Attributes, SessionObject};
 
 use crate::{
-    abi::ptr::{Place, Template},
+    abi::ptr::{Place, Template, ulong},
     error::{Error, Result},
     insertion::Insertion,
-    library, mechanism,
     session::Session,
 };
 
@@ -32,6 +36,7 @@ pub(crate) enum Class {
     PublicKey,
     PrivateKey,
     SecretKey,
+    Profile,
 }
 
 impl Class {
@@ -41,6 +46,7 @@ impl Class {
         Self::PublicKey,
         Self::PrivateKey,
         Self::SecretKey,
+        Self::Profile,
     ];
 
     pub(crate) fn value(self) -> CK_OBJECT_CLASS {
@@ -50,248 +56,56 @@ impl Class {
             Self::PublicKey => CKO_PUBLIC_KEY,
             Self::PrivateKey => CKO_PRIVATE_KEY,
             Self::SecretKey => CKO_SECRET_KEY,
+            Self::Profile => CKO_PROFILE,
         }
     }
 }
 
-/// One object.
-pub(crate) struct Object {
-    pub(crate) handle: CK_OBJECT_HANDLE,
-    pub(crate) class: Class,
-    /// Whether it can be seen by a user who is logged in only.
-    pub(crate) private: bool,
-    /// Where in the contents its facts are.
-    item: usize,
-    /// What the key can be used with. Found out when somebody asks.
-    allowed: OnceCell<Box<[CK_MECHANISM_TYPE]>>,
+/// What there is to say about an attribute of an object.
+#[derive(Debug, Eq, PartialEq)]
+enum Answer<'a> {
+    Shown(Value<'a>),
+    /// The object has it, and nobody gets it.
+    Sensitive,
+    Absent,
 }
 
-/// The objects of one snapshot of a token's contents, in the token's order.
-///
-/// An object's handle follows the kind and the [`ObjectId`]: it stays the same over generations and
-/// logins.
-pub(crate) struct Catalog {
-    contents: Arc<KeychainContents>,
-    /// The token authenticates by itself, so that nothing is hidden from the program.
-    on_use: bool,
-    objects: Vec<Object>,
-    /// Every handle that was ever given out, also for objects that are gone.
-    handles: BTreeMap<(Class, ObjectId), CK_OBJECT_HANDLE>,
-    by_handle: BTreeMap<CK_OBJECT_HANDLE, usize>,
-    /// Programs look for the parts of an identity by their common CKA_ID.
-    by_identity: BTreeMap<Box<[u8]>, Vec<usize>>,
-}
-
-impl Catalog {
-    /// The objects of `contents`, with the handles of the generation before it.
-    pub(crate) fn new(
-        contents: &Arc<KeychainContents>,
-        on_use: bool,
-        before: Option<&Self>,
-    ) -> Result<Self> {
-        let mut catalog = Self {
-            contents: Arc::clone(contents),
-            on_use,
-            objects: Vec::new(),
-            handles: before
-                .map(|before| before.handles.clone())
-                .unwrap_or_default(),
-            by_handle: BTreeMap::new(),
-            by_identity: BTreeMap::new(),
-        };
-        for (index, item) in contents.items.iter().enumerate() {
-            match item {
-                Item::Certificate(_) => catalog.add(Class::Certificate, false, index, item)?,
-                Item::Key(key) => {
-                    catalog.add(Class::PublicKey, false, index, item)?;
-                    // Nobody can see before login what needs one, or a key that nobody can use.
-                    let private = !on_use && (key.needs_auth() || !key.is_free());
-                    catalog.add(Class::PrivateKey, private, index, item)?;
-                }
-                Item::Data(data) if data.value.is_some() => {
-                    catalog.add(Class::Data, false, index, item)?;
-                }
-                // Data that have to be read after login: no backend has them yet.
-                Item::Data(_) => {}
-            }
-        }
-        Ok(catalog)
-    }
-
-    fn add(&mut self, class: Class, private: bool, index: usize, item: &Item) -> Result<()> {
-        let name = (class, item.id().clone());
-        let handle = match self.handles.get(&name) {
-            Some(handle) => *handle,
-            None => library::new_handle()?,
-        };
-        self.handles.insert(name, handle);
-        let place = self.objects.len();
-        self.by_handle.insert(handle, place);
-        if let Some(identity) = identity(item) {
-            self.by_identity
-                .entry(identity.into())
-                .or_default()
-                .push(place);
-        }
-        self.objects.push(Object {
-            handle,
-            class,
-            private,
-            item: index,
-            allowed: OnceCell::new(),
-        });
-        Ok(())
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.contents.generation
-    }
-
-    /// The object of this handle, whoever may see it.
-    fn object(&self, handle: CK_OBJECT_HANDLE) -> Option<&Object> {
-        self.by_handle
-            .get(&handle)
-            .and_then(|place| self.objects.get(*place))
-    }
-
-    fn item(&self, object: &Object) -> Option<&Item> {
-        self.contents.items.get(object.item)
-    }
-
-    /// The private key of this handle, and whether one has to be logged in to see it.
-    pub(crate) fn private_key(&self, handle: CK_OBJECT_HANDLE) -> Option<(&Key, bool)> {
-        let object = self.object(handle)?;
-        match (object.class, self.item(object)?) {
-            (Class::PrivateKey, Item::Key(key)) => Some((key, object.private)),
-            _ => None,
-        }
-    }
-
-    /// The public key of this handle.
-    pub(crate) fn public_key(&self, handle: CK_OBJECT_HANDLE) -> Option<&PublicKey> {
-        let object = self.object(handle)?;
-        match (object.class, self.item(object)?) {
-            (Class::PublicKey, Item::Key(key)) => Some(&key.public_key),
-            _ => None,
-        }
-    }
-
-    /// Whether a program has to log in again for each use of the key.
-    pub(crate) fn authenticates_always(&self, key: &Key) -> bool {
-        !self.on_use && key.authenticates_always()
-    }
-
-    /// The objects that can have this CKA_ID.
-    fn with_identity<'a>(&'a self, identity: &[u8]) -> impl Iterator<Item = &'a Object> {
-        let places = self
-            .by_identity
-            .get(identity)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        places.iter().filter_map(|place| self.objects.get(*place))
-    }
-}
-
-fn identity(item: &Item) -> Option<&[u8]> {
-    match item {
-        Item::Certificate(certificate) => Some(&certificate.identity),
-        Item::Key(key) => Some(&key.identity),
-        Item::Data(_) => None,
-    }
-}
-
-/// An object with all that its attributes are made of.
-#[derive(Clone, Copy)]
-pub(crate) struct View<'a> {
-    catalog: &'a Catalog,
-    object: &'a Object,
-    item: &'a Item,
-    insertion: &'a Insertion,
-}
-
-/// The value of an attribute.
+/// The value of an attribute as it stands in memory on the C side: a byte for a CK_BBOOL, native
+/// order for a CK_ULONG.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Value<'a> {
-    Bool(bool),
-    Ulong(CK_ULONG),
+enum Value<'a> {
+    Bool([u8; 1]),
+    Ulong([u8; size_of::<CK_ULONG>()]),
     Bytes(Cow<'a, [u8]>),
 }
 
 impl Value<'_> {
-    /// The value as it stands in memory on the C side: a byte for a CK_BBOOL, native order for a
-    /// CK_ULONG.
-    pub(crate) fn bytes(&self) -> Cow<'_, [u8]> {
+    fn bool(value: bool) -> Self {
+        Self::Bool([if value { CK_TRUE } else { CK_FALSE }])
+    }
+
+    fn ulong(value: CK_ULONG) -> Self {
+        Self::Ulong(value.to_ne_bytes())
+    }
+
+    fn bytes(&self) -> &[u8] {
         match self {
-            Self::Bool(value) => Cow::Owned(vec![if *value { CK_TRUE } else { CK_FALSE }]),
-            Self::Ulong(value) => Cow::Owned(value.to_ne_bytes().to_vec()),
-            Self::Bytes(bytes) => Cow::Borrowed(bytes),
+            Self::Bool(byte) => byte,
+            Self::Ulong(bytes) => bytes,
+            Self::Bytes(bytes) => bytes,
         }
-    }
-}
-
-impl<'a> View<'a> {
-    fn certificate(&self) -> Option<&'a Certificate> {
-        match self.item {
-            Item::Certificate(certificate) => Some(certificate),
-            Item::Key(_) | Item::Data(_) => None,
-        }
-    }
-
-    fn key(&self) -> Option<&'a Key> {
-        match self.item {
-            Item::Key(key) => Some(key),
-            Item::Certificate(_) | Item::Data(_) => None,
-        }
-    }
-
-    fn data(&self) -> Option<&'a DataObject> {
-        match self.item {
-            Item::Data(data) => Some(data),
-            Item::Certificate(_) | Item::Key(_) => None,
-        }
-    }
-
-    fn label(&self) -> &'a str {
-        match self.item {
-            Item::Certificate(certificate) => &certificate.label,
-            Item::Key(key) => &key.label,
-            Item::Data(data) => &data.label,
-        }
-    }
-
-    fn identity(&self) -> Option<&'a [u8]> {
-        identity(self.item)
-    }
-
-    /// Whether the token has the private key of this identity.
-    fn has_private_key(&self) -> bool {
-        let identity = self.identity().unwrap_or_default();
-        self.catalog
-            .with_identity(identity)
-            .any(|object| object.class == Class::PrivateKey)
-    }
-
-    /// The mechanisms that the key can be used with; none while the token opens no session.
-    ///
-    /// Nothing else about an object needs a session, so certificates can be read without one.
-    fn allowed(&self, key: &Key) -> &'a [CK_MECHANISM_TYPE] {
-        let allowed = self.object.allowed.get_or_try_init(|| {
-            let session = self.insertion.token_session()?;
-            Ok::<_, Error>(mechanism::allowed(key, &*session).into())
-        });
-        allowed.map(|list| &**list).unwrap_or_default()
     }
 }
 
 /// What a session can see of its token now.
-pub(crate) struct Sight<'a> {
+struct Sight<'a> {
     catalog: Arc<Catalog>,
     insertion: &'a Insertion,
     shows_private: bool,
 }
 
 impl<'i> Sight<'i> {
-    pub(crate) fn new(insertion: &'i Insertion) -> Result<Self> {
+    fn new(insertion: &'i Insertion) -> Result<Self> {
         Ok(Self {
             catalog: insertion.catalog()?,
             insertion,
@@ -307,43 +121,65 @@ impl<'i> Sight<'i> {
     }
 
     fn view<'a>(&'a self, object: &'a Object) -> Option<View<'a>> {
-        if object.private && !self.shows_private {
-            return None;
-        }
-        Some(View {
+        let seen = !object.private || self.shows_private;
+        seen.then_some(View {
             catalog: &self.catalog,
             object,
-            item: self.catalog.item(object)?,
             insertion: self.insertion,
         })
     }
+}
 
-    /// All that can be seen, or those of them that can have this CKA_ID.
-    fn views<'a>(&'a self, identity: Option<&[u8]>) -> Vec<View<'a>> {
-        match identity {
-            Some(identity) => self
-                .catalog
-                .with_identity(identity)
-                .filter_map(|object| self.view(object))
-                .collect(),
-            None => self
-                .catalog
-                .objects
-                .iter()
-                .filter_map(|object| self.view(object))
-                .collect(),
+/// An object that a session sees, wherever it is.
+enum Seen<'a> {
+    Token(View<'a>),
+    Session(&'a SessionObject, &'a Attributes),
+}
+
+impl<'a> Seen<'a> {
+    fn attribute(&self, kind: CK_ATTRIBUTE_TYPE) -> Answer<'a> {
+        match self {
+            Self::Token(view) => table::attribute(view, kind),
+            Self::Session(object, attributes) => object.attribute(attributes, kind),
         }
     }
 }
 
-/// C_GetObjectSize (PKCS#11 §5.7.4).
+/// Lets `work` look at an object.
+///
+/// # Errors
+/// CKR_OBJECT_HANDLE_INVALID for one that the session does not see: a private object does not exist
+/// for those who are not logged in.
+fn look<T>(
+    session: &Session,
+    handle: CK_OBJECT_HANDLE,
+    work: impl FnOnce(Seen<'_>) -> Result<T>,
+) -> Result<T> {
+    let sight = Sight::new(&session.insertion)?;
+    if let Some(view) = sight.object(handle) {
+        return work(Seen::Token(view));
+    }
+    let object = session.insertion.objects.find(session, handle);
+    let object = object.ok_or(Error::ObjectHandleInvalid)?;
+    let attributes = object.attributes.read();
+    work(Seen::Session(&object, &attributes))
+}
+
+/// C_GetObjectSize (PKCS#11 §5.7.4): the length of all that can be read of it.
 pub(crate) fn size(
     session: &Session,
     object: CK_OBJECT_HANDLE,
     out: Result<Place<'_, CK_ULONG>>,
 ) -> Result<()> {
-    let _ = (session, object, out);
-    Err(Error::FunctionNotSupported)
+    let size: usize = look(session, object, |object| {
+        let len = |kind| match object.attribute(kind) {
+            Answer::Shown(value) => value.bytes().len(),
+            Answer::Sensitive | Answer::Absent => 0,
+        };
+        Ok(schema::kinds().map(len).sum())
+    })?;
+    out?.set(ulong(size));
+    Ok(())
 }
 
 /// C_GetAttributeValue (PKCS#11 §5.7.5): every entry is answered, and one of the errors is returned
@@ -353,24 +189,23 @@ pub(crate) fn attribute_value(
     object: CK_OBJECT_HANDLE,
     template: Result<Template<'_>>,
 ) -> Result<()> {
-    let sight = Sight::new(&session.insertion)?;
-    // A private object that cannot be seen does not exist.
-    let view = sight.object(object).ok_or(Error::ObjectHandleInvalid)?;
-    let mut outcome = Ok(());
-    for entry in template?.entries() {
-        let answered = match table::attribute(&view, entry.kind) {
-            table::Answer::Shown(value) => entry.answer(&value.bytes()),
-            table::Answer::Sensitive => {
-                entry.refuse();
-                Err(Error::AttributeSensitive)
-            }
-            table::Answer::Absent => {
-                entry.refuse();
-                Err(Error::AttributeTypeInvalid)
-            }
-        };
-        // The first error is kept: it is the one about the entry that a program sees first.
-        outcome = outcome.and(answered);
-    }
-    outcome
+    look(session, object, |object| {
+        let mut outcome = Ok(());
+        for entry in template?.entries() {
+            let answered = match object.attribute(entry.kind) {
+                Answer::Shown(value) => entry.answer(value.bytes()),
+                Answer::Sensitive => {
+                    entry.refuse();
+                    Err(Error::AttributeSensitive)
+                }
+                Answer::Absent => {
+                    entry.refuse();
+                    Err(Error::AttributeTypeInvalid)
+                }
+            };
+            // The first error is kept: it is the one about the entry that a program sees first.
+            outcome = outcome.and(answered);
+        }
+        outcome
+    })
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use cryptoki_sys::*;
-use ctk_token::{KeyType, PublicKey, PublicKeyMaterial};
+use ctk_token::{Curve, KeyType, PublicKey, PublicKeyMaterial};
 
-use super::certificate::octet_string;
+use super::{certificate::octet_string, index};
+use crate::error::{Error, Result};
 
 /// CKA_KEY_TYPE.
 pub(super) fn key_type(key: KeyType) -> CK_KEY_TYPE {
@@ -137,4 +138,95 @@ pub(super) fn uses(key: KeyType) -> (&'static [CK_ATTRIBUTE_TYPE], &'static [CK_
             (&[CKA_ENCAPSULATE], &[CKA_DECAPSULATE])
         }
     }
+}
+
+/// Whether private keys of this kind have this attribute, which nobody gets.
+pub(super) fn has_secret(key: KeyType, attribute: CK_ATTRIBUTE_TYPE) -> bool {
+    let rsa = matches!(key, KeyType::Rsa { .. });
+    match attribute {
+        CKA_PRIVATE_EXPONENT | CKA_PRIME_1 | CKA_PRIME_2 | CKA_EXPONENT_1 | CKA_EXPONENT_2
+        | CKA_COEFFICIENT => rsa,
+        CKA_VALUE => !rsa,
+        CKA_SEED => parameter_set(key).is_some(),
+        _ => false,
+    }
+}
+
+/// The kind of an elliptic curve key of this CKA_KEY_TYPE and CKA_EC_PARAMS (PKCS#11 §6.3.3, §6.3.5,
+/// §6.3.7): the curve's OBJECT IDENTIFIER, or its name as a PrintableString.
+///
+/// # Errors
+/// CKR_CURVE_NOT_SUPPORTED for another curve, CKR_DOMAIN_PARAMS_INVALID for what names none.
+pub(crate) fn curve(key_type: CK_KEY_TYPE, parameters: &[u8]) -> Result<KeyType> {
+    const RAW: [(KeyType, &str); 4] = [
+        (KeyType::Ed25519, "edwards25519"),
+        (KeyType::Ed448, "edwards448"),
+        (KeyType::X25519, "curve25519"),
+        (KeyType::X448, "curve448"),
+    ];
+    let named = match parameters {
+        [0x06, len, oid @ ..] if usize::from(*len) == oid.len() => None,
+        [0x13, len, name @ ..] if usize::from(*len) == name.len() => Some(name),
+        // Explicit parameters, which are not taken from anybody (RFC 5480 §2.1.1).
+        [0x30, ..] => return Err(Error::CurveNotSupported),
+        _ => return Err(Error::DomainParamsInvalid),
+    };
+    let curves = Curve::ALL.iter().map(|curve| KeyType::Ec(*curve));
+    let found = match named {
+        None => curves
+            .chain(RAW.map(|(kind, _)| kind))
+            .find(|kind| ec_params(*kind).as_deref() == Some(parameters)),
+        Some(name) => RAW
+            .into_iter()
+            .find(|(_, known)| known.as_bytes() == name)
+            .map(|(kind, _)| kind),
+    };
+    found
+        .filter(|kind| self::key_type(*kind) == key_type)
+        .ok_or(Error::CurveNotSupported)
+}
+
+/// The ML-DSA or ML-KEM keys of this CKA_KEY_TYPE and CKA_PARAMETER_SET (PKCS#11 §6.67, §6.68).
+///
+/// # Errors
+/// CKR_ATTRIBUTE_VALUE_INVALID for a set that there is not.
+pub(crate) fn of_set(key_type: CK_KEY_TYPE, set: CK_ULONG) -> Result<KeyType> {
+    [
+        KeyType::MlDsa44,
+        KeyType::MlDsa65,
+        KeyType::MlDsa87,
+        KeyType::MlKem512,
+        KeyType::MlKem768,
+        KeyType::MlKem1024,
+    ]
+    .into_iter()
+    .find(|kind| self::key_type(*kind) == key_type && parameter_set(*kind) == Some(set))
+    .ok_or(Error::AttributeValueInvalid)
+}
+
+/// A public key of this kind whose CKA_EC_POINT is this: bare, or in an OCTET STRING; of the keys
+/// that have no coordinates 3.0 also had a BIT STRING.
+///
+/// # Errors
+/// CKR_ATTRIBUTE_VALUE_INVALID for what is not on the curve, CKR_CURVE_NOT_SUPPORTED for a curve that
+/// the crypto library lacks.
+pub(super) fn of_point(kind: KeyType, value: &[u8]) -> Result<PublicKey> {
+    let refused = |error| match error {
+        ctk_token::TokenError::NotSupported => Error::CurveNotSupported,
+        _ => Error::AttributeValueInvalid,
+    };
+    let bare = match kind {
+        KeyType::Ec(curve) if value.len() == 1 + 2 * curve.bytes() => value,
+        KeyType::Ec(_) => index::content(value).ok_or(Error::AttributeValueInvalid)?,
+        _ => match value {
+            [0x03, len, 0, point @ ..] if usize::from(*len) == point.len() + 1 => point,
+            _ if [32, 56, 57].contains(&value.len()) => value,
+            _ => index::content(value).ok_or(Error::AttributeValueInvalid)?,
+        },
+    };
+    if let KeyType::Ec(curve) = kind {
+        ctk_crypto::check_point(curve, bare).map_err(refused)?;
+        return PublicKey::ec(curve, bare).map_err(refused);
+    }
+    PublicKey::raw(kind, bare).map_err(refused)
 }

@@ -161,13 +161,22 @@ rows! {
     CKA_ENCAPSULATE PUBLIC Bool ALWAYS;
     CKA_DECAPSULATE PRIVATE Bool ALWAYS;
     CKA_SEED PRIVATE Bytes CREATE;
-    CKA_ALLOWED_MECHANISMS KEYS Ulongs MAKE_AND_COPY;
+    // Nothing would hold a program to what it says of its own key there.
+    CKA_ALLOWED_MECHANISMS KEYS Ulongs NEVER;
 }
 
 fn rows_of(kind: CK_ATTRIBUTE_TYPE) -> impl Iterator<Item = &'static Row> {
     let start = ROWS.partition_point(|row| row.kind < kind);
     let rows = ROWS.iter().skip(start);
     rows.take_while(move |row| row.kind == kind)
+}
+
+/// All attributes that objects can have.
+pub(super) fn kinds() -> impl Iterator<Item = CK_ATTRIBUTE_TYPE> {
+    // Rows of one attribute stand side by side.
+    let mut last = None;
+    let kinds = ROWS.iter().map(|row| row.kind);
+    kinds.filter(move |kind| last.replace(*kind) != Some(*kind))
 }
 
 /// Whether a template for `act` with an object of this class may have the attribute, with a value

@@ -1,13 +1,22 @@
 //! Session objects (PKCS#11 §4.4): what programs make for themselves, gone with the session that
 //! made it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cryptoki_sys::*;
 use ctk_crypto::{PrivateKey, SecretBytes};
 use ctk_token::{Key, PublicKey};
 use parking_lot::{Mutex, RwLock};
 
+use super::{
+    Answer, Class, Value,
+    index::{self, INDEXED},
+    public_key,
+};
 use crate::{
     error::{Error, Result},
     session::Session,
@@ -19,7 +28,54 @@ pub(crate) type Attributes = BTreeMap<CK_ATTRIBUTE_TYPE, Box<[u8]>>;
 
 /// The session objects of one token's sessions.
 #[derive(Default)]
-pub(crate) struct SessionObjects(Mutex<BTreeMap<CK_OBJECT_HANDLE, Arc<SessionObject>>>);
+pub(crate) struct SessionObjects(Mutex<Store>);
+
+#[derive(Default)]
+struct Store {
+    by_handle: BTreeMap<CK_OBJECT_HANDLE, Arc<SessionObject>>,
+    /// Which objects have a value of this hash, for each attribute of [`INDEXED`]. What is secret is
+    /// not hashed.
+    index: BTreeSet<(CK_ATTRIBUTE_TYPE, u64, CK_OBJECT_HANDLE)>,
+}
+
+/// What finds an object in the index.
+fn index_entries(
+    handle: CK_OBJECT_HANDLE,
+    attributes: &Attributes,
+) -> Vec<(CK_ATTRIBUTE_TYPE, u64, CK_OBJECT_HANDLE)> {
+    let of_kind = |kind| {
+        let value = attributes.get(&kind).map(|value| &**value);
+        let forms = value
+            .into_iter()
+            .flat_map(move |value| index::forms(kind, value));
+        forms.map(move |form| (kind, index::hash(kind, form), handle))
+    };
+    INDEXED.into_iter().flat_map(of_kind).collect()
+}
+
+impl Store {
+    fn add(&mut self, object: Arc<SessionObject>) {
+        let entries = index_entries(object.handle, &object.attributes.read());
+        self.index.extend(entries);
+        self.by_handle.insert(object.handle, object);
+    }
+
+    fn remove(&mut self, handle: CK_OBJECT_HANDLE) -> Option<Arc<SessionObject>> {
+        let object = self.by_handle.remove(&handle)?;
+        for entry in index_entries(handle, &object.attributes.read()) {
+            self.index.remove(&entry);
+        }
+        Some(object)
+    }
+
+    fn with(&self, kind: CK_ATTRIBUTE_TYPE, value: &[u8]) -> impl Iterator<Item = &SessionObject> {
+        let hash = index::hash(kind, value);
+        let first = (kind, hash, CK_OBJECT_HANDLE::MIN);
+        let last = (kind, hash, CK_OBJECT_HANDLE::MAX);
+        let handles = self.index.range(first..=last);
+        handles.filter_map(|(.., handle)| self.by_handle.get(handle).map(|object| &**object))
+    }
+}
 
 impl SessionObjects {
     /// Adds what a session has made: all of it or nothing.
@@ -29,7 +85,7 @@ impl SessionObjects {
     /// nobody would remove them any more.
     pub(crate) fn add_all(&self, session: &Session, made: Vec<SessionObject>) -> Result<()> {
         // The end of a session or login is said before its objects are removed under this lock.
-        let mut objects = self.0.lock();
+        let mut store = self.0.lock();
         if session.is_closed() {
             return Err(Error::SessionClosed);
         }
@@ -38,7 +94,7 @@ impl SessionObjects {
             return Err(Error::UserNotLoggedIn);
         }
         for object in made {
-            objects.insert(object.handle, Arc::new(object));
+            store.add(Arc::new(object));
         }
         Ok(())
     }
@@ -49,23 +105,88 @@ impl SessionObjects {
         session: &Session,
         handle: CK_OBJECT_HANDLE,
     ) -> Option<Arc<SessionObject>> {
-        let object = self.0.lock().get(&handle).cloned()?;
+        let object = self.0.lock().by_handle.get(&handle).cloned()?;
         (!object.private || session.insertion.shows_private()).then_some(object)
+    }
+
+    /// The handles of the objects that match a template, of those that can be seen.
+    pub(super) fn search(
+        &self,
+        wanted: &[(CK_ATTRIBUTE_TYPE, &[u8])],
+        shows_private: bool,
+        found: &mut Vec<CK_OBJECT_HANDLE>,
+    ) {
+        let store = self.0.lock();
+        if store.by_handle.is_empty() {
+            return;
+        }
+        let matches = |object: &&SessionObject| {
+            let attributes = object.attributes.read();
+            let seen = !object.private || shows_private;
+            seen && wanted.iter().all(|(kind, value)| {
+                matches!(object.attribute(&attributes, *kind),
+                    Answer::Shown(shown) if index::matches(*kind, shown.bytes(), value))
+            })
+        };
+        let best =
+            index::best(wanted).and_then(|(place, value)| Some((*INDEXED.get(place)?, value)));
+        let Some((kind, value)) = best else {
+            let all = store.by_handle.values().map(|object| &**object);
+            found.extend(all.filter(matches).map(|object| object.handle));
+            return;
+        };
+        let candidates = store.with(kind, value);
+        found.extend(candidates.filter(matches).map(|object| object.handle));
+        if kind == CKA_VALUE {
+            // Keys that can be read are found by their value as well.
+            let class = Class::SecretKey.value().to_ne_bytes();
+            let keys = store.with(CKA_CLASS, &class);
+            found.extend(keys.filter(matches).map(|object| object.handle));
+        }
+    }
+
+    /// Changes an object's attributes by `change`, which changes nothing if it fails.
+    pub(super) fn change(
+        &self,
+        object: &SessionObject,
+        change: impl FnOnce(&mut Attributes) -> Result<()>,
+    ) -> Result<()> {
+        let mut store = self.0.lock();
+        if !store.by_handle.contains_key(&object.handle) {
+            return Err(Error::ObjectHandleInvalid);
+        }
+        let mut attributes = object.attributes.write();
+        let before = index_entries(object.handle, &attributes);
+        change(&mut attributes)?;
+        for entry in before {
+            store.index.remove(&entry);
+        }
+        store
+            .index
+            .extend(index_entries(object.handle, &attributes));
+        Ok(())
+    }
+
+    /// Removes one object.
+    pub(super) fn remove(&self, handle: CK_OBJECT_HANDLE) -> Result<()> {
+        let removed = self.0.lock().remove(handle);
+        // Dropped after the lock: wiping keys takes a moment.
+        removed.map(drop).ok_or(Error::ObjectHandleInvalid)
     }
 
     /// Removes those objects: at the end of their session, or the private ones at logout.
     pub(crate) fn remove_those(&self, which: impl Fn(&SessionObject) -> bool) {
-        let mut objects = self.0.lock();
-        let mut removed = Vec::new();
-        objects.retain(|_, object| {
-            let gone = which(object);
-            if gone {
-                removed.push(Arc::clone(object));
-            }
-            !gone
-        });
-        // Dropped after the lock: wiping keys takes a moment.
-        drop(objects);
+        let mut store = self.0.lock();
+        let all = store.by_handle.values();
+        let handles: Vec<_> = all
+            .filter(|object| which(object))
+            .map(|object| object.handle)
+            .collect();
+        let removed: Vec<_> = handles
+            .into_iter()
+            .filter_map(|handle| store.remove(handle))
+            .collect();
+        drop(store);
         drop(removed);
     }
 }
@@ -106,6 +227,40 @@ impl SessionObject {
             attributes: RwLock::new(attributes),
             material,
         }
+    }
+
+    /// What there is to say about one of its attributes, which are locked for that. A secret key that
+    /// nobody hides can be read; of a private key no secret ever is.
+    pub(super) fn attribute<'a>(
+        &'a self,
+        attributes: &'a Attributes,
+        kind: CK_ATTRIBUTE_TYPE,
+    ) -> Answer<'a> {
+        if let Some(value) = attributes.get(&kind) {
+            return Answer::Shown(Value::Bytes(Cow::Borrowed(value)));
+        }
+        match &self.material {
+            Material::Secret(key) if kind == CKA_VALUE => {
+                let is = |kind| matches!(attributes.get(&kind).map(|value| &**value), Some([value]) if *value != CK_FALSE);
+                if is(CKA_EXTRACTABLE) && !is(CKA_SENSITIVE) {
+                    Answer::Shown(Value::Bytes(Cow::Borrowed(key)))
+                } else {
+                    Answer::Sensitive
+                }
+            }
+            Material::Private(facts, _)
+                if public_key::has_secret(facts.public_key.key_type(), kind) =>
+            {
+                Answer::Sensitive
+            }
+            _ => Answer::Absent,
+        }
+    }
+
+    pub(super) fn class(&self) -> Option<Class> {
+        let attributes = self.attributes.read();
+        let class = attributes.get(&CKA_CLASS)?.as_ref().try_into().ok()?;
+        Class::of_new(CK_OBJECT_CLASS::from_ne_bytes(class))
     }
 
     /// Whether this attribute is CK_TRUE.

@@ -4,21 +4,13 @@
 use std::borrow::Cow;
 
 use cryptoki_sys::*;
-use ctk_token::{Constraint, Digest, KeyType, Origin, PublicKeyMaterial};
+use ctk_token::{Constraint, Digest, KeyType, Origin, PublicKey};
 
 use super::{
-    Class, Value, View,
+    Answer, Class, Value, View,
     certificate::{Parts, octet_string},
+    public_key,
 };
-
-/// What there is to say about an attribute of an object.
-#[derive(Debug, Eq, PartialEq)]
-pub(super) enum Answer<'a> {
-    Shown(Value<'a>),
-    /// The object has it, and nobody gets it.
-    Sensitive,
-    Absent,
-}
 
 /// An attribute's row.
 struct Row {
@@ -54,6 +46,7 @@ pub(super) fn attribute<'a>(view: &View<'a>, kind: CK_ATTRIBUTE_TYPE) -> Answer<
 const ALL: &[Class] = Class::ALL;
 const CERTIFICATE: &[Class] = &[Class::Certificate];
 const DATA: &[Class] = &[Class::Data];
+const PROFILE: &[Class] = &[Class::Profile];
 const PUBLIC: &[Class] = &[Class::PublicKey];
 const PRIVATE: &[Class] = &[Class::PrivateKey];
 const KEYS: &[Class] = &[Class::PublicKey, Class::PrivateKey];
@@ -73,27 +66,28 @@ macro_rules! rows {
 
 // Sorted by value; an attribute that is another thing for another class has a second row.
 rows! {
-    CKA_CLASS ALL Shown(|view| Some(Value::Ulong(view.object.class.value())));
+    CKA_CLASS ALL Shown(|view| Some(Value::ulong(view.object.class.value())));
     CKA_TOKEN ALL Shown(|_| yes());
-    CKA_PRIVATE ALL Shown(|view| Some(Value::Bool(view.object.private)));
+    CKA_PRIVATE ALL Shown(|view| Some(Value::bool(view.object.private)));
     CKA_LABEL ALL Shown(|view| bytes(view.label().as_bytes()));
     CKA_UNIQUE_ID ALL Shown(|view| owned(unique_id(view)));
     CKA_APPLICATION DATA Shown(|view| bytes(view.data()?.application.as_bytes()));
     CKA_VALUE CERTIFICATE Shown(|view| bytes(&view.certificate()?.der));
     CKA_VALUE DATA Shown(|view| bytes(view.data()?.value.as_deref()?));
-    CKA_VALUE PRIVATE Secret(|view| !is_rsa(view));
+    CKA_VALUE PUBLIC Shown(|view| bytes(public_key::encoded(public(view)?)?));
+    CKA_VALUE PRIVATE Secret(|view| has_secret(view, CKA_VALUE));
     CKA_OBJECT_ID DATA Shown(|view| bytes(&view.data()?.object_id));
-    CKA_CERTIFICATE_TYPE CERTIFICATE Shown(|_| Some(Value::Ulong(CKC_X_509)));
+    CKA_CERTIFICATE_TYPE CERTIFICATE Shown(|_| Some(Value::ulong(CKC_X_509)));
     CKA_ISSUER CERTIFICATE Shown(|view| bytes(parts(view)?.issuer));
     CKA_SERIAL_NUMBER CERTIFICATE Shown(|view| bytes(parts(view)?.serial_number));
     CKA_TRUSTED CERTIFICATE Shown(|_| no());
     CKA_TRUSTED PUBLIC Shown(|_| no());
-    CKA_CERTIFICATE_CATEGORY CERTIFICATE Shown(|view| Some(Value::Ulong(category(view))));
+    CKA_CERTIFICATE_CATEGORY CERTIFICATE Shown(|view| Some(Value::ulong(category(view))));
     CKA_JAVA_MIDP_SECURITY_DOMAIN CERTIFICATE
-        Shown(|_| Some(Value::Ulong(CK_SECURITY_DOMAIN_UNSPECIFIED)));
+        Shown(|_| Some(Value::ulong(CK_SECURITY_DOMAIN_UNSPECIFIED)));
     CKA_URL CERTIFICATE Shown(|_| bytes(&[]));
     CKA_CHECK_VALUE CERTIFICATE Shown(check_value);
-    CKA_KEY_TYPE KEYS Shown(|view| Some(Value::Ulong(key_type(view.key()?.public_key.key_type()))));
+    CKA_KEY_TYPE KEYS Shown(|view| Some(Value::ulong(public_key::key_type(kind(view)?))));
     CKA_SUBJECT CERTIFICATE Shown(|view| bytes(parts(view)?.subject));
     CKA_SUBJECT KEYS Shown(|view| bytes(view.key()?.subject.as_deref().unwrap_or_default()));
     CKA_ID KEYS_AND_CERTIFICATE Shown(|view| bytes(view.identity()?));
@@ -103,42 +97,49 @@ rows! {
     CKA_WRAP PUBLIC Shown(|view| allowed(view.key()?.decrypt));
     CKA_UNWRAP PRIVATE Shown(|view| allowed(view.key()?.decrypt));
     CKA_SIGN PRIVATE Shown(|view| allowed(view.key()?.sign));
-    CKA_SIGN_RECOVER PRIVATE Shown(|_| no());
+    CKA_SIGN_RECOVER PRIVATE Shown(recovers);
     CKA_VERIFY PUBLIC Shown(|view| allowed(view.key()?.sign));
-    CKA_VERIFY_RECOVER PUBLIC Shown(|_| no());
-    CKA_DERIVE KEYS Shown(|view| allowed(view.key()?.key_exchange));
+    CKA_VERIFY_RECOVER PUBLIC Shown(recovers);
+    CKA_DERIVE KEYS Shown(|view| agrees(view, false));
     CKA_START_DATE CERTIFICATE
         Shown(|view| owned(parts(view)?.start_date().map(Vec::from).unwrap_or_default()));
     CKA_START_DATE KEYS Shown(|_| bytes(&[]));
     CKA_END_DATE CERTIFICATE
         Shown(|view| owned(parts(view)?.end_date().map(Vec::from).unwrap_or_default()));
     CKA_END_DATE KEYS Shown(|_| bytes(&[]));
-    CKA_MODULUS KEYS Shown(|view| bytes(rsa(view)?.0));
-    CKA_MODULUS_BITS PUBLIC Shown(modulus_bits);
-    CKA_PUBLIC_EXPONENT KEYS Shown(|view| bytes(rsa(view)?.1));
-    CKA_PRIVATE_EXPONENT PRIVATE Secret(is_rsa);
-    CKA_PRIME_1 PRIVATE Secret(is_rsa);
-    CKA_PRIME_2 PRIVATE Secret(is_rsa);
-    CKA_EXPONENT_1 PRIVATE Secret(is_rsa);
-    CKA_EXPONENT_2 PRIVATE Secret(is_rsa);
-    CKA_COEFFICIENT PRIVATE Secret(is_rsa);
+    CKA_MODULUS KEYS Shown(|view| bytes(public_key::rsa(public(view)?)?.0));
+    CKA_MODULUS_BITS PUBLIC
+        Shown(|view| Some(Value::ulong(public_key::modulus_bits(public(view)?)?)));
+    CKA_PUBLIC_EXPONENT KEYS Shown(|view| bytes(public_key::rsa(public(view)?)?.1));
+    CKA_PRIVATE_EXPONENT PRIVATE Secret(|view| has_secret(view, CKA_PRIVATE_EXPONENT));
+    CKA_PRIME_1 PRIVATE Secret(|view| has_secret(view, CKA_PRIME_1));
+    CKA_PRIME_2 PRIVATE Secret(|view| has_secret(view, CKA_PRIME_2));
+    CKA_EXPONENT_1 PRIVATE Secret(|view| has_secret(view, CKA_EXPONENT_1));
+    CKA_EXPONENT_2 PRIVATE Secret(|view| has_secret(view, CKA_EXPONENT_2));
+    CKA_COEFFICIENT PRIVATE Secret(|view| has_secret(view, CKA_COEFFICIENT));
     CKA_PUBLIC_KEY_INFO CERTIFICATE Shown(|view| bytes(parts(view)?.public_key_info));
-    CKA_PUBLIC_KEY_INFO KEYS Shown(|view| bytes(view.key()?.public_key.spki()));
+    CKA_PUBLIC_KEY_INFO KEYS Shown(|view| bytes(public(view)?.spki()));
     CKA_EXTRACTABLE PRIVATE Shown(|_| no());
-    CKA_LOCAL KEYS Shown(|view| Some(Value::Bool(is_local(view)?)));
-    CKA_NEVER_EXTRACTABLE PRIVATE Shown(|view| Some(Value::Bool(is_local(view)?)));
-    CKA_ALWAYS_SENSITIVE PRIVATE Shown(|view| Some(Value::Bool(is_local(view)?)));
+    CKA_LOCAL KEYS Shown(|view| Some(Value::bool(is_local(view)?)));
+    CKA_NEVER_EXTRACTABLE PRIVATE Shown(|view| Some(Value::bool(is_local(view)?)));
+    CKA_ALWAYS_SENSITIVE PRIVATE Shown(|view| Some(Value::bool(is_local(view)?)));
     CKA_KEY_GEN_MECHANISM KEYS Shown(key_gen_mechanism);
     CKA_MODIFIABLE ALL Shown(|_| no());
     CKA_COPYABLE ALL Shown(|_| no());
     CKA_DESTROYABLE ALL Shown(|_| no());
-    CKA_EC_PARAMS KEYS Shown(|view| owned(ec_params(view.key()?.public_key.key_type())?));
+    CKA_EC_PARAMS KEYS Shown(|view| owned(public_key::ec_params(kind(view)?)?));
     // On the private key it is none of the specification's, and saves programs a search for the
     // public key.
-    CKA_EC_POINT KEYS Shown(|view| owned(octet_string(point(view)?)));
+    CKA_EC_POINT KEYS Shown(|view| owned(octet_string(public_key::point(public(view)?)?)));
     CKA_ALWAYS_AUTHENTICATE PRIVATE
-        Shown(|view| Some(Value::Bool(view.catalog.authenticates_always(view.key()?))));
+        Shown(|view| Some(Value::bool(view.catalog.authenticates_always(view.key()?))));
     CKA_WRAP_WITH_TRUSTED PRIVATE Shown(|_| no());
+    CKA_PROFILE_ID PROFILE Shown(|view| Some(Value::ulong(view.profile()?)));
+    CKA_PARAMETER_SET KEYS
+        Shown(|view| Some(Value::ulong(public_key::parameter_set(kind(view)?)?)));
+    CKA_ENCAPSULATE PUBLIC Shown(|view| agrees(view, true));
+    CKA_DECAPSULATE PRIVATE Shown(|view| agrees(view, true));
+    CKA_SEED PRIVATE Secret(|view| has_secret(view, CKA_SEED));
     CKA_ALLOWED_MECHANISMS PRIVATE Shown(|view| owned(
         view.allowed(view.key()?).iter().flat_map(|mechanism| mechanism.to_ne_bytes()).collect(),
     ));
@@ -146,12 +147,12 @@ rows! {
 
 #[allow(clippy::unnecessary_wraps)] // what a row's function returns
 fn yes<'a>() -> Option<Value<'a>> {
-    Some(Value::Bool(true))
+    Some(Value::bool(true))
 }
 
 #[allow(clippy::unnecessary_wraps)]
 fn no<'a>() -> Option<Value<'a>> {
-    Some(Value::Bool(false))
+    Some(Value::bool(false))
 }
 
 #[allow(clippy::unnecessary_wraps)]
@@ -166,13 +167,16 @@ fn owned<'a>(value: Vec<u8>) -> Option<Value<'a>> {
 
 #[allow(clippy::unnecessary_wraps)]
 fn allowed<'a>(constraint: Constraint) -> Option<Value<'a>> {
-    Some(Value::Bool(constraint != Constraint::Never))
+    Some(Value::bool(constraint != Constraint::Never))
 }
 
 /// Unique on the token: the class and the token's own name for the item.
 fn unique_id(view: &View<'_>) -> Vec<u8> {
     let mut id = format!("{}-", view.object.class.value());
-    for byte in view.item.id().as_bytes() {
+    if let Some(profile) = view.profile() {
+        id.push_str(&profile.to_string());
+    }
+    for byte in view.id().unwrap_or_default() {
         id.push_str(&format!("{byte:02x}"));
     }
     id.into_bytes()
@@ -200,65 +204,35 @@ fn check_value<'a>(view: &View<'a>) -> Option<Value<'a>> {
     owned(hash.get(..3)?.to_vec())
 }
 
-fn key_type(key: KeyType) -> CK_KEY_TYPE {
-    match key {
-        KeyType::Rsa { .. } => CKK_RSA,
-        KeyType::Ec(_) => CKK_EC,
-        KeyType::Ed25519 | KeyType::Ed448 => CKK_EC_EDWARDS,
-        KeyType::X25519 | KeyType::X448 => CKK_EC_MONTGOMERY,
-        KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87 => CKK_ML_DSA,
-        KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => CKK_ML_KEM,
-    }
+fn public<'a>(view: &View<'a>) -> Option<&'a PublicKey> {
+    Some(&view.key()?.public_key)
 }
 
-fn is_rsa(view: &View<'_>) -> bool {
-    rsa(view).is_some()
+fn kind(view: &View<'_>) -> Option<KeyType> {
+    Some(public(view)?.key_type())
 }
 
-/// Modulus and exponent.
-fn rsa<'a>(view: &View<'a>) -> Option<(&'a [u8], &'a [u8])> {
-    match view.key()?.public_key.material() {
-        PublicKeyMaterial::Rsa { modulus, exponent } => Some((modulus, exponent)),
-        PublicKeyMaterial::Ec { .. } | PublicKeyMaterial::Raw { .. } => None,
-    }
+fn has_secret(view: &View<'_>, attribute: CK_ATTRIBUTE_TYPE) -> bool {
+    kind(view).is_some_and(|kind| public_key::has_secret(kind, attribute))
 }
 
-fn modulus_bits<'a>(view: &View<'a>) -> Option<Value<'a>> {
-    match view.key()?.public_key.key_type() {
-        KeyType::Rsa { bits } => Some(Value::Ulong(CK_ULONG::from(bits))),
-        _ => None,
-    }
+/// Signatures out of which the data can be recovered are RSA's with PKCS#1 padding or none.
+fn recovers<'a>(view: &View<'a>) -> Option<Value<'a>> {
+    let key = view.key()?;
+    let rsa = matches!(key.public_key.key_type(), KeyType::Rsa { .. });
+    let padded_otherwise = key.public_key.is_pss_only();
+    Some(Value::bool(
+        rsa && !padded_otherwise && key.sign != Constraint::Never,
+    ))
 }
 
-/// The public point. It is shown as an OCTET STRING for Edwards and Montgomery keys too: PKCS#11
-/// 3.2 wants the bare bytes there, 3.0 wanted the OCTET STRING, and the programs that know only one
-/// of the two know that one.
-fn point<'a>(view: &View<'a>) -> Option<&'a [u8]> {
-    match view.key()?.public_key.material() {
-        PublicKeyMaterial::Ec { point, .. } => Some(point),
-        PublicKeyMaterial::Raw { bytes, .. } => Some(bytes),
-        PublicKeyMaterial::Rsa { .. } => None,
-    }
-}
-
-/// The curve as a DER OBJECT IDENTIFIER: OpenSSH reads no other form for ECDSA, and reads it for
-/// Ed25519 as well.
-fn ec_params(key: KeyType) -> Option<Vec<u8>> {
-    const EDWARDS: [u8; 4] = [0x06, 0x03, 0x2B, 0x65];
-    let edwards = |last: u8| [&EDWARDS[..], &[last]].concat();
-    match key {
-        KeyType::Ec(curve) => {
-            let oid = curve.oid();
-            let content = oid.as_bytes();
-            Some([&[0x06, u8::try_from(content.len()).ok()?], content].concat())
-        }
-        // 1.3.101.110 to 113 (RFC 8410 §3).
-        KeyType::X25519 => Some(edwards(0x6E)),
-        KeyType::X448 => Some(edwards(0x6F)),
-        KeyType::Ed25519 => Some(edwards(0x70)),
-        KeyType::Ed448 => Some(edwards(0x71)),
-        _ => None,
-    }
+/// Whether the key agrees on secrets, by encapsulation or the other way.
+fn agrees<'a>(view: &View<'a>, encapsulates: bool) -> Option<Value<'a>> {
+    let key = view.key()?;
+    let kem = key.public_key.key_type().ciphertext_len().is_some();
+    Some(Value::bool(
+        kem == encapsulates && key.key_exchange != Constraint::Never,
+    ))
 }
 
 /// Whether the key was made on the token.
@@ -279,7 +253,7 @@ fn key_gen_mechanism<'a>(view: &View<'a>) -> Option<Value<'a>> {
     } else {
         CK_UNAVAILABLE_INFORMATION
     };
-    Some(Value::Ulong(mechanism))
+    Some(Value::ulong(mechanism))
 }
 
 #[cfg(test)]
@@ -325,9 +299,11 @@ mod tests {
                     .all(|row| matches!(row.column, Column::Secret(_)))
             );
         }
-        let value = ROWS
-            .iter()
-            .find(|row| row.kind == CKA_VALUE && row.classes == PRIVATE);
-        assert!(value.is_some_and(|row| matches!(row.column, Column::Secret(_))));
+        for kind in [CKA_VALUE, CKA_SEED] {
+            let value = ROWS
+                .iter()
+                .find(|row| row.kind == kind && row.classes == PRIVATE);
+            assert!(value.is_some_and(|row| matches!(row.column, Column::Secret(_))));
+        }
     }
 }
