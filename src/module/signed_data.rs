@@ -124,9 +124,12 @@ impl Parts {
         Ok(())
     }
 
-    /// Whether all of the data have come.
-    pub(crate) fn are_complete(&self) -> bool {
-        matches!(self, Self::Prepared(_) | Self::Collected(_))
+    /// Takes the last part. If it has been taken, it has come again with the same call.
+    pub(crate) fn complete(&mut self, preparation: &Preparation, part: &[u8]) -> Result<()> {
+        if !matches!(self, Self::Prepared(_) | Self::Collected(_)) {
+            self.add(preparation, part)?;
+        }
+        self.end(preparation)
     }
 
     fn begin(&mut self, preparation: &Preparation) -> Result<()> {

@@ -229,11 +229,9 @@ fn token_flags(info: &TokenInfo) -> CK_FLAGS {
         // ssh-agent and servers stop at a token that asks for a login which they cannot make.
         LoginPolicy::OnUse => 0,
     };
-    let flags = [
-        (!info.writable, CKF_WRITE_PROTECTED),
-        (info.has_random, CKF_RNG),
-    ];
-    CKF_TOKEN_INITIALIZED | CKF_USER_PIN_INITIALIZED | pin | login | set_flags(&flags)
+    let protected = set_flags(&[(!info.writable, CKF_WRITE_PROTECTED)]);
+    // What a token does not have, the crypto library has.
+    CKF_TOKEN_INITIALIZED | CKF_USER_PIN_INITIALIZED | CKF_RNG | pin | login | protected
 }
 
 fn set_flags(flags: &[(bool, CK_FLAGS)]) -> CK_FLAGS {

@@ -313,17 +313,22 @@ impl Form {
     /// What it can mean, for finding out whether a key can do it at all: with a PSS mechanism that
     /// leaves the hash open, one hash is enough.
     pub(crate) fn examples(self) -> Vec<KeyAlgorithm> {
-        let pss = |digest: Digest| Pss {
-            digest,
-            mgf: digest,
-            salt_len: u32::try_from(digest.len()).unwrap_or_default(),
+        // As long as the hash is customary, and none at all takes the least room.
+        let pss = |digest: Digest| {
+            let len = u32::try_from(digest.len()).unwrap_or_default();
+            [len, 0].map(|salt_len| Pss {
+                digest,
+                mgf: digest,
+                salt_len,
+            })
         };
         match self {
             Self::RsaPss(None) => Digest::ALL
                 .into_iter()
-                .map(|digest| KeyAlgorithm::RsaPssDigest(pss(digest)))
+                .flat_map(pss)
+                .map(KeyAlgorithm::RsaPssDigest)
                 .collect(),
-            Self::RsaPss(Some(digest)) => vec![KeyAlgorithm::RsaPssMessage(pss(digest))],
+            Self::RsaPss(Some(digest)) => pss(digest).map(KeyAlgorithm::RsaPssMessage).to_vec(),
             Self::RsaPkcs1(None) => vec![KeyAlgorithm::RsaPkcs1],
             Self::RsaPkcs1(Some(digest)) => vec![KeyAlgorithm::RsaPkcs1Message(digest)],
             Self::Ecdsa(None) => vec![KeyAlgorithm::EcdsaDigest],

@@ -486,46 +486,16 @@ fn token_information_is_padded_counted_and_flagged() {
     assert_eq!(info.ulMaxSessionCount, CK_EFFECTIVELY_INFINITE);
     assert_eq!(info.ulFreePrivateMemory, CK_UNAVAILABLE_INFORMATION);
     assert_eq!(info.utcTime, [b' '; 16]);
-    let always = CKF_TOKEN_INITIALIZED | CKF_USER_PIN_INITIALIZED | CKF_WRITE_PROTECTED;
+    let always =
+        CKF_TOKEN_INITIALIZED | CKF_USER_PIN_INITIALIZED | CKF_WRITE_PROTECTED | CKF_RNG;
     let pin = CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY;
     assert_eq!(info.flags, always | CKF_LOGIN_REQUIRED | pin);
     let path = CKF_LOGIN_REQUIRED | CKF_PROTECTED_AUTHENTICATION_PATH;
-    assert_eq!(token_info(1).flags, always | path | CKF_RNG);
+    assert_eq!(token_info(1).flags, always | path);
     unsafe {
         assert_eq!(C_CloseSession(b), CKR_OK);
         assert_eq!(token_info(0).ulRwSessionCount, 0);
         assert_eq!(C_CloseAllSessions(0), CKR_OK);
     }
     assert_eq!(token_info(0).ulSessionCount, 0);
-}
-
-#[test]
-fn random_numbers_come_from_a_token_that_has_them() {
-    let has_random = Settings {
-        has_random: true,
-        ..Settings::default()
-    };
-    let _module = Module::start(&[TestToken::new(&[], has_random)]);
-    let session = open(0, CKF_SERIAL_SESSION);
-    let mut bytes = vec![0u8; 10_000];
-    unsafe {
-        assert_eq!(
-            C_GenerateRandom(session, bytes.as_mut_ptr(), 10_000),
-            CKR_OK
-        );
-        assert_eq!(C_GenerateRandom(session, bytes.as_mut_ptr(), 0), CKR_OK);
-        assert_eq!(
-            C_GenerateRandom(session, std::ptr::null_mut(), 1),
-            CKR_ARGUMENTS_BAD
-        );
-        assert_eq!(
-            C_SeedRandom(session, bytes.as_mut_ptr(), 8),
-            CKR_RANDOM_SEED_NOT_SUPPORTED
-        );
-    }
-    assert!(
-        bytes
-            .chunks(1000)
-            .all(|chunk| chunk.iter().any(|byte| *byte != 0))
-    );
 }

@@ -148,6 +148,15 @@ pub struct TestToken {
 
 impl TestToken {
     pub fn new(identities: &[Identity], settings: Settings) -> Arc<Self> {
+        Self::with_keys(identities, Vec::new(), settings)
+    }
+
+    /// Identities, and keys that sign without a certificate, with the byte of their CKA_ID.
+    pub fn with_keys(
+        identities: &[Identity],
+        others: Vec<(u8, PrivateKey)>,
+        settings: Settings,
+    ) -> Arc<Self> {
         let mut items = Vec::new();
         let mut keys = Vec::new();
         for identity in identities {
@@ -172,6 +181,14 @@ impl TestToken {
                 origin: Origin::Imported,
             })));
             keys.push((name("key"), private));
+        }
+        for (id, private) in others {
+            let name = ObjectId::new(format!("key{id}").as_bytes());
+            items.push(Item::Key(Box::new(Key {
+                sign: Constraint::Auth(AuthId(0), settings.reuse),
+                ..Key::new(name.clone(), "Other", &[id], private.public_key().clone())
+            })));
+            keys.push((name, private));
         }
         Arc::new(Self {
             keys,
