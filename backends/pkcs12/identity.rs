@@ -36,10 +36,19 @@ pub(crate) struct Opened {
 /// As [`pfx::open`].
 pub(crate) fn open(file: &[u8], password: &[u8]) -> Result<Opened> {
     let bags = pfx::open(file, password)?;
-    let (keys, unsupported) = parse_keys(&bags.keys);
-    let certificates = parse_certificates(&bags.certificates);
-    let owners = owners(&keys, &certificates);
     let mut inventory = Inventory::default();
+    let (keys, unsupported) = parse_keys(&bags.keys, &mut inventory.left_out);
+    let certificates = parse_certificates(&bags.certificates, &mut inventory.left_out);
+    let owners = owners(&keys, &certificates);
+    for left_out in &inventory.left_out {
+        log::warn!("pkcs12: {left_out}");
+    }
+    if bags.failed > 0 {
+        inventory.left_out.push(format!(
+            "{} of its parts have another password and are left out",
+            bags.failed
+        ));
+    }
     for (index, key) in keys.iter().enumerate() {
         let own = owners
             .get(key.bits())
@@ -122,7 +131,10 @@ impl Candidate<'_> {
 }
 
 /// The keys that can be used, and the kinds of those that this build cannot use.
-fn parse_keys(bags: &[KeyBag]) -> (Vec<Ready<'_>>, Vec<Vec<u8>>) {
+fn parse_keys<'a>(
+    bags: &'a [KeyBag],
+    left_out: &mut Vec<String>,
+) -> (Vec<Ready<'a>>, Vec<Vec<u8>>) {
     let (mut ready, mut unsupported) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for bag in bags {
@@ -132,7 +144,11 @@ fn parse_keys(bags: &[KeyBag]) -> (Vec<Ready<'_>>, Vec<Vec<u8>>) {
             Err(error) => {
                 let name = attributes.friendly_name.as_deref();
                 let name = name.unwrap_or("without name");
-                log::warn!("pkcs12: the private key {name:?} is left out: {error}");
+                let why = match &error {
+                    TokenError::NotSupported => "this build has no keys of its kind".to_owned(),
+                    error => error.to_string(),
+                };
+                left_out.push(format!("the private key {name:?} is left out: {why}"));
                 if error == TokenError::NotSupported {
                     unsupported.extend(algorithm_of_key(&bag.pkcs8).ok());
                 }
@@ -163,7 +179,10 @@ pub(crate) fn algorithm(spki: &[u8]) -> Option<&[u8]> {
     Some(algorithm.raw)
 }
 
-fn parse_certificates(bags: &[CertificateBag]) -> Vec<Candidate<'_>> {
+fn parse_certificates<'a>(
+    bags: &'a [CertificateBag],
+    left_out: &mut Vec<String>,
+) -> Vec<Candidate<'a>> {
     let mut seen = HashSet::new();
     bags.iter()
         .filter_map(|bag| {
@@ -181,7 +200,7 @@ fn parse_certificates(bags: &[CertificateBag]) -> Vec<Candidate<'_>> {
                         .friendly_name
                         .as_deref()
                         .unwrap_or("without name");
-                    log::warn!("pkcs12: the certificate {name:?} is left out: {}", why.0);
+                    left_out.push(format!("the certificate {name:?} is left out: {}", why.0));
                     None
                 }
             }

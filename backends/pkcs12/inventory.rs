@@ -13,6 +13,8 @@ pub struct Inventory {
     pub keys: Vec<KeyRecord>,
     /// The certificates: those of the keys in the keys' order, then the others in the file's order.
     pub certificates: Vec<CertificateRecord>,
+    /// What is in the file and not in the lists above, each a sentence for a person that says why.
+    pub left_out: Vec<String>,
 }
 
 /// The public facts of a private key.

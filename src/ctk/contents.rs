@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, fs::File, io::Read, path::Path};
 
 use ctk_host::{
     PinSource, TokenConfig,
-    config::{Contents, KeyFacts, Scope},
-    pkcs12,
+    config::{Contents, Scope},
+    pkcs12::{self, Inspected},
 };
-use ctk_token::{KeyType, PublicKey, TokenError};
+use ctk_token::TokenError;
 
 use crate::{
     args::SettingArguments,
@@ -15,8 +15,6 @@ use crate::{
     password::{self, CARRIAGE_RETURN},
 };
 
-/// The shortest RSA key that is supported, in bits.
-const MIN_RSA: u32 = 1024;
 /// How much of a file is looked at to see what it is, in bytes: openssl writes the names of what follows first.
 const HEAD: u64 = 4096;
 
@@ -68,10 +66,10 @@ pub(crate) fn read(
 ) -> Outcome<Contents> {
     let stored = with_stored_pin(console, token, shown, file, strict)?;
     let shown = shown.display();
-    let contents = match stored {
+    let found = match stored {
         Some(contents) => contents,
         None => match pkcs12::inspect(file, b"") {
-            Ok(contents) => contents,
+            Ok(found) => found,
             Err(_) => {
                 let explain = |error: &TokenError| explain(&shown.to_string(), error);
                 let prompt = format!("Password of {shown}: ");
@@ -80,17 +78,15 @@ pub(crate) fn read(
             }
         },
     };
+    let Inspected { contents, left_out } = found;
+    for left_out in left_out {
+        console.warn(format!("{shown}: {left_out}"));
+    }
     if contents.keys.is_empty() && contents.certificates.is_empty() {
         return failure(format!("{shown}: there is no key and no certificate in it"));
     }
     if pkcs12::inspect(file, b"").is_ok() {
         console.warn(unprotected(file));
-    }
-    for key in contents.keys.iter().filter(|key| is_too_short(key)) {
-        console.warn(format!(
-            "the key {:?} is an RSA key of less than {MIN_RSA} bits, which is not supported: programs will fail with it",
-            key.label
-        ));
     }
     Ok(contents)
 }
@@ -115,16 +111,6 @@ fn keys(contents: &Contents) -> BTreeSet<&[u8]> {
     contents.keys.iter().map(|key| &*key.spki).collect()
 }
 
-/// Whether a key is one that this release does not sign with, because it protects nothing.
-fn is_too_short(key: &KeyFacts) -> bool {
-    PublicKey::from_spki(&key.spki).is_ok_and(|key| is_short_rsa(key.key_type()))
-}
-
-/// See [`is_too_short`].
-pub(crate) fn is_short_rsa(key: KeyType) -> bool {
-    matches!(key, KeyType::Rsa { bits } if bits < MIN_RSA)
-}
-
 /// Says whether the PIN source of a token works for the file that it has now.
 pub(crate) fn check_pin(console: &Console, token: &TokenConfig, strict: bool) -> Outcome {
     let Some(file) = token.settings.path(pkcs12::FILE) else {
@@ -140,7 +126,7 @@ fn with_stored_pin(
     shown: &Path,
     file: &Path,
     strict: bool,
-) -> Outcome<Option<Contents>> {
+) -> Outcome<Option<Inspected>> {
     let shown = shown.display().to_string();
     let pin = match token.pin.secret(&console.environment) {
         Ok(Some(pin)) => pin,
@@ -155,7 +141,7 @@ fn with_stored_pin(
         }
     };
     match pkcs12::inspect(file, &pin) {
-        Ok(contents) => Ok(Some(contents)),
+        Ok(found) => Ok(Some(found)),
         Err(TokenError::AuthenticationFailed { .. }) => {
             let hint = if pin.last() == Some(&b'\r') {
                 CARRIAGE_RETURN

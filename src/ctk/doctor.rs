@@ -226,7 +226,7 @@ fn check_pin(
     file: &Path,
     add: &mut dyn FnMut(State, String),
 ) -> Option<Contents> {
-    let without = pkcs12::inspect(file, b"").ok();
+    let without = pkcs12::inspect(file, b"").ok().map(|found| found.contents);
     if without.is_some() {
         add(State::Warning, contents::unprotected(file));
     }
@@ -242,7 +242,7 @@ fn check_pin(
         }
     };
     match pkcs12::inspect(file, &pin) {
-        Ok(contents) => Some(contents),
+        Ok(found) => Some(found.contents),
         Err(error) => {
             let message = format!("with the stored PIN from {}: {error}", token.pin);
             add(State::Problem, message);

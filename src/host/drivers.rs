@@ -77,13 +77,26 @@ pub mod pkcs12 {
         },
     };
 
+    /// What was found in a file.
+    #[derive(Clone, Debug)]
+    pub struct Inspected {
+        /// What is stored of it.
+        pub contents: Contents,
+        /// What is in it besides, each a sentence for a person that says why it cannot be used.
+        pub left_out: Vec<String>,
+    }
+
     /// Opens a PKCS#12 file and says what is in it.
     ///
     /// # Errors
     /// [`TokenError::AuthenticationFailed`](ctk_token::TokenError::AuthenticationFailed) for a wrong password, and why
     /// the file cannot be used otherwise.
-    pub fn inspect(file: &Path, password: &[u8]) -> ctk_token::Result<Contents> {
-        let Inventory { keys, certificates } = ctk_pkcs12::inspect(file, password)?;
+    pub fn inspect(file: &Path, password: &[u8]) -> ctk_token::Result<Inspected> {
+        let Inventory {
+            keys,
+            certificates,
+            left_out,
+        } = ctk_pkcs12::inspect(file, password)?;
         let key = |key: KeyRecord| KeyFacts {
             label: key.label,
             identity: key.identity,
@@ -95,9 +108,12 @@ pub mod pkcs12 {
             identity: certificate.identity,
             der: certificate.der,
         };
-        Ok(Contents {
-            keys: keys.into_iter().map(key).collect(),
-            certificates: certificates.into_iter().map(certificate).collect(),
+        Ok(Inspected {
+            contents: Contents {
+                keys: keys.into_iter().map(key).collect(),
+                certificates: certificates.into_iter().map(certificate).collect(),
+            },
+            left_out,
         })
     }
 
@@ -131,6 +147,7 @@ pub mod pkcs12 {
                     .iter()
                     .map(certificate)
                     .collect(),
+                left_out: Vec::new(),
             },
         }
     }

@@ -155,7 +155,9 @@ fn a_record_that_makes_no_sense_costs_itself_only() {
     workshop.identity("ec", "ec");
     workshop.openssl("pkcs12 -export -inkey ec.key -in ec.crt -out work.p12 -passout pass:correct");
     let path = workshop.path("work.p12");
-    let Inventory { keys, certificates } = inspect(&path, b"correct").unwrap();
+    let Inventory {
+        keys, certificates, ..
+    } = inspect(&path, b"correct").unwrap();
     let (key, certificate) = (&keys[0], &certificates[0]);
     let broken = Inventory {
         keys: vec![
@@ -188,6 +190,7 @@ fn a_record_that_makes_no_sense_costs_itself_only() {
             certificate.clone(),
             certificate.clone(),
         ],
+        ..Inventory::default()
     };
     let token = token(configuration(&path, broken));
     let contents = token.contents();

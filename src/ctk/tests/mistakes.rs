@@ -263,14 +263,21 @@ fn text_is_told_from_pkcs12_and_how_it_is_converted() {
 }
 
 #[test]
-fn a_short_rsa_key_is_not_supported_and_no_failure() {
+fn a_key_that_cannot_be_used_is_spoken_of() {
     let bed = Bed::new();
     bed.p12("short", "rsa:512", "secret");
     let added = bed.ctk(&["add", "short.p12"], "secret\n");
     assert_eq!(added.code, 0, "{added:?}");
-    assert!(added.error.contains("less than 1024 bits"), "{added:?}");
+    assert!(
+        added.error.contains(
+            "short.p12: the private key \"label of short\" is left out: an RSA key of 512 bits"
+        ),
+        "{added:?}"
+    );
+    let listed = bed.json(&["list"], "");
+    assert!(listed["tokens"][0]["identities"][0]["key"].is_null());
     let tested = bed.ctk(&["test", "short"], "secret\n").succeeded();
-    assert!(tested.contains("not supported for signing"), "{tested}");
+    assert!(tested.contains("There is no key"), "{tested}");
 }
 
 #[test]
