@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ctk_host::{PinSource, config};
 
 const AFTER: &str = "\
-Passwords are asked for on the terminal, or read as the first line of standard input if that is not a terminal. None
+Passwords are asked for on the terminal, or read as lines of standard input if that is not a terminal. None
 is asked for that a stored PIN gives or that a file does not have.
 
 Configuration: the one file that CTK_CONFIG names; else ~/.config/ctk/ctk.toml, ~/.config/ctk/tokens.d/*.toml,
@@ -16,12 +16,13 @@ With --json a command prints one JSON object:
   list    {tokens: [TOKEN], problems: [PROBLEM]}
   show, add, update   TOKEN; add and update also say module (a path or null)
   remove  {name, configuration, file}
+  passwd  {name, file}
   test    {name, keys: [{id, label, key, results: [{algorithm, ok, error}]}], ok}
   doctor  {checks: [{state: ok|hint|warning|problem, subject, message}], ok}
   TOKEN   {name, label, driver, serial, file, configuration, line, scope: user|system|chosen, order, removable, hidden,
-          programs, not_programs, pin, login, identities: [{id, label, key, subject, issuer, not_before, not_after,
-          days_left, expired, hidden, uri}]}; key is null for a certificate without key, and what only a certificate
-          says is null for a key without one
+          programs, not_programs, pin, login, identities: [{id, label, key, uses: [sign|decrypt|agree], subject, issuer,
+          not_before, not_after, days_left, expired, hidden, uri}]}; key is null for a certificate without key, and what
+          only a certificate says is null for a key without one
   PROBLEM {file, line, token, message}
   a failure  {error}
 
@@ -53,8 +54,13 @@ pub(crate) enum Command {
     Update(UpdateArguments),
     /// Forget a token; its file stays
     Remove(RemoveArguments),
-    /// Log in to a token, and sign and verify with each of its keys
+    /// Log in to a token, and sign, decrypt and agree on secrets with each of its keys
     Test(NameArguments),
+    /// Give a token's file another password
+    ///
+    /// The file is encrypted again with AES-256 and takes the place of the old one as a whole. From standard input the
+    /// old password is the first line, and the new one the second.
+    Passwd(NameArguments),
     /// Say what is wrong with this machine's set-up and what to do
     Doctor,
     /// Print a completion script for a shell

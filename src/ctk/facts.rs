@@ -10,7 +10,7 @@ use ctk_host::{
     Environment, Host, Problem, TokenConfig,
     config::{Scope, to_hex},
 };
-use ctk_token::{PublicKey, Slot};
+use ctk_token::{Operation, PublicKey, Slot};
 use serde::Serialize;
 use x509_cert::{
     certificate::{CertificateInner, Profile},
@@ -24,6 +24,13 @@ use crate::uri::uri;
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const DAY: i64 = 24 * 60 * 60;
+
+/// What programs can do with a key, as a person reads it.
+const USES: [(Operation, &str); 3] = [
+    (Operation::Sign, "sign"),
+    (Operation::Decrypt, "decrypt"),
+    (Operation::KeyExchange, "agree"),
+];
 
 /// Certificates as they are out there: one with an odd serial number is still to be shown.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -64,6 +71,9 @@ pub(crate) struct IdentityFacts {
     pub(crate) label: String,
     /// The kind of key, like `RSA-2048`; null for a certificate without key.
     pub(crate) key: Option<String>,
+    /// What programs can do with the key: sign, decrypt, agree. Nothing for a certificate without key, and for a key that
+    /// this build cannot use.
+    pub(crate) uses: Vec<&'static str>,
     #[serde(flatten)]
     pub(crate) certificate: CertificateFacts,
     pub(crate) hidden: bool,
@@ -144,12 +154,22 @@ pub(crate) fn slot(token: &TokenConfig, environment: &Environment) -> Option<Arc
 }
 
 fn identities(token: &TokenConfig, environment: &Environment) -> Vec<IdentityFacts> {
-    let info = slot(token, environment)
-        .and_then(|slot| slot.token())
-        .map(|token| token.info());
+    let slot = slot(token, environment).and_then(|slot| slot.token());
+    let info = slot.as_ref().map(|token| token.info());
+    let offered = slot.map(|token| token.contents());
+    let uses = |id: &[u8]| -> Vec<&'static str> {
+        let mut keys = offered.iter().flat_map(|contents| contents.keys());
+        let key = keys.find(|key| key.identity == id);
+        let is_for = |operation| {
+            key.is_some_and(|key| key.constraint(operation) != ctk_token::Constraint::Never)
+        };
+        let named = USES.iter().filter(|(operation, _)| is_for(*operation));
+        named.map(|(_, name)| *name).collect()
+    };
     let facts = |id: &[u8], label: &str, key: Option<String>, der: Option<&[u8]>| IdentityFacts {
         id: to_hex(id),
         label: label.to_owned(),
+        uses: key.as_ref().map(|_| uses(id)).unwrap_or_default(),
         key,
         certificate: der.map(CertificateFacts::of).unwrap_or_default(),
         hidden: token.hides(id, label),

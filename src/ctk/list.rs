@@ -113,12 +113,16 @@ pub(crate) fn identity_table(token: &TokenFacts) -> String {
     table(&["KEY", "SUBJECT", "EXPIRES", "ID"], &rows)
 }
 
-fn details(token: &TokenFacts, console: &Console) -> String {
-    let path = |path| short(path, &console.environment);
-    let list = |entries: &[String], none: &str| match entries {
+fn list<T: AsRef<str>>(entries: &[T], none: &str) -> String {
+    let entries: Vec<&str> = entries.iter().map(AsRef::as_ref).collect();
+    match entries.as_slice() {
         [] => none.to_owned(),
         entries => entries.join(", "),
-    };
+    }
+}
+
+fn details(token: &TokenFacts, console: &Console) -> String {
+    let path = |path| short(path, &console.environment);
     let mut lines = vec![
         ("Token", token.name.clone()),
         ("Label", token.label.clone()),
@@ -158,6 +162,9 @@ fn details(token: &TokenFacts, console: &Console) -> String {
             },
             kind,
         ));
+        if identity.key.is_some() {
+            lines.push(("Uses", list(&identity.uses, "none that this build knows")));
+        }
         lines.push(("ID", identity.id.clone()));
         for (name, value) in [
             ("Subject", &certificate.subject),

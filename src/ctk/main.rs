@@ -11,6 +11,7 @@ mod facts;
 mod list;
 mod manual;
 mod module;
+mod passwd;
 mod password;
 mod remove;
 mod serial;
@@ -18,6 +19,7 @@ mod settings;
 mod sys;
 mod table;
 mod test;
+mod trial;
 mod update;
 mod uri;
 mod usage;
@@ -47,6 +49,7 @@ fn run(console: &Console, command: Command) -> Outcome {
         Command::Update(arguments) => update::run(console, &arguments),
         Command::Remove(arguments) => remove::run(console, &arguments),
         Command::Test(arguments) => test::run(console, &arguments.name),
+        Command::Passwd(arguments) => passwd::run(console, &arguments.name),
         Command::Doctor => doctor::run(console),
         Command::Completions { shell } => {
             let mut script = Vec::new();

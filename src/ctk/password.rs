@@ -1,4 +1,4 @@
-//! Passwords: from the terminal without echo, or the first line of standard input. Never from the command line, which
+//! Passwords: from the terminal without echo, or a line of standard input. Never from the command line, which
 //! everybody on the machine can read.
 
 use std::io::{self, BufRead, Read};
@@ -28,7 +28,7 @@ pub(crate) fn with_password<T>(
 ) -> Outcome<T> {
     let tries = if console.is_interactive() { TRIES } else { 1 };
     for left in (0..tries).rev() {
-        let password = read(console, prompt)?;
+        let password = ask(console, prompt)?;
         let explain = |error: &TokenError| match (error, password.last()) {
             (TokenError::AuthenticationFailed { .. }, Some(b'\r')) => {
                 format!("{}{CARRIAGE_RETURN}", explain(error))
@@ -46,7 +46,8 @@ pub(crate) fn with_password<T>(
     Err(Failure::Shown)
 }
 
-fn read(console: &Console, prompt: &str) -> Outcome<Zeroizing<Vec<u8>>> {
+/// Asks for a password: at the terminal, or the next line of standard input.
+pub(crate) fn ask(console: &Console, prompt: &str) -> Outcome<Zeroizing<Vec<u8>>> {
     if console.is_interactive() {
         let echo = EchoKept::new();
         let typed = rpassword::prompt_password(prompt);
@@ -59,10 +60,10 @@ fn read(console: &Console, prompt: &str) -> Outcome<Zeroizing<Vec<u8>>> {
             Err(error) => Err(error.into()),
         };
     }
-    check(first_line(&mut io::stdin().lock())?)
+    check(line(&mut io::stdin().lock())?)
 }
 
-fn first_line(input: &mut impl BufRead) -> Outcome<Zeroizing<Vec<u8>>> {
+fn line(input: &mut impl BufRead) -> Outcome<Zeroizing<Vec<u8>>> {
     // With all its room from the start, the buffer never moves and leaves no copy behind.
     let mut line = Zeroizing::new(Vec::with_capacity(2 * MAX));
     let read = input.take(MAX as u64 + 2).read_until(b'\n', &mut line)?;
@@ -89,19 +90,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_is_the_password() {
-        let line = |input: &[u8]| {
-            first_line(&mut &*input.to_vec())
-                .ok()
-                .map(|line| line.to_vec())
-        };
-        assert_eq!(line(b"secret\nmore\n"), Some(b"secret".to_vec()));
-        assert_eq!(line(b"secret"), Some(b"secret".to_vec()));
-        assert_eq!(line(b" s \r\n"), Some(b" s \r".to_vec()));
-        assert_eq!(line(b"\n"), Some(vec![]));
-        assert_eq!(line(b"\xff\xfe\n"), Some(vec![0xff, 0xfe]));
-        assert_eq!(line(b""), None);
-        let long = first_line(&mut &*vec![b'a'; 1000]).unwrap();
+    fn a_line_is_a_password() {
+        let read = |input: &[u8]| line(&mut &*input.to_vec()).ok().map(|read| read.to_vec());
+        assert_eq!(read(b"secret\nmore\n"), Some(b"secret".to_vec()));
+        assert_eq!(read(b"secret"), Some(b"secret".to_vec()));
+        assert_eq!(read(b" s \r\n"), Some(b" s \r".to_vec()));
+        assert_eq!(read(b"\n"), Some(vec![]));
+        assert_eq!(read(b"\xff\xfe\n"), Some(vec![0xff, 0xfe]));
+        assert_eq!(read(b""), None);
+        let long = line(&mut &*vec![b'a'; 1000]).unwrap();
         assert!(check(long).is_err());
         assert!(check(Zeroizing::new(vec![b'a'; MAX])).is_ok());
     }

@@ -64,7 +64,7 @@ fn a_file_is_added_listed_shown_tested_and_removed() {
     assert_eq!(shown["serial"].as_str().unwrap(), bed.serial("work"));
 
     let tested = bed.ctk(&["test", "work"], "secret\n").succeeded();
-    assert_eq!(tested.matches(" OK ").count(), 2, "{tested}");
+    assert_eq!(tested.matches(" OK ").count(), 4, "{tested}");
     let refused = bed.ctk(&["test", "work"], "wrong\n").failed(1);
     assert_eq!(refused, "ctk: token \"work\": wrong PIN or password\n");
 
@@ -491,4 +491,104 @@ fn a_list_counts_the_certificates_that_have_no_key() {
     let listed = bed.ctk(&["list"], "").succeeded();
     assert_eq!(listed.lines().count(), 2, "{listed}");
     assert!(listed.contains("CN of work (+1 certificate)  "), "{listed}");
+}
+
+#[test]
+fn a_token_gets_a_new_password() {
+    let bed = Bed::new();
+    let file = bed.p12("work", "rsa:2048", "secret");
+    bed.ctk(&["add", "work.p12"], "secret\n").succeeded();
+    let before = fs::read(&file).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    for (input, reason) in [
+        ("wrong\nnew\n", "wrong PIN or password"),
+        ("secret\n", "no password on standard input"),
+        ("", "no password on standard input"),
+    ] {
+        let refused = bed.ctk(&["passwd", "work"], input).failed(1);
+        assert!(refused.contains(reason), "{refused}");
+    }
+    let mut command = bed.command(&["passwd", "work"]);
+    let too_long = format!("secret\n{}\n", "x".repeat(256));
+    assert!(bed.run(&mut command, &too_long).failed(1).contains("255"));
+    assert_eq!(fs::read(&file).unwrap(), before);
+
+    let changed = bed.ctk(&["passwd", "work"], "secret\nné €w\n").succeeded();
+    assert_eq!(changed, "Token \"work\" has a new password.\n");
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o640
+    );
+    bed.ctk(&["test", "work"], "secret\n").failed(1);
+    let tested = bed.json(&["test", "work"], "né €w\n");
+    let results = tested["keys"][0]["results"].as_array().unwrap();
+    assert_eq!(results.len(), 4, "{tested}");
+    assert!(results.iter().all(|result| result["ok"] == true));
+    let info = [
+        "pkcs12",
+        "-in",
+        "work.p12",
+        "-noout",
+        "-passin",
+        "pass:né €w",
+    ];
+    bed.openssl(&info);
+    let shown = bed.json(&["show", "work"], "");
+    assert_eq!(
+        shown["identities"][0]["uses"],
+        serde_json::json!(["sign", "decrypt"])
+    );
+    assert!(
+        bed.ctk(&["show", "work"], "")
+            .succeeded()
+            .contains("Uses        sign, decrypt\n")
+    );
+
+    // Whoever stores a PIN is told that it is the old one now.
+    fs::write(bed.path("pin"), "né €w\n").unwrap();
+    fs::set_permissions(bed.path("pin"), fs::Permissions::from_mode(0o600)).unwrap();
+    bed.ctk(&["update", "work", "--pin", "file:pin"], "")
+        .succeeded();
+    let changed = bed.ctk(&["passwd", "work"], "né €w\nother\n");
+    assert_eq!(changed.code, 0, "{changed:?}");
+    assert!(
+        changed.error.contains("which is the old one"),
+        "{changed:?}"
+    );
+    assert!(!(changed.out + &changed.error).contains("né €w"));
+    bed.ctk(&["test", "work"], "").failed(1);
+    fs::write(bed.path("pin"), "other\n").unwrap();
+    bed.ctk(&["test", "work"], "").succeeded();
+
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+    let refused = bed.ctk(&["passwd", "work"], "other\nnew\n").failed(1);
+    assert!(refused.contains("cannot be replaced"), "{refused}");
+    assert!(refused.contains("nothing was changed"), "{refused}");
+    bed.ctk(&["passwd", "nothing"], "a\nb\n").failed(1);
+}
+
+#[test]
+fn every_use_of_a_key_is_tried() {
+    let bed = Bed::new();
+    let tried = |name: &str| -> Vec<String> {
+        bed.ctk(&["add", &format!("{name}.p12")], "secret\n")
+            .succeeded();
+        let tested = bed.json(&["test", name], "secret\n");
+        assert_eq!(tested["ok"], true, "{tested}");
+        strings(&tested["keys"][0]["results"], "algorithm")
+    };
+    bed.p12("ec", "ec", "secret");
+    assert_eq!(tried("ec"), ["ECDSA SHA-256", "ECDH"]);
+    bed.p12("edwards", "ed25519", "secret");
+    assert_eq!(tried("edwards"), ["EdDSA"]);
+    bed.p12("pss", "rsa-pss", "secret");
+    assert_eq!(tried("pss"), ["RSA-PSS SHA-256"]);
+    bed.openssl(&["genpkey", "-algorithm", "x25519", "-out", "x.key"]);
+    let export = [
+        "pkcs12", "-export", "-nocerts", "-inkey", "x.key", "-in", "x.key",
+    ];
+    bed.openssl(&[&export[..], &["-passout", "pass:secret", "-out", "x.p12"]].concat());
+    assert_eq!(tried("x"), ["ECDH"]);
+    let shown = bed.json(&["show", "x"], "");
+    assert_eq!(shown["identities"][0]["uses"], serde_json::json!(["agree"]));
 }

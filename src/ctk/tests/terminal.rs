@@ -77,6 +77,29 @@ fn a_password_is_asked_for_three_times_and_not_shown() {
 }
 
 #[test]
+fn a_new_password_is_typed_twice_and_not_shown() {
+    let bed = Bed::new();
+    let file = bed.p12("work", "ec", "secret");
+    bed.ctk(&["add", "work.p12"], "secret\n").succeeded();
+    let before = std::fs::read(&file).unwrap();
+    let shell = "\"$CTK\" passwd work; echo ended $?";
+    let old = ("Password of token \"work\": ", "secret\n");
+    let new = ("New password: ", "unseen\n");
+    let again = "New password again: ";
+    let differ = typing(&bed, shell, &[old, new, (again, "other\n")]);
+    assert!(differ.contains("differ; nothing was changed"), "{differ}");
+    assert!(differ.contains("ended 1"), "{differ}");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    let wrong = (old.0, "wrong\n");
+    let changed = typing(&bed, shell, &[wrong, old, new, (again, "unseen\n")]);
+    assert!(changed.contains("has a new password"), "{changed}");
+    assert!(changed.contains("ended 0"), "{changed}");
+    let printed = differ + &changed;
+    assert!(!printed.contains("secret") && !printed.contains("unseen"));
+    bed.ctk(&["test", "work"], "unseen\n").succeeded();
+}
+
+#[test]
 fn who_stops_at_the_question_gets_the_echo_back() {
     let bed = Bed::new();
     bed.p12("work", "ec", "secret");

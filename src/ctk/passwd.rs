@@ -1,0 +1,95 @@
+//! `ctk passwd`: gives a token's file another password.
+
+use std::path::PathBuf;
+
+use ctk_host::{PinSource, TokenConfig, config::Login, pkcs12};
+use ctk_token::{AuthSecret, Role, TokenError};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::{
+    console::{Console, Outcome, failure},
+    contents, facts,
+    password::{ask, with_password},
+};
+
+#[derive(Serialize)]
+struct Changed {
+    name: String,
+    file: Option<PathBuf>,
+}
+
+pub(crate) fn run(console: &Console, name: &str) -> Outcome {
+    let config = console.token(name)?;
+    // The person gives both passwords, whatever programs are given.
+    let open = TokenConfig {
+        pin: PinSource::App,
+        login: Login::App,
+        ..config.clone()
+    };
+    let token = facts::slot(&open, &console.environment).and_then(|slot| slot.token());
+    let Some(token) = token else {
+        return failure(format!("token {name:?} is not present"));
+    };
+    let session = token.create_session().or_else(failure)?;
+    // Nobody is asked for a new one before the old one is right.
+    let old = with_password(
+        console,
+        &format!("Password of token {name:?}: "),
+        |old| {
+            let login = session.begin_auth(Role::User, None)?;
+            login.finish(AuthSecret::Pin(old))?;
+            Ok(Zeroizing::new(old.to_vec()))
+        },
+        |error| format!("token {name:?}: {error}"),
+    )?;
+    session.end_auth(Role::User);
+    let new = ask_new(console)?;
+    session
+        .change_pin(Role::User, AuthSecret::Pin(&old), &new)
+        .or_else(|error| failure(format!("{}; nothing was changed", explain(&config, &error))))?;
+    done(console, &config, &new)
+}
+
+/// A person at a terminal types it twice, because nobody sees what is typed.
+fn ask_new(console: &Console) -> Outcome<Zeroizing<Vec<u8>>> {
+    let new = ask(console, "New password: ")?;
+    if console.is_interactive() && *ask(console, "New password again: ")? != *new {
+        return failure("the two new passwords differ; nothing was changed");
+    }
+    Ok(new)
+}
+
+fn done(console: &Console, config: &TokenConfig, new: &[u8]) -> Outcome {
+    let (name, file) = (&config.name, config.settings.path(pkcs12::FILE));
+    if let Some(file) = file.filter(|_| new.is_empty()) {
+        console.warn(contents::unprotected(file));
+    }
+    if config.pin != PinSource::App {
+        console.warn(format!(
+            "programs log in to token {name:?} with the PIN from {}, which is the old one: write the new one there",
+            config.pin
+        ));
+    }
+    if console.json {
+        return console.object(&Changed {
+            name: name.clone(),
+            file: file.map(Into::into),
+        });
+    }
+    console.text(&format!("Token {name:?} has a new password.\n"))
+}
+
+fn explain(config: &TokenConfig, error: &TokenError) -> String {
+    let (name, file) = (&config.name, config.settings.path(pkcs12::FILE));
+    let file = file.map(|file| file.display().to_string());
+    match (error, file) {
+        (TokenError::ReadOnly, Some(file)) => format!(
+            "{file} cannot be replaced: this user needs the right to write to it and to its folder, and to keep its owner"
+        ),
+        (TokenError::DataInvalid, _) => "the new password is not text in UTF-8".to_owned(),
+        // These reasons name the file.
+        (TokenError::Unreachable(reason) | TokenError::Corrupted(reason), _) => reason.to_string(),
+        (error, _) => format!("token {name:?}: {error}"),
+    }
+}
