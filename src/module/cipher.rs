@@ -60,6 +60,7 @@ impl Aes {
     /// As C_EncryptInit.
     pub(crate) fn new(
         session: &Session,
+        mechanism: CK_MECHANISM_TYPE,
         mode: AesMode,
         direction: Direction,
         parameter: Result<Input<'_>>,
@@ -70,6 +71,7 @@ impl Aes {
             Direction::Decrypt => CKA_DECRYPT,
         };
         let object = aes_key(session, handle, usage)?;
+        key::check_allowed(session, handle, mechanism)?;
         let key = key::secret(&object)?;
         let (cipher, iv) = parameters(mode, parameter?)?;
         let stream = match direction {

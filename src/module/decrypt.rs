@@ -4,7 +4,9 @@
 //! plaintext gets it from here the second time.
 
 use cryptoki_sys::*;
-use ctk_crypto::{Block, Decryption, MAX_BLOCK, RsaEncryption, SecretBytes, hmac, random};
+use ctk_crypto::{
+    Block, Decryption, MAX_BLOCK, RsaEncryption, SecretBytes, hmac, random, x963_kdf,
+};
 use ctk_token::{Digest, KeyAlgorithm, ObjectId, Operation, TokenError};
 use once_cell::sync::OnceCell;
 use zeroize::Zeroizing;
@@ -54,7 +56,14 @@ pub(crate) fn init(
         let row = table::row_for(mechanism.kind, CKF_DECRYPT)?;
         if let Form::Aes(mode) = row.form {
             let parameter = mechanism.parameter;
-            let aes = Aes::new(session, mode, Direction::Decrypt, parameter, key)?;
+            let aes = Aes::new(
+                session,
+                row.mechanism,
+                mode,
+                Direction::Decrypt,
+                parameter,
+                key,
+            )?;
             return Ok(Decrypting::Aes(Box::new(aes)));
         }
         Ok(Decrypting::Rsa(Box::new(RsaDecrypting {
@@ -212,9 +221,8 @@ impl RsaDecryption {
             return Err(Error::KeyTypeInconsistent);
         }
         let private = private.permitted_for(Operation::Decrypt, usage)?;
-        if private.key()?.public_key.is_pss_only() {
-            return Err(Error::KeyFunctionNotPermitted);
-        }
+        row.form.permitted(&private.key()?.public_key)?;
+        key::check_allowed(session, handle, row.mechanism)?;
         let asked = rsa_encryption(row.form, parameter?)?;
         let implicitly_rejects = asked == RsaEncryption::Pkcs1;
         let key = private.key()?;
@@ -235,7 +243,7 @@ impl RsaDecryption {
         }
         let mut rejection_key = Zeroizing::new([0; 32]);
         if implicitly_rejects && decryption.performed() == KeyAlgorithm::RsaRaw {
-            let derived = rejection_key_of(key.public_key.spki())
+            let derived = secret_of(b"reject", key.public_key.spki())
                 .map_err(|error| Error::from_token(During::Init, &error))?;
             rejection_key.copy_from_slice(&*derived);
         }
@@ -279,20 +287,33 @@ impl RsaDecryption {
             .finish(ciphertext, performed, key, plaintext)
     }
 
+    /// Fills `key` with what nobody can tell and what is the same for the same ciphertext: the secret
+    /// key that a wrong one wraps.
+    pub(crate) fn made_up_key(
+        &self,
+        ciphertext: &[u8],
+        key: &mut [u8],
+    ) -> std::result::Result<(), TokenError> {
+        let spki = self.key.key().map_err(|_| TokenError::ObjectNotFound)?;
+        let secret = secret_of(b"unwrap", spki.public_key.spki())?;
+        let secret = hmac(Digest::Sha256, &secret, ciphertext)?;
+        x963_kdf(Digest::Sha256, &secret, &[], key)
+    }
+
     /// What the program hears when it could not be done.
     pub(crate) fn failed(&self, session: &Session, during: During, error: &TokenError) -> Failure {
         self.key.failed(session, during, error)
     }
 }
 
-/// What made-up plaintexts of this key are derived from, for a key store that performs nothing but
-/// the raw operation: nobody outside this process can tell it, and within the process the same
-/// ciphertext always gives the same plaintext.
-fn rejection_key_of(spki: &[u8]) -> std::result::Result<ctk_crypto::Hash, TokenError> {
+/// A secret that belongs to a purpose and a key and stays in this process: what is made up for
+/// ciphertexts that are none is derived from it. Nobody outside can tell it, and the same
+/// ciphertext always gives the same.
+fn secret_of(purpose: &[u8], spki: &[u8]) -> std::result::Result<ctk_crypto::Hash, TokenError> {
     static SECRET: OnceCell<SecretBytes> = OnceCell::new();
     let secret = SECRET.get_or_try_init(|| {
         let mut secret = SecretBytes::zeroed(32);
         random(&mut secret).map(|()| secret)
     })?;
-    hmac(Digest::Sha256, secret, spki)
+    hmac(Digest::Sha256, secret, &[purpose, spki].concat())
 }

@@ -38,7 +38,14 @@ pub(crate) fn init(
         let row = table::row_for(mechanism.kind, CKF_ENCRYPT)?;
         if let Form::Aes(mode) = row.form {
             let parameter = mechanism.parameter;
-            let aes = Aes::new(session, mode, Direction::Encrypt, parameter, key)?;
+            let aes = Aes::new(
+                session,
+                row.mechanism,
+                mode,
+                Direction::Encrypt,
+                parameter,
+                key,
+            )?;
             return Ok(Encrypting::Aes(Box::new(aes)));
         }
         Ok(Encrypting::Rsa(Box::new(RsaEncrypting {
@@ -156,15 +163,22 @@ impl RsaPlan {
         let KeyType::Rsa { bits } = public_key.key_type() else {
             return Err(Error::KeyTypeInconsistent);
         };
-        if public_key.is_pss_only() {
-            return Err(Error::KeyFunctionNotPermitted);
-        }
+        row.form.permitted(public_key)?;
+        key::check_allowed(session, handle, row.mechanism)?;
         let how = rsa_encryption(row.form, parameter?)?;
         let len = bits.div_ceil(8) as usize;
         if len > MAX_BLOCK {
             return Err(Error::KeySizeRange);
         }
         Ok(Self { key, how, len })
+    }
+
+    /// Whether the key says that it is CKA_TRUSTED; none of a token does.
+    pub(crate) fn is_trusted(&self) -> bool {
+        match &self.key {
+            PublicUse::Token(..) => false,
+            PublicUse::Session(object) => object.is_true(CKA_TRUSTED),
+        }
     }
 
     /// The length of the ciphertext, in bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cryptoki_sys::*;
 use ctk_crypto::{PrivateKey, SecretBytes};
 use ctk_token::{
-    Constraint, Key, KeyAlgorithm, ObjectId, Operation, PublicKey, TokenError, TokenSession,
+    Constraint, Key, KeyAlgorithm, ObjectId, Operation, Origin, PublicKey, TokenError, TokenSession,
 };
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     object::{
         Catalog,
         session_object::{Material, SessionObject},
+        wish::How,
     },
     session::Session,
 };
@@ -304,6 +305,50 @@ pub(crate) fn is_key(session: &Session, handle: CK_OBJECT_HANDLE) -> bool {
     });
     let object = insertion.objects.find(session, handle);
     of_token || object.is_some_and(|object| !matches!(object.material, Material::Nothing))
+}
+
+/// Whether a key's CKA_ALLOWED_MECHANISMS, if a program gave it a list, has the mechanism.
+///
+/// # Errors
+/// CKR_KEY_FUNCTION_NOT_PERMITTED (PKCS#11 §5.1.6).
+pub(crate) fn check_allowed(
+    session: &Session,
+    handle: CK_OBJECT_HANDLE,
+    mechanism: CK_MECHANISM_TYPE,
+) -> Result<()> {
+    let Some(object) = session.insertion.objects.find(session, handle) else {
+        return Ok(());
+    };
+    let attributes = object.attributes.read();
+    let list = attributes.get(&CKA_ALLOWED_MECHANISMS);
+    let list = list.map(|list| &**list).unwrap_or_default();
+    let mut allowed = list.chunks_exact(size_of::<CK_MECHANISM_TYPE>());
+    if list.is_empty() || allowed.any(|one| one == mechanism.to_ne_bytes()) {
+        Ok(())
+    } else {
+        Err(Error::KeyFunctionNotPermitted)
+    }
+}
+
+/// What a key that is derived from this private one inherits of its past.
+pub(crate) fn derived_from(
+    session: &Session,
+    handle: CK_OBJECT_HANDLE,
+    base: &PrivateUse,
+) -> Result<How> {
+    Ok(match session.insertion.objects.find(session, handle) {
+        Some(object) => How::Derived {
+            always_sensitive: object.is_true(CKA_ALWAYS_SENSITIVE),
+            never_extractable: object.is_true(CKA_NEVER_EXTRACTABLE),
+        },
+        None => {
+            let generated = base.key()?.origin == Origin::Generated;
+            How::Derived {
+                always_sensitive: generated,
+                never_extractable: generated,
+            }
+        }
+    })
 }
 
 /// The secret key of this handle, if its attribute `usage` is true, and its type.

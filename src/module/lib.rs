@@ -37,6 +37,7 @@ mod login;
 mod mac;
 mod mechanism;
 mod message;
+mod new_secret;
 mod oaep;
 mod object;
 mod random;

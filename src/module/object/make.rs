@@ -364,7 +364,10 @@ fn add<const N: usize>(
 }
 
 /// Whether keys of this type can have that many bytes.
-fn check_secret_len(key_type: CK_KEY_TYPE, len: usize) -> Result<()> {
+///
+/// # Errors
+/// CKR_KEY_SIZE_RANGE if not, CKR_ATTRIBUTE_VALUE_INVALID for a type that we do not have.
+pub(crate) fn check_secret_len(key_type: CK_KEY_TYPE, len: usize) -> Result<()> {
     match key_type {
         CKK_AES if matches!(len, 16 | 24 | 32) => Ok(()),
         CKK_AES => Err(Error::KeySizeRange),
