@@ -1,0 +1,211 @@
+//! What makes a module slow or big, counted and not timed: system calls, memory that is left behind, memory that is used wrongly.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use softhsm_tests::{
+    bed::{Bed, Identity, Kind, PIN},
+    process::{Outcome, run, run_within},
+};
+
+/// A token of these keys and hosts/steady.c, compiled.
+struct Steady {
+    bed: Bed,
+    program: PathBuf,
+}
+
+impl Steady {
+    fn with(kinds: &[Kind]) -> Self {
+        let (bed, _) = Bed::with(kinds);
+        Self::on(bed)
+    }
+
+    /// A token whose password is derived in one step, so that a login takes no longer than what is left to do.
+    fn quick_login(kind: Kind) -> Self {
+        let bed = Bed::empty();
+        let identity = bed.identity("token", kind);
+        let file = quick_p12(&bed, &identity);
+        bed.register(&file, PIN);
+        Self::on(bed)
+    }
+
+    fn on(bed: Bed) -> Self {
+        let program = bed.work.path().join("steady");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        run(Command::new("cc")
+            .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"])
+            .arg("-I")
+            .arg(folder.join("../include"))
+            .arg("-o")
+            .arg(&program)
+            .arg(folder.join("hosts/steady.c"))
+            .arg("-ldl"))
+        .succeeded();
+        Self { bed, program }
+    }
+
+    /// Does `what` that often, under another program if `above` names one.
+    fn run(&self, above: &[&str], what: &str, count: u32) -> Outcome {
+        let mut command = match above {
+            [] => self.bed.command(&self.program),
+            [first, rest @ ..] => {
+                let mut command = self.bed.command(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
+        command.arg(&self.bed.module).args(["token", what]);
+        command.arg(count.to_string()).env("TEST_PIN", PIN);
+        run_within(Duration::from_secs(300), &mut command, b"").succeeded()
+    }
+
+    /// By how many bytes the heap is bigger after that.
+    #[track_caller]
+    fn growth(&self, what: &str, count: u32) -> i64 {
+        let outcome = self.run(&[], what, count);
+        let text = String::from_utf8(outcome.stdout).expect("text");
+        text.trim().parse().expect("a number")
+    }
+
+    /// The names of the system calls in between.
+    #[track_caller]
+    fn system_calls(&self, what: &str, count: u32) -> Vec<String> {
+        let log = self.bed.work.path().join("trace");
+        let path = log.to_str().expect("UTF-8");
+        self.run(&["strace", "-f", "-qq", "-o", path], what, count);
+        let text = fs::read_to_string(&log).expect("the trace");
+        let mut calls = Vec::new();
+        let mut marks = 0;
+        for line in text.lines() {
+            // "PID name(arguments) = result"
+            let call = line.split_once(' ').expect("a process and a call").1.trim();
+            if call.starts_with("write(-1, \"mark\"") {
+                marks += 1;
+            } else if marks == 1 {
+                calls.push(call.split('(').next().expect("a name").to_owned());
+            }
+        }
+        assert_eq!(marks, 2, "{text}");
+        calls
+    }
+}
+
+/// A PKCS #12 file that nobody should have: one iteration.
+fn quick_p12(bed: &Bed, identity: &Identity) -> PathBuf {
+    let file = bed.work.path().join("token.p12");
+    run_within(
+        Duration::from_secs(60),
+        Command::new("openssl")
+            .args(["pkcs12", "-export", "-passout", "stdin", "-name", "token"])
+            .args(["-iter", "1", "-inkey"])
+            .arg(&identity.key)
+            .arg("-in")
+            .arg(&identity.certificate)
+            .arg("-out")
+            .arg(&file),
+        format!("{PIN}\n").as_bytes(),
+    )
+    .succeeded();
+    file
+}
+
+/// The crypto library takes fresh randomness from the system after some thousands of random numbers. Nothing else may ask it for
+/// anything, and a signature needs less than ten of them.
+fn only_reseeds(calls: &[String], signatures: u32) {
+    assert!(calls.iter().all(|call| call == "getrandom"), "{calls:?}");
+    let allowed = usize::try_from(signatures / 400).expect("a number");
+    assert!(
+        calls.len() <= allowed,
+        "{} in {signatures} signatures",
+        calls.len()
+    );
+}
+
+#[test]
+fn a_signature_asks_the_system_for_nothing() {
+    let steady = Steady::with(&[Kind::Rsa2048, Kind::P256, Kind::Ed25519]);
+    for (what, count) in [
+        ("sign-rsa", 1_000),
+        ("sign-rsa-pss", 1_000),
+        ("sign-ec", 10_000),
+        ("sign-ed25519", 10_000),
+    ] {
+        only_reseeds(&steady.system_calls(what, count), count);
+    }
+}
+
+#[test]
+fn searches_and_attributes_ask_the_system_for_nothing() {
+    let steady = Steady::with(&[Kind::P256]);
+    for what in ["find", "attributes"] {
+        assert_eq!(steady.system_calls(what, 1_000), [""; 0], "{what}");
+    }
+}
+
+/// What malloc's own bookkeeping may come to. A byte that is lost each time would be 16 and more with what malloc adds.
+const SLACK: i64 = 16 * 1024;
+
+#[test]
+fn signing_leaves_no_memory_behind() {
+    let steady = Steady::with(&[Kind::Rsa2048, Kind::P256, Kind::Ed25519]);
+    for (what, count) in [
+        ("sign-rsa", 10_000),
+        ("sign-rsa-pss", 10_000),
+        ("sign-ec", 100_000),
+        ("sign-ed25519", 100_000),
+    ] {
+        let growth = steady.growth(what, count);
+        assert!(growth <= SLACK, "{what}: {growth} bytes");
+    }
+}
+
+#[test]
+fn searches_attributes_and_sessions_leave_no_memory_behind() {
+    let steady = Steady::with(&[Kind::P256]);
+    for what in ["find", "attributes", "session"] {
+        let growth = steady.growth(what, 100_000);
+        assert!(growth <= SLACK, "{what}: {growth} bytes");
+    }
+}
+
+#[test]
+fn logins_leave_no_memory_behind() {
+    let steady = Steady::quick_login(Kind::P256);
+    for (what, count) in [("login", 20_000), ("initialize", 2_000)] {
+        let growth = steady.growth(what, count);
+        assert!(growth <= SLACK, "{what}: {growth} bytes");
+    }
+}
+
+#[test]
+fn memory_is_used_rightly_and_given_back() {
+    let checked = |steady: &Steady, what: &str| {
+        let valgrind = [
+            "valgrind",
+            "--quiet",
+            "--error-exitcode=9",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite",
+        ];
+        steady.run(&valgrind, what, 3);
+    };
+    let steady = Steady::quick_login(Kind::Rsa2048);
+    checked(&steady, "sign-rsa");
+    checked(&steady, "sign-rsa-pss");
+    checked(&Steady::quick_login(Kind::Ed25519), "sign-ed25519");
+    let steady = Steady::quick_login(Kind::P256);
+    for what in [
+        "sign-ec",
+        "find",
+        "attributes",
+        "login",
+        "session",
+        "initialize",
+    ] {
+        checked(&steady, what);
+    }
+}
