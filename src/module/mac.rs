@@ -64,6 +64,7 @@ impl MacKey {
         if !object.is_true(usage) {
             return Err(Error::KeyFunctionNotPermitted);
         }
+        key::check_allowed(session, handle, mechanism.kind)?;
         if matches!(kind, Kind::Cmac) && !matches!(key::secret(&object)?.len(), 16 | 24 | 32) {
             return Err(Error::KeySizeRange);
         }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     abi::ptr::{Input, List, Mechanism, Room},
     error::{During, Error, Result},
-    key::{Authenticates, PublicUse},
+    key::{self, Authenticates, PublicUse},
     mechanism::table::{self, Purpose},
     session::Session,
     signed_data::Data,
@@ -73,11 +73,12 @@ pub(crate) fn verify_init(
 ) -> Result<()> {
     session.begin(mechanism, |mechanism| {
         let form = table::row_for(mechanism.kind, CKF_VERIFY_RECOVER)?.form;
-        let key = PublicUse::find(session, key)?;
+        let (handle, key) = (key, PublicUse::find(session, key)?);
         if !form.takes(key.public_key()?.key_type()) {
             return Err(Error::KeyTypeInconsistent);
         }
         let key = key.permitted(CKA_VERIFY_RECOVER)?;
+        key::check_allowed(session, handle, mechanism.kind)?;
         form.permitted(key.public_key()?)?;
         if key.public_key()?.max_signature_len() > MAX_BLOCK {
             return Err(Error::KeySizeRange);

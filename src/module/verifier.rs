@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     abi::ptr::Mechanism,
     error::{During, Error, Result},
-    key::PublicUse,
+    key::{self, PublicUse},
     mac::MacKey,
     mechanism::{
         self,
@@ -73,6 +73,7 @@ impl Verifier {
             return Err(Error::KeyTypeInconsistent);
         }
         let key = key.permitted(CKA_VERIFY)?;
+        key::check_allowed(session, handle, mechanism.kind)?;
         if !ctk_crypto::has_key_type(key.public_key()?.key_type()) {
             return Err(Error::MechanismInvalid);
         }

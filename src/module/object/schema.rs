@@ -162,7 +162,7 @@ rows! {
     CKA_DECAPSULATE PRIVATE Bool ALWAYS;
     CKA_SEED PRIVATE Bytes CREATE;
     // Nothing would hold a program to what it says of its own key there.
-    CKA_ALLOWED_MECHANISMS KEYS Ulongs NEVER;
+    CKA_ALLOWED_MECHANISMS KEYS Ulongs MAKE;
 }
 
 fn rows_of(kind: CK_ATTRIBUTE_TYPE) -> impl Iterator<Item = &'static Row> {

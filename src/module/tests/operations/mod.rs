@@ -269,3 +269,41 @@ pub fn public_key(session: Session, identity: u8) -> Object {
     let class = CKO_PUBLIC_KEY.to_ne_bytes();
     crate::support::find(session, &[(CKA_CLASS, &class), (CKA_ID, &[identity])])[0]
 }
+
+/// A session object of this template.
+pub fn create(session: Session, template: &[(CK_ATTRIBUTE_TYPE, &[u8])]) -> Answer<Object> {
+    let mut attributes: Vec<_> = template
+        .iter()
+        .map(|(kind, value)| crate::support::attribute(*kind, value))
+        .collect();
+    let mut object = 0;
+    let len = attributes.len() as CK_ULONG;
+    let start = attributes.as_mut_ptr();
+    done(unsafe { C_CreateObject(session, start, len, &raw mut object) })?;
+    Ok(object)
+}
+
+/// A secret key of a session, good for everything.
+pub fn secret_key(session: Session, key_type: CK_KEY_TYPE, value: &[u8]) -> Object {
+    let uses = [
+        CKA_SIGN,
+        CKA_VERIFY,
+        CKA_ENCRYPT,
+        CKA_DECRYPT,
+        CKA_WRAP,
+        CKA_UNWRAP,
+        CKA_EXTRACTABLE,
+    ];
+    let class = CKO_SECRET_KEY.to_ne_bytes();
+    let key_type = key_type.to_ne_bytes();
+    let no = [CK_FALSE];
+    let mut template = vec![
+        (CKA_CLASS, &class[..]),
+        (CKA_KEY_TYPE, &key_type),
+        (CKA_VALUE, value),
+        (CKA_SENSITIVE, &no),
+        (CKA_PRIVATE, &no),
+    ];
+    template.extend(uses.map(|kind| (kind, &[CK_TRUE][..])));
+    create(session, &template).unwrap()
+}
