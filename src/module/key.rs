@@ -38,21 +38,11 @@ enum Home {
 }
 
 impl PrivateUse {
-    /// The private key of this handle, for that kind of operation. The session's login and the key's
-    /// own constraint are checked; whether it goes with the mechanism is not.
+    /// The private key of this handle. The session's login is checked; what the key is for is not.
     ///
     /// # Errors
-    /// CKR_KEY_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN, CKR_KEY_FUNCTION_NOT_PERMITTED, and whatever
-    /// keeps the token from opening a session.
-    pub(crate) fn new(
-        session: &Session,
-        handle: CK_OBJECT_HANDLE,
-        operation: Operation,
-    ) -> Result<Self> {
-        Self::find(session, handle)?.permitted(operation)
-    }
-
-    /// The key for whatever it is good for.
+    /// CKR_KEY_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN, and whatever keeps the token from opening a
+    /// session.
     pub(crate) fn find(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<Self> {
         let insertion = &session.insertion;
         let catalog = insertion.catalog()?;
@@ -86,7 +76,7 @@ impl PrivateUse {
 
     /// # Errors
     /// CKR_KEY_FUNCTION_NOT_PERMITTED if the key is not for this.
-    pub(crate) fn permitted(self, operation: Operation) -> Result<Self> {
+    fn permitted(self, operation: Operation) -> Result<Self> {
         let permitted = match &self.home {
             Home::Token(..) => self.key()?.constraint(operation) != Constraint::Never,
             // Its attributes can change.

@@ -41,9 +41,12 @@ pub(crate) fn create(
         .ok_or(Error::AttributeValueInvalid)?;
     let wish = Wish::of(session, class, How::Created, given)?;
     handle.set(match class {
-        Class::Data => data(session, &wish),
-        Class::Certificate => certificate(session, &wish),
-        Class::PublicKey => make::new_public_key(session, &wish, public_key(&wish)?),
+        Class::Data => make::new_object(session, data(wish), Material::Nothing),
+        Class::Certificate => make::new_object(session, certificate(wish)?, Material::Nothing),
+        Class::PublicKey => {
+            let key = public_key(&wish)?;
+            make::new_public_key(session, wish, key)
+        }
         Class::SecretKey => secret_key(session, wish),
         Class::PrivateKey | Class::Profile => Err(Error::AttributeValueInvalid),
     }?);
@@ -51,16 +54,16 @@ pub(crate) fn create(
 }
 
 /// §4.5.
-fn data(session: &Session, wish: &Wish) -> Result<CK_OBJECT_HANDLE> {
+fn data(wish: Wish) -> Parts {
     let mut parts = Parts::new(wish);
     for kind in [CKA_APPLICATION, CKA_OBJECT_ID, CKA_VALUE] {
         parts.default_bytes(kind);
     }
-    make::new_plain(session, wish, parts)
+    parts
 }
 
 /// §4.6.3.
-fn certificate(session: &Session, wish: &Wish) -> Result<CK_OBJECT_HANDLE> {
+fn certificate(wish: Wish) -> Result<Parts> {
     let kind = wish
         .ulong(CKA_CERTIFICATE_TYPE)
         .ok_or(Error::TemplateIncomplete)?;
@@ -83,19 +86,20 @@ fn certificate(session: &Session, wish: &Wish) -> Result<CK_OBJECT_HANDLE> {
     if !value.is_empty() && CertificateParts::of(value).is_none() {
         return Err(Error::AttributeValueInvalid);
     }
-    let mut parts = Parts::new(wish);
-    if !value.is_empty() {
+    let check_value = if value.is_empty() {
+        Vec::new()
+    } else {
         let hash = ctk_crypto::hash(Digest::Sha1, value)
             .map_err(|error| Error::from_token(During::Operation, &error))?;
-        let check_value = hash.get(..3).unwrap_or_default();
-        let named = wish.bytes(CKA_CHECK_VALUE).unwrap_or_default();
-        if !named.is_empty() && named != check_value {
-            return Err(Error::AttributeValueInvalid);
-        }
-        parts.set(CKA_CHECK_VALUE, check_value);
+        hash.get(..3).unwrap_or_default().to_vec()
+    };
+    let named = wish.bytes(CKA_CHECK_VALUE).unwrap_or_default();
+    if !named.is_empty() && named != check_value {
+        return Err(Error::AttributeValueInvalid);
     }
+    let mut parts = Parts::new(wish);
+    parts.set(CKA_CHECK_VALUE, &check_value);
     for kind in [
-        CKA_CHECK_VALUE,
         CKA_ID,
         CKA_ISSUER,
         CKA_SERIAL_NUMBER,
@@ -118,7 +122,7 @@ fn certificate(session: &Session, wish: &Wish) -> Result<CK_OBJECT_HANDLE> {
         CK_SECURITY_DOMAIN_UNSPECIFIED,
     );
     parts.default_ulong(CKA_NAME_HASH_ALGORITHM, CKM_SHA_1);
-    make::new_plain(session, wish, parts)
+    Ok(parts)
 }
 
 /// §4.11. The types that have a length of their own are checked where the key is made.
@@ -190,8 +194,8 @@ pub(crate) fn copy(
         // Who is not logged in would see what only the user was to see.
         return Err(Error::TemplateInconsistent);
     }
-    let parts = Parts::copy(attributes, &changes);
-    handle.set(make::new_copy(session, parts, private, material)?);
+    let parts = Parts::copy(attributes, &changes, private);
+    handle.set(make::new_object(session, parts, material)?);
     Ok(())
 }
 

@@ -1,9 +1,6 @@
 //! Indexes over attributes, so that no search looks at every object.
 
-use std::{
-    borrow::Cow,
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use cryptoki_sys::*;
 
@@ -82,7 +79,7 @@ pub(super) fn content(der: &[u8]) -> Option<&[u8]> {
         _ => return None,
     };
     let content = der.get(header..)?;
-    (Cow::from(octet_string(content)) == der).then_some(content)
+    (octet_string(content) == der).then_some(content)
 }
 
 /// Where the objects with a value are: sorted pairs, twelve or sixteen bytes for each object.

@@ -42,7 +42,7 @@ pub(crate) fn new_secret_key(
     {
         return Err(Error::AttributeValueInvalid);
     }
-    let mut parts = Parts::new(&wish);
+    let mut parts = Parts::new(wish);
     parts.set_ulong(CKA_KEY_TYPE, key_type);
     parts.set_ulong(CKA_VALUE_LEN, crate::abi::ptr::ulong(value.len()));
     parts.attributes.remove(&CKA_VALUE);
@@ -63,9 +63,9 @@ pub(crate) fn new_secret_key(
         (CKA_WRAP_WITH_TRUSTED, false),
         (CKA_TRUSTED, false),
     ]);
-    parts.describe_key(wish.how);
-    parts.describe_past(wish.how);
-    add(session, [(parts, wish.private, Material::Secret(value))]).map(|[handle]| handle)
+    parts.describe_key();
+    parts.describe_past();
+    add(session, [(parts, Material::Secret(value))]).map(|[handle]| handle)
 }
 
 /// Makes a key pair of the session: the handles of the public and of the private key.
@@ -83,15 +83,15 @@ pub(crate) fn new_key_pair(
     key: PrivateKey,
 ) -> Result<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)> {
     let public_key = key.public_key().clone();
-    let public_parts = public_parts(&public, &public_key)?;
-    let private_parts = private_parts(&private, &public_key)?;
+    let public_parts = public_parts(public, &public_key)?;
+    let private_parts = private_parts(private, &public_key)?;
     let facts = facts(&private_parts, &public_key);
     let material = Material::Private(Box::new(facts), Arc::new(key));
     let [public, private] = add(
         session,
         [
-            (public_parts, public.private, Material::Public(public_key)),
-            (private_parts, private.private, material),
+            (public_parts, Material::Public(public_key)),
+            (private_parts, material),
         ],
     )?;
     Ok((public, private))
@@ -100,29 +100,23 @@ pub(crate) fn new_key_pair(
 /// Makes a public key of the session.
 pub(super) fn new_public_key(
     session: &Session,
-    wish: &Wish,
+    wish: Wish,
     key: PublicKey,
 ) -> Result<CK_OBJECT_HANDLE> {
     let parts = public_parts(wish, &key)?;
-    add(session, [(parts, wish.private, Material::Public(key))]).map(|[handle]| handle)
+    add(session, [(parts, Material::Public(key))]).map(|[handle]| handle)
 }
 
-/// Makes an object that is its attributes: a certificate or data.
-pub(super) fn new_plain(session: &Session, wish: &Wish, parts: Parts) -> Result<CK_OBJECT_HANDLE> {
-    add(session, [(parts, wish.private, Material::Nothing)]).map(|[handle]| handle)
-}
-
-/// Makes a copy of an object.
-pub(super) fn new_copy(
+/// Makes an object of these attributes: a certificate, data, or a copy.
+pub(super) fn new_object(
     session: &Session,
     parts: Parts,
-    private: bool,
     material: Material,
 ) -> Result<CK_OBJECT_HANDLE> {
-    add(session, [(parts, private, material)]).map(|[handle]| handle)
+    add(session, [(parts, material)]).map(|[handle]| handle)
 }
 
-fn public_parts(wish: &Wish, key: &PublicKey) -> Result<Parts> {
+fn public_parts(wish: Wish, key: &PublicKey) -> Result<Parts> {
     let mut parts = Parts::new(wish);
     parts.follow(key, true)?;
     let (uses, _) = public_key::uses(key.key_type());
@@ -136,11 +130,11 @@ fn public_parts(wish: &Wish, key: &PublicKey) -> Result<Parts> {
     parts.default_bools(&all.map(|kind| (kind, uses.contains(&kind))));
     parts.default_bools(&[(CKA_TRUSTED, false)]);
     parts.default_bytes(CKA_SUBJECT);
-    parts.describe_key(wish.how);
+    parts.describe_key();
     Ok(parts)
 }
 
-fn private_parts(wish: &Wish, key: &PublicKey) -> Result<Parts> {
+fn private_parts(wish: Wish, key: &PublicKey) -> Result<Parts> {
     if wish.bool(CKA_ALWAYS_AUTHENTICATE) == Some(true) {
         // There is no PIN that a session key could ask for.
         return Err(Error::TemplateInconsistent);
@@ -164,8 +158,8 @@ fn private_parts(wish: &Wish, key: &PublicKey) -> Result<Parts> {
         (CKA_ALWAYS_AUTHENTICATE, false),
     ]);
     parts.default_bytes(CKA_SUBJECT);
-    parts.describe_key(wish.how);
-    parts.describe_past(wish.how);
+    parts.describe_key();
+    parts.describe_past();
     Ok(parts)
 }
 
@@ -198,16 +192,20 @@ fn facts(parts: &Parts, public_key: &PublicKey) -> Key {
 /// The attributes of an object that is being made.
 pub(super) struct Parts {
     attributes: Attributes,
+    private: bool,
+    how: How,
 }
 
 impl Parts {
     /// What the template says, and what every object has.
-    pub(super) fn new(wish: &Wish) -> Self {
-        let given = wish.given.iter();
+    pub(super) fn new(wish: Wish) -> Self {
+        let given = wish.given.into_iter();
         let mut parts = Self {
             attributes: given
-                .map(|(kind, value)| (*kind, value.as_slice().into()))
+                .map(|(kind, value)| (kind, value.as_slice().into()))
                 .collect(),
+            private: wish.private,
+            how: wish.how,
         };
         parts.set_ulong(CKA_CLASS, wish.class.value());
         parts.set_bool(CKA_TOKEN, false);
@@ -222,8 +220,12 @@ impl Parts {
     }
 
     /// The attributes of an object, changed by what a template says.
-    pub(super) fn copy(attributes: Attributes, changes: &Given) -> Self {
-        let mut parts = Self { attributes };
+    pub(super) fn copy(attributes: Attributes, changes: &Given, private: bool) -> Self {
+        let mut parts = Self {
+            attributes,
+            private,
+            how: How::Created,
+        };
         for (kind, value) in changes {
             parts.set(*kind, value);
         }
@@ -303,12 +305,12 @@ impl Parts {
     }
 
     /// What every key has (§4.8).
-    fn describe_key(&mut self, how: How) {
+    fn describe_key(&mut self) {
         for kind in [CKA_ID, CKA_START_DATE, CKA_END_DATE] {
             self.default_bytes(kind);
         }
         self.default_bools(&[(CKA_DERIVE, false)]);
-        let mechanism = match how {
+        let mechanism = match self.how {
             How::Generated(mechanism) => Some(mechanism),
             How::Created | How::Unwrapped | How::Derived { .. } => None,
         };
@@ -320,8 +322,8 @@ impl Parts {
     }
 
     /// Whether the key was ever to be had (§4.10, §4.11).
-    fn describe_past(&mut self, how: How) {
-        let (always_sensitive, never_extractable) = match how {
+    fn describe_past(&mut self) {
+        let (always_sensitive, never_extractable) = match self.how {
             How::Created | How::Unwrapped => (false, false),
             How::Generated(_) => (true, true),
             How::Derived {
@@ -343,17 +345,17 @@ impl Parts {
 /// Adds objects to the session: all or none.
 fn add<const N: usize>(
     session: &Session,
-    objects: [(Parts, bool, Material); N],
+    objects: [(Parts, Material); N],
 ) -> Result<[CK_OBJECT_HANDLE; N]> {
     let mut handles = [CK_INVALID_HANDLE; N];
     let mut made = Vec::with_capacity(N);
-    for (place, (mut parts, private, material)) in handles.iter_mut().zip(objects) {
+    for (place, (mut parts, material)) in handles.iter_mut().zip(objects) {
         let handle = library::new_handle()?;
         parts.set(CKA_UNIQUE_ID, format!("session-{handle}").as_bytes());
         made.push(SessionObject::new(
             handle,
             session.handle,
-            private,
+            parts.private,
             parts.attributes,
             material,
         ));

@@ -77,7 +77,6 @@ const NAMED: &[Class] = &[
     Class::PrivateKey,
     Class::SecretKey,
 ];
-const DATA_AND_SECRET: &[Class] = &[Class::Data, Class::SecretKey];
 const TRUSTED: &[Class] = &[Class::Certificate, Class::PublicKey, Class::SecretKey];
 const CHECKED: &[Class] = &[Class::Certificate, Class::SecretKey];
 const PAIR_AND_CERTIFICATE: &[Class] = &[Class::Certificate, Class::PublicKey, Class::PrivateKey];

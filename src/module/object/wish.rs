@@ -177,8 +177,8 @@ pub(super) fn check_storage(session: &Session, class: Class, given: &Given) -> R
         return Err(Error::AttributeReadOnly);
     }
     let logged_in = session.insertion.login() == Some(Role::User);
-    let private = bool_of(given, CKA_PRIVATE)
-        .unwrap_or_else(|| logged_in && matches!(class, Class::PrivateKey | Class::SecretKey));
+    let goes_with_login = logged_in && matches!(class, Class::PrivateKey | Class::SecretKey);
+    let private = bool_of(given, CKA_PRIVATE).unwrap_or(goes_with_login);
     if private && !session.insertion.shows_private() {
         return Err(Error::UserNotLoggedIn);
     }

@@ -188,10 +188,10 @@ fn certificates_can_be_read_while_the_token_opens_no_session() {
         let rv = unsafe { C_GetMechanismList(0, null_mut(), &raw mut count) };
         (rv, count)
     };
-    assert_eq!(mechanisms(), (CKR_OK, 0));
+    let (rv, count) = mechanisms();
+    assert!(rv == CKR_OK && count > 0, "what needs no key of the token");
     // Nothing of this is remembered.
     token.refuses_sessions.store(false, Ordering::SeqCst);
-    assert!(mechanisms().1 > 0);
     assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
     let allowed = value(session, key(session, 1), CKA_ALLOWED_MECHANISMS);
     assert!(!allowed.unwrap().is_empty());

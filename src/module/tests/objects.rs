@@ -233,7 +233,6 @@ fn private_keys_show_no_private_value_in_any_way() {
             (CKA_DECRYPT, CK_FALSE),
             (CKA_UNWRAP, CK_FALSE),
             (CKA_DERIVE, CK_FALSE),
-            (CKA_SIGN_RECOVER, CK_FALSE),
             (CKA_ALWAYS_AUTHENTICATE, CK_FALSE),
             (CKA_WRAP_WITH_TRUSTED, CK_FALSE),
             (CKA_COPYABLE, CK_FALSE),
@@ -243,6 +242,10 @@ fn private_keys_show_no_private_value_in_any_way() {
         }
         let made_by = value(session, key, CKA_KEY_GEN_MECHANISM).unwrap();
         assert_eq!(ulong(&made_by), CK_UNAVAILABLE_INFORMATION);
+        // Only RSA signs so that the data can be recovered.
+        let recovers = value(session, key, CKA_MODULUS).is_ok();
+        let expected = Ok(vec![u8::from(recovers)]);
+        assert_eq!(value(session, key, CKA_SIGN_RECOVER), expected);
     }
 }
 
@@ -298,7 +301,6 @@ fn what_nobody_knows_is_found_nowhere_and_is_no_error() {
     let nss_root_list: CK_OBJECT_CLASS = 0xCE53_4354;
     for class in [
         nss_root_list,
-        CKO_PROFILE,
         CKO_VALIDATION,
         CKO_DATA,
         CKO_HW_FEATURE,
