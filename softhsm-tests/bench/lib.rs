@@ -1,6 +1,8 @@
 //! What the benchmark's programs share: the types of keys, and loops that are timed.
 
 use std::{
+    collections::BTreeMap,
+    ffi::{CStr, c_void},
     sync::{
         Barrier,
         atomic::{AtomicBool, Ordering},
@@ -156,36 +158,95 @@ pub fn mark() {
     unsafe { libc::write(-1, b"mark".as_ptr().cast(), 4) };
 }
 
-/// How many times memory was allocated in this process, if hosts/count_allocations.c is preloaded.
-pub fn allocations() -> Option<u64> {
-    // SAFETY: the preloaded library exports a function of this type under this name; nobody else does.
-    unsafe {
-        let address = libc::dlsym(libc::RTLD_DEFAULT, c"bench_allocations".as_ptr());
-        if address.is_null() {
-            return None;
-        }
-        let count: extern "C" fn() -> u64 = std::mem::transmute(address);
-        Some(count())
+/// How often places in the code have allocated memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allocations(pub BTreeMap<u64, u64>);
+
+impl Allocations {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// As a worker answers: "PLACE:COUNT …".
+    pub fn answer(&self) -> String {
+        let places = self.0.iter().map(|(at, count)| format!("{at}:{count}"));
+        places.collect::<Vec<_>>().join(" ")
+    }
+
+    /// What a worker answered.
+    pub fn from_answer(answer: &str) -> Option<Self> {
+        let places = answer.split_whitespace().map(|place| {
+            let (at, count) = place.split_once(':')?;
+            Some((at.parse().ok()?, count.parse().ok()?))
+        });
+        places.collect::<Option<_>>().map(Self)
     }
 }
 
-/// Does an operation `count` times between two marks, and says how many allocations that took.
+/// What hosts/count_allocations.c offers to the process that it is preloaded into.
+struct Counter {
+    begin: extern "C" fn(),
+    at: extern "C" fn(usize, *mut u64) -> u64,
+}
+
+impl Counter {
+    fn preloaded() -> Option<Self> {
+        // SAFETY: the preloaded library exports functions of these types under these names; nobody else does.
+        unsafe {
+            let symbol = |name: &CStr| {
+                let address = libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
+                (!address.is_null()).then_some(address)
+            };
+            Some(Self {
+                begin: std::mem::transmute::<*mut c_void, extern "C" fn()>(symbol(
+                    c"bench_allocations_begin",
+                )?),
+                at: std::mem::transmute::<*mut c_void, extern "C" fn(usize, *mut u64) -> u64>(
+                    symbol(c"bench_allocations_at")?,
+                ),
+            })
+        }
+    }
+
+    fn read(&self) -> Allocations {
+        let mut places = [(0, 0); 256];
+        let mut len = 0;
+        // Nothing is allocated while it is being read.
+        while let Some(place) = places.get_mut(len) {
+            let mut offset = 0;
+            let count = (self.at)(len, &raw mut offset);
+            if count == u64::MAX {
+                break;
+            }
+            *place = (offset, count);
+            len += 1;
+        }
+        let mut all = Allocations::default();
+        for &(offset, count) in places.iter().filter(|(_, count)| *count > 0) {
+            *all.0.entry(offset).or_default() += count;
+        }
+        all
+    }
+}
+
+/// Does an operation `count` times between two marks, and says which allocations that took.
 ///
 /// Some are done before, for what only the first ones need.
-pub fn counted(mut operation: impl FnMut(), count: u64) -> u64 {
+pub fn counted(mut operation: impl FnMut(), count: u64) -> Allocations {
+    let counter = Counter::preloaded();
     for _ in 0..100 {
         operation();
     }
-    let before = allocations();
+    if let Some(counter) = &counter {
+        (counter.begin)();
+    }
     mark();
     for _ in 0..count {
         operation();
     }
     mark();
-    match (before, allocations()) {
-        (Some(before), Some(after)) => after - before,
-        _ => 0,
-    }
+    counter.map(|counter| counter.read()).unwrap_or_default()
 }
 
 /// Answers each line of standard input, until there is none.

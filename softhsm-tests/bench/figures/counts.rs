@@ -1,8 +1,13 @@
 //! What a signature asks of the system and of the heap: counted, not timed.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
-use softhsm_bench::Key;
+use softhsm_bench::{Allocations, Key};
 
 use crate::{
     contestant::{Contestant, program},
@@ -12,40 +17,52 @@ use crate::{
 
 /// How many signatures are counted.
 const COUNT: u64 = 1_000;
+/// How many system calls of a signature are none: the library takes fresh randomness from the system now and then.
+const SELDOM: f64 = 1.0 / 500.0;
+
+fn per_operation(count: u64) -> f64 {
+    count as f64 / COUNT as f64
+}
 
 /// System calls and allocations of a signature.
 pub fn signature(tokens: &Tokens, ours: &Place) -> Vec<Row> {
     let counter = tokens.host("count_allocations", true);
     let mut rows = Vec::new();
+    let mut places = None;
     for key in [Key::Rsa2048, Key::P256, Key::Ed25519] {
         let mut calls = Row::new(format!("system calls, {}", key.title()), Unit::Count);
         let mut allocations = Row::new(format!("heap allocations, {}", key.title()), Unit::Count);
+        let mut counted = Vec::new();
         for who in [MODULE, SOFTHSM, LIBRARY] {
             let worker = || worker(who, tokens, ours);
-            let mut names = String::new();
-            calls.value(
-                who,
-                system_calls(&worker(), key.name(), &tokens.file("trace")).map(|found| {
-                    names = summary(&found);
-                    found.len() as f64 / COUNT as f64
-                }),
-            );
-            if !names.is_empty() {
-                calls.note(format!("{who}, in {COUNT} signatures: {names}"));
+            let found = system_calls(&worker(), key.name(), &tokens.file("trace"));
+            if let Ok(found) = &found
+                && !found.is_empty()
+            {
+                calls.note(format!("{who}, in {COUNT} signatures: {}", summary(found)));
             }
-            allocations.value(
-                who,
-                counted_allocations(&mut worker(), key.name(), &counter),
-            );
+            calls.value(who, found.map(|found| per_operation(found.len() as u64)));
+            let found = counted_allocations(&mut worker(), key.name(), &counter);
+            let each = found.as_ref().map(|found| per_operation(found.total()));
+            allocations.value(who, each.map_err(String::clone));
+            counted.push(found);
         }
-        let seldom = 1.0 / 500.0; // the library's reseeding
         let own = calls.get(MODULE);
-        calls.check("each", Unit::Count, own, Goal::AtMost(seldom));
-        let own = allocations
-            .get(MODULE)
-            .zip(allocations.get(LIBRARY))
-            .map(|(all, library)| all - library);
-        allocations.check("by our own code", Unit::Count, own, Goal::AtMost(0.0));
+        calls.check("each", Unit::Count, own, Goal::AtMost(SELDOM));
+        if let [Ok(module), _, Ok(library)] = counted.as_slice() {
+            if key == Key::Rsa2048 {
+                places = library_places(module, library);
+            }
+            let own = match &places {
+                Some(places) => {
+                    let own = module.0.iter().filter(|(at, _)| !places.contains(at));
+                    per_operation(own.map(|(_, count)| count).sum())
+                }
+                // At most: what is the library's cannot be told from the rest.
+                None => per_operation(module.total()) - per_operation(library.total()),
+            };
+            allocations.check("by our own code", Unit::Count, Some(own), Goal::AtMost(0.0));
+        }
         rows.push(calls);
         rows.push(allocations);
     }
@@ -65,12 +82,23 @@ fn worker(who: &str, tokens: &Tokens, ours: &Place) -> Command {
     command
 }
 
-/// How often memory was allocated for one operation.
-fn counted_allocations(worker: &mut Command, what: &str, counter: &Path) -> Result<f64, String> {
+/// Which allocations were made by [`COUNT`] operations.
+fn counted_allocations(
+    worker: &mut Command,
+    what: &str,
+    counter: &Path,
+) -> Result<Allocations, String> {
     let mut worker = Contestant::start(worker.env("LD_PRELOAD", counter));
     let answer = worker.ask(&format!("count {what} {COUNT}"))?;
-    let allocations: f64 = answer.parse().map_err(|_| answer)?;
-    Ok(allocations / COUNT as f64)
+    Allocations::from_answer(&answer).ok_or(answer)
+}
+
+/// Where the crypto library inside the module allocates: all places where RSA signatures do, if these are as many as without the
+/// module.
+fn library_places(module: &Allocations, library: &Allocations) -> Option<BTreeSet<u64>> {
+    // Blinding is random, and so is a small part of the number.
+    (module.total().abs_diff(library.total()) < COUNT / 2)
+        .then(|| module.0.keys().copied().collect())
 }
 
 /// The names of the system calls between the marks, in their order.
@@ -107,7 +135,7 @@ fn system_calls(worker: &Command, what: &str, log: &Path) -> Result<Vec<String>,
 
 /// Each name with how often it is there.
 fn summary(calls: &[String]) -> String {
-    let mut counts = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for call in calls {
         *counts.entry(call.as_str()).or_insert(0_u64) += 1;
     }

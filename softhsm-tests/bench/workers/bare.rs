@@ -33,7 +33,7 @@ fn main() {
             let key = Key::from_name(name).ok_or("no such key")?;
             let parsed = load(key)?;
             let count = count.parse().map_err(|_| "how many?")?;
-            Ok(counted(signer(key, &parsed), count).to_string())
+            Ok(counted(signer(key, &parsed), count).answer())
         }
         _ => Err(USAGE.to_owned()),
     });

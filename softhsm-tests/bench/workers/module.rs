@@ -153,7 +153,7 @@ impl Token {
                     None if what == "attributes" => counted(self.reader()?, count),
                     None => counted(self.finder(what)?, count),
                 };
-                Ok(allocations.to_string())
+                Ok(allocations.answer())
             }
             ["create", list] => self.create(Path::new(list)),
             _ => Err(USAGE.to_owned()),
