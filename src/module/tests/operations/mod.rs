@@ -51,7 +51,7 @@ impl Mechanism {
     }
 
     /// The structure, with a parameter that begins at an odd address.
-    fn given<R>(&self, call: impl FnOnce(*mut CK_MECHANISM) -> R) -> R {
+    pub fn given<R>(&self, call: impl FnOnce(*mut CK_MECHANISM) -> R) -> R {
         let mut unaligned = vec![0; self.parameter.len() + 1];
         unaligned[1..].copy_from_slice(&self.parameter);
         let start = match self.parameter.len() {
@@ -114,8 +114,10 @@ pub fn output(call: impl Fn(*mut CK_BYTE, *mut CK_ULONG) -> CK_RV) -> Answer<Vec
             out.truncate(len as usize);
             return Ok(out);
         }
-        assert_eq!(rv, CKR_BUFFER_TOO_SMALL);
         assert_eq!(out, vec![0xee; needed as usize + 1]);
+        if rv != CKR_BUFFER_TOO_SMALL {
+            return Err(rv);
+        }
         assert!(len <= needed);
     }
     len = needed;
@@ -270,15 +272,21 @@ pub fn public_key(session: Session, identity: u8) -> Object {
     crate::support::find(session, &[(CKA_CLASS, &class), (CKA_ID, &[identity])])[0]
 }
 
-/// A session object of this template.
-pub fn create(session: Session, template: &[(CK_ATTRIBUTE_TYPE, &[u8])]) -> Answer<Object> {
-    let mut attributes: Vec<_> = template
-        .iter()
+/// Attributes of a template.
+type Template<'a> = &'a [(CK_ATTRIBUTE_TYPE, &'a [u8])];
+
+fn attributes(template: Template<'_>) -> Vec<CK_ATTRIBUTE> {
+    let given = template.iter();
+    given
         .map(|(kind, value)| crate::support::attribute(*kind, value))
-        .collect();
+        .collect()
+}
+
+/// A session object of this template.
+pub fn create(session: Session, template: Template<'_>) -> Answer<Object> {
+    let mut template = attributes(template);
+    let (start, len) = (template.as_mut_ptr(), template.len() as CK_ULONG);
     let mut object = 0;
-    let len = attributes.len() as CK_ULONG;
-    let start = attributes.as_mut_ptr();
     done(unsafe { C_CreateObject(session, start, len, &raw mut object) })?;
     Ok(object)
 }
@@ -306,4 +314,130 @@ pub fn secret_key(session: Session, key_type: CK_KEY_TYPE, value: &[u8]) -> Obje
     ];
     template.extend(uses.map(|kind| (kind, &[CK_TRUE][..])));
     create(session, &template).unwrap()
+}
+
+pub fn generate_key(
+    session: Session,
+    mechanism: &Mechanism,
+    template: Template<'_>,
+) -> Answer<Object> {
+    let mut template = attributes(template);
+    let (start, len) = (template.as_mut_ptr(), template.len() as CK_ULONG);
+    let mut key = 0;
+    done(mechanism.given(|mechanism| unsafe {
+        C_GenerateKey(session, mechanism, start, len, &raw mut key)
+    }))?;
+    Ok(key)
+}
+
+/// A public key and its private key.
+pub fn generate_key_pair(
+    session: Session,
+    mechanism: &Mechanism,
+    public: Template<'_>,
+    private: Template<'_>,
+) -> Answer<(Object, Object)> {
+    let (mut public, mut private) = (attributes(public), attributes(private));
+    let (public_start, public_len) = (public.as_mut_ptr(), public.len() as CK_ULONG);
+    let (private_start, private_len) = (private.as_mut_ptr(), private.len() as CK_ULONG);
+    let (mut public_key, mut private_key) = (0, 0);
+    done(mechanism.given(|mechanism| unsafe {
+        C_GenerateKeyPair(
+            session,
+            mechanism,
+            public_start,
+            public_len,
+            private_start,
+            private_len,
+            &raw mut public_key,
+            &raw mut private_key,
+        )
+    }))?;
+    Ok((public_key, private_key))
+}
+
+pub fn wrap_key(
+    session: Session,
+    mechanism: &Mechanism,
+    wrapping: Object,
+    key: Object,
+) -> Answer<Vec<u8>> {
+    output(|out, len| {
+        mechanism
+            .given(|mechanism| unsafe { C_WrapKey(session, mechanism, wrapping, key, out, len) })
+    })
+}
+
+pub fn unwrap_key(
+    session: Session,
+    mechanism: &Mechanism,
+    unwrapping: Object,
+    wrapped: &[u8],
+    template: Template<'_>,
+) -> Answer<Object> {
+    let mut template = attributes(template);
+    let (template, count) = (template.as_mut_ptr(), template.len() as CK_ULONG);
+    let (start, len) = bytes(wrapped);
+    let mut key = 0;
+    done(mechanism.given(|mechanism| unsafe {
+        let key = &raw mut key;
+        C_UnwrapKey(
+            session, mechanism, unwrapping, start, len, template, count, key,
+        )
+    }))?;
+    Ok(key)
+}
+
+pub fn derive_key(
+    session: Session,
+    mechanism: &Mechanism,
+    base: Object,
+    template: Template<'_>,
+) -> Answer<Object> {
+    let mut template = attributes(template);
+    let (start, len) = (template.as_mut_ptr(), template.len() as CK_ULONG);
+    let mut key = 0;
+    done(mechanism.given(|mechanism| unsafe {
+        C_DeriveKey(session, mechanism, base, start, len, &raw mut key)
+    }))?;
+    Ok(key)
+}
+
+/// A ciphertext and the key in it.
+pub fn encapsulate_key(
+    session: Session,
+    mechanism: &Mechanism,
+    public: Object,
+    template: Template<'_>,
+) -> Answer<(Vec<u8>, Object)> {
+    let mut template = attributes(template);
+    let (start, count) = (template.as_mut_ptr(), template.len() as CK_ULONG);
+    let key = std::cell::Cell::new(0);
+    let ciphertext = output(|out, len| {
+        mechanism.given(|mechanism| unsafe {
+            let key = key.as_ptr();
+            C_EncapsulateKey(session, mechanism, public, start, count, out, len, key)
+        })
+    })?;
+    Ok((ciphertext, key.get()))
+}
+
+pub fn decapsulate_key(
+    session: Session,
+    mechanism: &Mechanism,
+    private: Object,
+    template: Template<'_>,
+    ciphertext: &[u8],
+) -> Answer<Object> {
+    let mut template = attributes(template);
+    let (template, count) = (template.as_mut_ptr(), template.len() as CK_ULONG);
+    let (start, len) = bytes(ciphertext);
+    let mut key = 0;
+    done(mechanism.given(|mechanism| unsafe {
+        let key = &raw mut key;
+        C_DecapsulateKey(
+            session, mechanism, private, template, count, start, len, key,
+        )
+    }))?;
+    Ok(key)
 }
