@@ -5,17 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use cryptoki_sys::*;
 use ctk_token::{Certificate, DataObject, Item, Key, KeychainContents, ObjectId, PublicKey};
 use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
 
 use super::{
     Answer, Class,
     index::{self, INDEXED, Index},
     table,
 };
-use crate::{
-    error::{Error, Result},
-    insertion::Insertion,
-    library, mechanism,
-};
+use crate::{error::Result, insertion::Insertion, library, mechanism};
 
 /// The profiles that hold for every token of ours (PKCS#11 Profiles §2).
 const PROFILES: [CK_PROFILE_ID; 4] = [
@@ -32,8 +29,6 @@ pub(crate) struct Object {
     /// Whether it can be seen by a user who is logged in only.
     pub(super) private: bool,
     source: Source,
-    /// What the key can be used with. Found out when somebody asks.
-    allowed: OnceCell<Box<[CK_MECHANISM_TYPE]>>,
 }
 
 /// Where an object's facts are.
@@ -57,6 +52,8 @@ pub(crate) struct Catalog {
     handles: BTreeMap<(Class, ObjectId), CK_OBJECT_HANDLE>,
     /// The place of each handle, sorted.
     by_handle: Vec<(CK_OBJECT_HANDLE, usize)>,
+    /// What each private key can be used with. Found out when somebody asks.
+    allowed: Mutex<BTreeMap<CK_OBJECT_HANDLE, Arc<[CK_MECHANISM_TYPE]>>>,
     /// Those of [`INDEXED`], each made when a search first goes by it.
     indexes: [OnceCell<Index>; INDEXED.len()],
 }
@@ -76,6 +73,7 @@ impl Catalog {
                 .map(|before| before.handles.clone())
                 .unwrap_or_default(),
             by_handle: Vec::new(),
+            allowed: Mutex::default(),
             indexes: Default::default(),
         };
         for (place, item) in contents.items.iter().enumerate() {
@@ -120,7 +118,6 @@ impl Catalog {
             class,
             private,
             source,
-            allowed: OnceCell::new(),
         });
         Ok(())
     }
@@ -296,11 +293,17 @@ impl<'a> View<'a> {
     /// The mechanisms that the key can be used with; none while the token opens no session.
     ///
     /// Nothing else about an object needs a session, so certificates can be read without one.
-    pub(super) fn allowed(&self, key: &Key) -> &'a [CK_MECHANISM_TYPE] {
-        let allowed = self.object.allowed.get_or_try_init(|| {
-            let session = self.insertion.token_session()?;
-            Ok::<_, Error>(mechanism::allowed(key, &*session).into())
-        });
-        allowed.map(|list| &**list).unwrap_or_default()
+    pub(super) fn allowed(&self, key: &Key) -> Arc<[CK_MECHANISM_TYPE]> {
+        let handle = self.object.handle;
+        if let Some(known) = self.catalog.allowed.lock().get(&handle) {
+            return Arc::clone(known);
+        }
+        // Not under the lock: a token may be asked here. Without a session nothing is remembered.
+        let Ok(session) = self.insertion.token_session() else {
+            return Arc::default();
+        };
+        let allowed: Arc<[_]> = mechanism::allowed(key, &*session).into();
+        let mut known = self.catalog.allowed.lock();
+        Arc::clone(known.entry(handle).or_insert(allowed))
     }
 }

@@ -82,23 +82,52 @@ pub(super) fn content(der: &[u8]) -> Option<&[u8]> {
     (octet_string(content) == der).then_some(content)
 }
 
-/// Where the objects with a value are: sorted pairs, twelve or sixteen bytes for each object.
-pub(super) struct Index(Box<[(u64, u32)]>);
+/// Where the objects with a value are. A look-up touches two places in memory, however many objects
+/// there are, and an entry has sixteen to twenty-four bytes.
+pub(super) struct Index {
+    /// Sorted, so that what belongs together stands together.
+    entries: Box<[(u64, u32)]>,
+    /// Where the entries begin whose hash has these leading bits.
+    starts: Box<[u32]>,
+    /// How many trailing bits of a hash are none of those.
+    shift: u32,
+}
 
 impl Index {
     pub(super) fn new(pairs: impl Iterator<Item = (u64, usize)>) -> Self {
-        let mut sorted: Vec<_> = pairs
+        let mut entries: Vec<_> = pairs
             .filter_map(|(hash, place)| Some((hash, u32::try_from(place).ok()?)))
             .collect();
-        sorted.sort_unstable();
-        Self(sorted.into())
+        entries.sort_unstable();
+        let bits = usize::BITS - entries.len().leading_zeros();
+        let shift = u64::BITS - bits;
+        let mut starts = vec![0; 1 << bits];
+        let mut next = 0;
+        for (leading, start) in (0_u64..).zip(&mut starts) {
+            let rest = entries.get(next..).unwrap_or_default();
+            let before = |(hash, _): &&(u64, u32)| hash.checked_shr(shift).unwrap_or(0) < leading;
+            next += rest.iter().take_while(before).count();
+            *start = u32::try_from(next).unwrap_or(u32::MAX);
+        }
+        Self {
+            entries: entries.into(),
+            starts: starts.into(),
+            shift,
+        }
     }
 
     /// The places of what may have a value of this hash, in order.
     pub(super) fn places(&self, hash: u64) -> impl Iterator<Item = usize> {
-        let start = self.0.partition_point(|(other, _)| *other < hash);
-        let rest = self.0.get(start..).unwrap_or_default().iter();
-        rest.take_while(move |(other, _)| *other == hash)
+        // With no entry at all there are no leading bits either.
+        let leading = hash.checked_shr(self.shift).unwrap_or(0);
+        let start = usize::try_from(leading)
+            .ok()
+            .and_then(|leading| self.starts.get(leading))
+            .and_then(|start| usize::try_from(*start).ok())
+            .unwrap_or(usize::MAX);
+        let rest = self.entries.get(start..).unwrap_or_default().iter();
+        rest.skip_while(move |(other, _)| *other < hash)
+            .take_while(move |(other, _)| *other == hash)
             .filter_map(|(_, place)| usize::try_from(*place).ok())
     }
 }
@@ -109,10 +138,23 @@ mod tests {
 
     #[test]
     fn an_index_gives_the_places_of_a_value_in_order() {
-        let index = Index::new([(7, 3), (1, 0), (7, 1), (9, 2)].into_iter());
-        assert_eq!(index.places(7).collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(index.places(8).count(), 0);
-        assert_eq!(Index::new(std::iter::empty()).places(0).count(), 0);
+        for high in [1, u64::MAX / 10] {
+            let pairs = [(7, 3), (1, 0), (7, 1), (9, 2)].map(|(hash, place)| (high * hash, place));
+            let index = Index::new(pairs.into_iter());
+            assert_eq!(index.places(7 * high).collect::<Vec<_>>(), [1, 3]);
+            assert_eq!(index.places(9 * high).collect::<Vec<_>>(), [2]);
+            for none in [0, 2, 8 * high, 10 * high, u64::MAX] {
+                assert_eq!(index.places(none).count(), 0);
+            }
+        }
+        for none in [0, u64::MAX] {
+            assert_eq!(Index::new(std::iter::empty()).places(none).count(), 0);
+        }
+        // Many, of which each is found.
+        let hash = |place: usize| super::hash(CKA_ID, &place.to_ne_bytes());
+        let index = Index::new((0..1000).map(|place| (hash(place), place)));
+        let found = |place: usize| index.places(hash(place)).eq([place]);
+        assert!((0..1000).all(found));
     }
 
     #[test]
