@@ -84,6 +84,7 @@ impl PrivateKey {
                 if !rsa::BITS.contains(&bits) || !bits.is_multiple_of(128) {
                     return Err(TokenError::BadParameter);
                 }
+                // Takes seconds for a long modulus, and fork() does not wait that long: see `fork::LONGEST`.
                 let _inside = fork::enter();
                 Rsa::generate(bits).and_then(PKey::from_rsa)
             }

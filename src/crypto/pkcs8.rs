@@ -3,7 +3,7 @@
 use ctk_token::{Curve, KeyType, TokenError};
 use zeroize::Zeroizing;
 
-use crate::{curve, der, rsa::unsound, sys};
+use crate::{available::has_key_type, der, rsa::unsound};
 
 /// A private key's AlgorithmIdentifier and what it holds.
 pub(crate) struct PrivateKeyInfo<'a> {
@@ -47,12 +47,9 @@ impl<'a> PrivateKeyInfo<'a> {
             EC => der::whole(der::OBJECT_IDENTIFIER, self.parameters).is_some_and(|oid| {
                 let mut curves = Curve::ALL.iter();
                 let curve = curves.find(|curve| curve.oid().as_bytes() == oid);
-                curve.is_some_and(|curve| curve::group(*curve).is_ok())
+                curve.is_some_and(|curve| has_key_type(KeyType::Ec(*curve)))
             }),
-            other => match RawKind::of(other).map(|kind| kind.key_type) {
-                Some(KeyType::Ed448 | KeyType::X448) => sys::X448.is_some(),
-                kind => kind.is_some(),
-            },
+            other => RawKind::of(other).is_some_and(|kind| has_key_type(kind.key_type)),
         };
         if known {
             unsound()

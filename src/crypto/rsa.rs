@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{digest, sys};
 
-/// The moduli that are taken, in bits: shorter ones are broken, longer ones take minutes to check.
+/// The moduli that are taken, in bits: shorter ones are broken, longer ones take seconds to check.
 pub(crate) const BITS: std::ops::RangeInclusive<u32> = 1024..=8192;
 
 /// An RSA private key. Used directly: the library blinds, uses the Chinese remainders and checks their result.

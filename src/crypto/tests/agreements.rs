@@ -260,6 +260,25 @@ fn keys_agree_only_as_their_kind_does() {
 }
 
 #[test]
+fn one_key_agrees_from_many_threads() {
+    for kind in [KeyType::Ec(Curve::P256), KeyType::X25519] {
+        let key = PrivateKey::generate(kind).unwrap();
+        let peer = PrivateKey::generate(kind).unwrap();
+        let expected = agree(&peer, KeyAlgorithm::Ecdh, point(key.public_key()));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let secret = agree(&key, KeyAlgorithm::Ecdh, point(peer.public_key()));
+                        assert_eq!(secret, expected);
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn what_is_encapsulated_comes_out_again() {
     for (kind, ciphertext_len) in [
         (KeyType::MlKem512, 768),

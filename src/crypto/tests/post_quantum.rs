@@ -77,6 +77,10 @@ fn works(key: &PrivateKey, public: &PublicKey) -> bool {
             .sign(KeyAlgorithm::MlDsa, b"a message", &mut signature)
             .unwrap();
         assert_eq!(len, signature.len());
+        let mut hedged = signature.clone();
+        key.sign(KeyAlgorithm::MlDsa, b"a message", &mut hedged)
+            .unwrap();
+        assert_ne!(hedged, signature);
         assert_eq!(
             verify(public, KeyAlgorithm::MlDsa, b"a messagf", &signature),
             Ok(false)

@@ -216,7 +216,7 @@ fn a_key_for_pss_only_does_nothing_else() {
     }
 }
 
-/// Too short is broken; too long takes minutes to check.
+/// Too short is broken; too long takes seconds to check.
 #[test]
 fn rsa_keys_have_1024_to_8192_bits() {
     for bits in [512, 1023] {
