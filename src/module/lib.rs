@@ -24,6 +24,7 @@ mod cipher;
 mod decrypt;
 mod derive;
 mod digest;
+mod dual;
 mod encapsulate;
 mod encrypt;
 pub mod error;

@@ -231,7 +231,11 @@ fn token_flags(info: &TokenInfo) -> CK_FLAGS {
     };
     let protected = set_flags(&[(!info.writable, CKF_WRITE_PROTECTED)]);
     // What a token does not have, the crypto library has.
-    CKF_TOKEN_INITIALIZED | CKF_USER_PIN_INITIALIZED | CKF_RNG | pin | login | protected
+    let always = CKF_TOKEN_INITIALIZED
+        | CKF_USER_PIN_INITIALIZED
+        | CKF_RNG
+        | CKF_DUAL_CRYPTO_OPERATIONS;
+    always | pin | login | protected
 }
 
 fn set_flags(flags: &[(bool, CK_FLAGS)]) -> CK_FLAGS {

@@ -52,6 +52,15 @@ pub(crate) unsafe fn input<'a>(start: *const u8, len: CK_ULONG) -> Result<Input<
 }
 
 impl<'a> Input<'a> {
+    /// Bytes of our own.
+    pub(crate) fn own(bytes: &'a [u8]) -> Self {
+        Self {
+            start: bytes.as_ptr(),
+            len: bytes.len(),
+            memory: PhantomData,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -193,6 +202,19 @@ pub(crate) unsafe fn optional_list<'a, T: Copy>(
 ) -> Option<List<'a, T>> {
     // SAFETY: the caller's promise.
     unsafe { list(target, count) }.ok()
+}
+
+impl<'a, T: Copy> List<'a, T> {
+    /// Room of our own, whose length `count` becomes that of the values; without room, a query.
+    pub(crate) fn own(target: Option<&'a mut [T]>, count: &'a mut CK_ULONG) -> Self {
+        let room = target.as_ref().map_or(0, |target| target.len());
+        Self {
+            target: target.map_or(std::ptr::null_mut(), <[T]>::as_mut_ptr),
+            room,
+            count,
+            memory: PhantomData,
+        }
+    }
 }
 
 impl<T: Copy> List<'_, T> {

@@ -12,7 +12,7 @@ use cryptoki_sys::*;
 
 use super::{Function, V2_40, V3_0, V3_2, info_of, ptr};
 use crate::{
-    decrypt, derive, digest, encapsulate, encrypt,
+    decrypt, derive, digest, dual, encapsulate, encrypt,
     error::{Error, Result},
     general, generate, login, mechanism, message,
     object::{self, create, find},
@@ -244,19 +244,31 @@ v2_40 {
     C_DigestEncryptUpdate(
         hSession: CK_SESSION_HANDLE, pPart: *mut CK_BYTE, ulPartLen: CK_ULONG,
         pEncryptedPart: *mut CK_BYTE, pulEncryptedPartLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        dual::digest_encrypt(
+            &session, ptr::input(pPart, ulPartLen), ptr::list(pEncryptedPart, pulEncryptedPartLen)
+        );
     C_DecryptDigestUpdate(
         hSession: CK_SESSION_HANDLE, pEncryptedPart: *mut CK_BYTE,
         ulEncryptedPartLen: CK_ULONG, pPart: *mut CK_BYTE, pulPartLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        dual::decrypt_digest(
+            &session, ptr::input(pEncryptedPart, ulEncryptedPartLen), ptr::list(pPart, pulPartLen)
+        );
     C_SignEncryptUpdate(
         hSession: CK_SESSION_HANDLE, pPart: *mut CK_BYTE, ulPartLen: CK_ULONG,
         pEncryptedPart: *mut CK_BYTE, pulEncryptedPartLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        dual::sign_encrypt(
+            &session, ptr::input(pPart, ulPartLen), ptr::list(pEncryptedPart, pulEncryptedPartLen)
+        );
     C_DecryptVerifyUpdate(
         hSession: CK_SESSION_HANDLE, pEncryptedPart: *mut CK_BYTE,
         ulEncryptedPartLen: CK_ULONG, pPart: *mut CK_BYTE, pulPartLen: *mut CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) =>
+        dual::decrypt_verify(
+            &session, ptr::input(pEncryptedPart, ulEncryptedPartLen), ptr::list(pPart, pulPartLen)
+        );
     C_GenerateKey(
         hSession: CK_SESSION_HANDLE, pMechanism: *mut CK_MECHANISM,
         pTemplate: *mut CK_ATTRIBUTE, ulCount: CK_ULONG, phKey: *mut CK_OBJECT_HANDLE

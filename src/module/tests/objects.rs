@@ -488,8 +488,11 @@ fn token_information_is_padded_counted_and_flagged() {
     assert_eq!(info.ulMaxSessionCount, CK_EFFECTIVELY_INFINITE);
     assert_eq!(info.ulFreePrivateMemory, CK_UNAVAILABLE_INFORMATION);
     assert_eq!(info.utcTime, [b' '; 16]);
-    let always =
-        CKF_TOKEN_INITIALIZED | CKF_USER_PIN_INITIALIZED | CKF_WRITE_PROTECTED | CKF_RNG;
+    let always = CKF_TOKEN_INITIALIZED
+        | CKF_USER_PIN_INITIALIZED
+        | CKF_WRITE_PROTECTED
+        | CKF_RNG
+        | CKF_DUAL_CRYPTO_OPERATIONS;
     let pin = CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY;
     assert_eq!(info.flags, always | CKF_LOGIN_REQUIRED | pin);
     let path = CKF_LOGIN_REQUIRED | CKF_PROTECTED_AUTHENTICATION_PATH;
