@@ -239,3 +239,149 @@ fn initialize_waits_until_the_library_before_has_logged_out() {
         assert_eq!(next.join().unwrap(), Ok(()));
     });
 }
+
+#[test]
+fn of_two_roles_that_log_in_at_once_one_stays() {
+    let token = token(Settings {
+        has_admin: true,
+        ..Settings::default()
+    });
+    let _module = Module::start(&[Arc::clone(&token)]);
+    let session = open(0, CKF_SERIAL_SESSION | CKF_RW_SESSION);
+    for _ in 0..8 {
+        let attempts = token.attempts.load(Ordering::SeqCst);
+        set_hold(&token.hold_auth, true);
+        let (user, officer) = std::thread::scope(|scope| {
+            let user = scope.spawn(|| login(session, CKU_USER, Some(PIN)));
+            let officer = scope.spawn(|| login(session, CKU_SO, Some(PIN)));
+            eventually(|| token.attempts.load(Ordering::SeqCst) == attempts + 2);
+            set_hold(&token.hold_auth, false);
+            (user.join().unwrap(), officer.join().unwrap())
+        });
+        let (winner, other) = match user {
+            CKR_OK => (Role::User, officer),
+            _ => (Role::Admin, user),
+        };
+        assert_eq!(other, CKR_USER_ANOTHER_ALREADY_LOGGED_IN);
+        for role in [Role::User, Role::Admin] {
+            assert_eq!(token.is_verified_as(role), role == winner);
+        }
+        assert_eq!(unsafe { C_Logout(session) }, CKR_OK);
+        assert!(!token.is_verified());
+    }
+}
+
+fn set_pin(session: CK_SESSION_HANDLE, old: Option<&[u8]>, new: Option<&[u8]>) -> CK_RV {
+    let parts = |pin: Option<&[u8]>| {
+        let start = pin.map_or(null_mut(), |pin| pin.as_ptr().cast_mut());
+        (start, pin.map_or(0, <[u8]>::len) as CK_ULONG)
+    };
+    let ((old, old_len), (new, new_len)) = (parts(old), parts(new));
+    unsafe { C_SetPIN(session, old, old_len, new, new_len) }
+}
+
+#[test]
+fn a_pin_is_changed_by_who_knows_it_in_a_session_that_writes() {
+    let token = token(Settings::default());
+    let module = Module::start(&[Arc::clone(&token)]);
+    let reader = module.open();
+    assert_eq!(
+        set_pin(reader, Some(PIN), Some(b"4321")),
+        CKR_SESSION_READ_ONLY
+    );
+    assert_eq!(token.attempts.load(Ordering::SeqCst), 0);
+    let session = open(0, CKF_SERIAL_SESSION | CKF_RW_SESSION);
+    for (old, new) in [(None, None), (Some(PIN), None), (None, Some(PIN))] {
+        assert_eq!(set_pin(session, old, new), CKR_ARGUMENTS_BAD);
+    }
+    assert_eq!(token.attempts.load(Ordering::SeqCst), 0);
+    assert_eq!(
+        set_pin(session, Some(b"wrong"), Some(b"4321")),
+        CKR_PIN_INCORRECT
+    );
+    assert_eq!(
+        set_pin(session, Some(b""), Some(b"4321")),
+        CKR_PIN_INCORRECT
+    );
+    assert_eq!(set_pin(session, Some(PIN), Some(b"123")), CKR_PIN_LEN_RANGE);
+    assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
+    // Who is logged in has to know it all the same, and stays logged in.
+    assert_eq!(
+        set_pin(session, Some(b"wrong"), Some(b"4321")),
+        CKR_PIN_INCORRECT
+    );
+    assert_eq!(state(session), CKS_RW_USER_FUNCTIONS);
+    assert_eq!(set_pin(session, Some(PIN), Some(b"4321")), CKR_OK);
+    assert_eq!(signs(session, key(session, 1)), CKR_OK);
+    assert_eq!(unsafe { C_Logout(session) }, CKR_OK);
+    assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_PIN_INCORRECT);
+    assert_eq!(login(session, CKU_USER, Some(b"4321")), CKR_OK);
+    for (error, rv, after) in [
+        (
+            TokenError::ReadOnly,
+            CKR_TOKEN_WRITE_PROTECTED,
+            CKS_RW_USER_FUNCTIONS,
+        ),
+        (TokenError::PinLocked, CKR_PIN_LOCKED, CKS_RW_PUBLIC_SESSION),
+    ] {
+        *token.next_error.lock().unwrap() = Some(error);
+        assert_eq!(set_pin(session, Some(b"4321"), Some(PIN)), rv);
+        assert_eq!(state(session), after);
+    }
+}
+
+#[test]
+fn a_pin_that_is_not_the_users_or_not_the_programs_is_not_changed() {
+    let officers = token(Settings {
+        has_admin: true,
+        ..Settings::default()
+    });
+    let stored = token(Settings {
+        login: LoginPolicy::AppWithoutPin,
+        ..Settings::default()
+    });
+    let _module = Module::start(&[officers, stored]);
+    let session = open(0, CKF_SERIAL_SESSION | CKF_RW_SESSION);
+    assert_eq!(login(session, CKU_SO, Some(PIN)), CKR_OK);
+    let rv = set_pin(session, Some(PIN), Some(b"4321"));
+    assert_eq!(rv, CKR_FUNCTION_NOT_SUPPORTED);
+    let session = open(1, CKF_SERIAL_SESSION | CKF_RW_SESSION);
+    assert_eq!(set_pin(session, None, None), CKR_FUNCTION_NOT_SUPPORTED);
+    assert_eq!(set_pin(session, None, Some(PIN)), CKR_ARGUMENTS_BAD);
+    assert_eq!(set_pin(session, Some(PIN), Some(b"4321")), CKR_OK);
+}
+
+#[test]
+fn a_user_without_a_name_is_the_user_and_nobody_has_one() {
+    let token = token(Settings::default());
+    let module = Module::start(&[Arc::clone(&token)]);
+    let session = module.open();
+    let login_user = |user, pin: &[u8], name: &[u8]| {
+        let (pin_start, pin_len) = (pin.as_ptr().cast_mut(), pin.len() as CK_ULONG);
+        let (name_start, name_len) = (name.as_ptr().cast_mut(), name.len() as CK_ULONG);
+        unsafe { C_LoginUser(session, user, pin_start, pin_len, name_start, name_len) }
+    };
+    assert_eq!(login_user(CKU_USER, PIN, b"alice"), CKR_USER_TYPE_INVALID);
+    assert_eq!(token.attempts.load(Ordering::SeqCst), 0);
+    assert_eq!(login_user(CKU_USER, b"wrong", b""), CKR_PIN_INCORRECT);
+    assert_eq!(login_user(77, PIN, b""), CKR_USER_TYPE_INVALID);
+    let pin = PIN.as_ptr().cast_mut();
+    let rv = unsafe { C_LoginUser(session, CKU_USER, pin, 4, null_mut(), 0) };
+    assert_eq!(rv, CKR_OK);
+    assert_eq!(login_user(CKU_USER, PIN, b""), CKR_USER_ALREADY_LOGGED_IN);
+    let rv = unsafe { C_LoginUser(session, CKU_USER, pin, 4, null_mut(), 4) };
+    assert_eq!(rv, CKR_ARGUMENTS_BAD);
+}
+
+#[test]
+fn no_session_was_validated() {
+    let module = Module::start(&[token(Settings::default())]);
+    let session = module.open();
+    let flags = |kind| {
+        let mut flags = 77;
+        let rv = unsafe { C_GetSessionValidationFlags(session, kind, &raw mut flags) };
+        (rv, flags)
+    };
+    assert_eq!(flags(CKS_LAST_VALIDATION_OK), (CKR_OK, 0));
+    assert_eq!(flags(0), (CKR_ARGUMENTS_BAD, 77));
+}

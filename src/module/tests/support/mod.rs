@@ -106,6 +106,10 @@ pub struct Settings {
     pub has_random: bool,
     pub has_admin: bool,
     pub user_pin: PinState,
+    /// The keys also decrypt and agree on secrets.
+    pub decrypts: bool,
+    /// To decrypt, RSA keys perform nothing but the raw operation.
+    pub raw_only: bool,
 }
 
 impl Default for Settings {
@@ -116,6 +120,8 @@ impl Default for Settings {
             has_random: false,
             has_admin: false,
             user_pin: PinState::Normal,
+            decrypts: false,
+            raw_only: false,
         }
     }
 }
@@ -125,12 +131,16 @@ pub struct TestToken {
     keys: Vec<(ObjectId, PrivateKey)>,
     contents: Mutex<Arc<KeychainContents>>,
     settings: Settings,
-    /// How many sessions somebody is logged in with.
-    verified: AtomicUsize,
+    /// How many sessions the user, and the SO, is logged in with.
+    verified: [AtomicUsize; 2],
+    /// The secret of all roles.
+    pub pin: Mutex<Vec<u8>>,
     context: AtomicBool,
     pub present: AtomicBool,
     pub attempts: AtomicUsize,
     pub signatures: AtomicUsize,
+    /// How often a key decrypted or agreed on a secret.
+    pub decryptions: AtomicUsize,
     pub sessions: AtomicUsize,
     /// Opens no session while this is set.
     pub refuses_sessions: AtomicBool,
@@ -159,6 +169,10 @@ impl TestToken {
     ) -> Arc<Self> {
         let mut items = Vec::new();
         let mut keys = Vec::new();
+        let other_use = match settings.decrypts {
+            true => Constraint::Auth(AuthId(0), settings.reuse),
+            false => Constraint::Never,
+        };
         for identity in identities {
             let private =
                 PrivateKey::from_pkcs8(&identity.key.private_key_to_pkcs8().unwrap()).unwrap();
@@ -176,8 +190,8 @@ impl TestToken {
                 public_key: identity.public_key(),
                 subject: Some(identity.certificate.subject_name().to_der().unwrap()),
                 sign: Constraint::Auth(AuthId(0), settings.reuse),
-                decrypt: Constraint::Never,
-                key_exchange: Constraint::Never,
+                decrypt: other_use,
+                key_exchange: other_use,
                 origin: Origin::Imported,
             })));
             keys.push((name("key"), private));
@@ -186,6 +200,8 @@ impl TestToken {
             let name = ObjectId::new(format!("key{id}").as_bytes());
             items.push(Item::Key(Box::new(Key {
                 sign: Constraint::Auth(AuthId(0), settings.reuse),
+                decrypt: other_use,
+                key_exchange: other_use,
                 ..Key::new(name.clone(), "Other", &[id], private.public_key().clone())
             })));
             keys.push((name, private));
@@ -197,11 +213,13 @@ impl TestToken {
                 items,
             })),
             settings,
-            verified: AtomicUsize::new(0),
+            verified: Default::default(),
+            pin: Mutex::new(PIN.to_vec()),
             context: AtomicBool::new(false),
             present: AtomicBool::new(true),
             attempts: AtomicUsize::new(0),
             signatures: AtomicUsize::new(0),
+            decryptions: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             refuses_sessions: AtomicBool::new(false),
             ends: AtomicUsize::new(0),
@@ -224,13 +242,29 @@ impl TestToken {
     }
 
     pub fn is_verified(&self) -> bool {
-        self.verified.load(Ordering::SeqCst) > 0
+        [Role::User, Role::Admin]
+            .into_iter()
+            .any(|role| self.is_verified_as(role))
+    }
+
+    pub fn is_verified_as(&self, role: Role) -> bool {
+        let sessions = place_of(role).map(|place| &self.verified[place]);
+        sessions.is_some_and(|sessions| sessions.load(Ordering::SeqCst) > 0)
     }
 }
 
 struct TestSlot(Arc<TestToken>, Arc<dyn Token>, String);
 struct TestTokenFace(Arc<TestToken>);
-struct TestSession(Arc<TestToken>, AtomicBool);
+/// Whether the user, and the SO, is logged in with it.
+struct TestSession(Arc<TestToken>, [AtomicBool; 2]);
+
+fn place_of(role: Role) -> Option<usize> {
+    match role {
+        Role::User => Some(0),
+        Role::Admin => Some(1),
+        Role::Context | Role::Unblock => None,
+    }
+}
 
 impl Slot for TestSlot {
     fn id(&self) -> &str {
@@ -271,7 +305,7 @@ impl Token for TestTokenFace {
             return Err(TokenError::Denied);
         }
         self.0.sessions.fetch_add(1, Ordering::SeqCst);
-        let session = TestSession(Arc::clone(&self.0), AtomicBool::new(false));
+        let session = TestSession(Arc::clone(&self.0), Default::default());
         Ok(Arc::new(session))
     }
 }
@@ -287,14 +321,14 @@ impl AuthOperation for TestLogin<'_> {
         token.attempts.fetch_add(1, Ordering::SeqCst);
         wait_while(&token.hold_auth);
         match secret {
-            AuthSecret::Pin(pin) if pin == PIN => {}
+            AuthSecret::Pin(pin) if pin == *token.pin.lock().unwrap() => {}
             AuthSecret::Pin(_) => return Err(TokenError::AuthenticationFailed { tries: None }),
             AuthSecret::FromToken if token.settings.login == LoginPolicy::AppWithoutPin => {}
             AuthSecret::FromToken => return Err(TokenError::BadParameter),
         }
         match self.1 {
             Role::Context => token.context.store(true, Ordering::SeqCst),
-            _ => self.0.set_verified(true),
+            role => self.0.set_verified(role, true),
         }
         Ok(())
     }
@@ -312,12 +346,40 @@ fn wait_while(hold: &(Mutex<bool>, Condvar)) {
 }
 
 impl TestSession {
-    fn set_verified(&self, verified: bool) {
-        match (self.1.swap(verified, Ordering::SeqCst), verified) {
-            (false, true) => self.0.verified.fetch_add(1, Ordering::SeqCst),
-            (true, false) => self.0.verified.fetch_sub(1, Ordering::SeqCst),
+    fn set_verified(&self, role: Role, verified: bool) {
+        let Some(place) = place_of(role) else {
+            return;
+        };
+        let sessions = &self.0.verified[place];
+        match (self.1[place].swap(verified, Ordering::SeqCst), verified) {
+            (false, true) => sessions.fetch_add(1, Ordering::SeqCst),
+            (true, false) => sessions.fetch_sub(1, Ordering::SeqCst),
             _ => 0,
         };
+    }
+}
+
+impl TestSession {
+    /// Whether a key can be used now.
+    fn is_open(&self) -> bool {
+        match (self.0.settings.login, self.0.settings.reuse) {
+            (LoginPolicy::OnUse, _) => true,
+            (_, Reuse::Session) => self.1[0].load(Ordering::SeqCst),
+            (_, Reuse::Operation) => self.0.context.swap(false, Ordering::SeqCst),
+        }
+    }
+
+    /// The key, for something else than a signature.
+    fn opened(&self, key: &ObjectId) -> Result<&PrivateKey> {
+        if let Some(error) = self.0.next_error.lock().unwrap().take() {
+            return Err(error);
+        }
+        if !self.is_open() {
+            return Err(TokenError::AuthenticationNeeded);
+        }
+        self.0.decryptions.fetch_add(1, Ordering::SeqCst);
+        let known = self.0.keys.iter().find(|(id, _)| id == key);
+        known.map(|(_, key)| key).ok_or(TokenError::ObjectNotFound)
     }
 }
 
@@ -332,13 +394,34 @@ impl TokenSession for TestSession {
     fn end_auth(&self, role: Role) {
         self.0.ends.fetch_add(1, Ordering::SeqCst);
         wait_while(&self.0.hold_auth);
-        if matches!(role, Role::User | Role::Admin) {
-            self.set_verified(false);
-        }
+        self.set_verified(role, false);
     }
     fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
+        if (operation, algorithm) == (Operation::Decrypt, KeyAlgorithm::RsaPkcs1)
+            && self.0.settings.raw_only
+        {
+            return false;
+        }
         let known = self.0.keys.iter().find(|(id, _)| id == key);
         known.is_some_and(|(_, key)| key.supports(operation, algorithm))
+    }
+    fn decrypt(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        plaintext: &mut [u8],
+    ) -> Result<usize> {
+        self.opened(key)?.decrypt(algorithm, input, plaintext)
+    }
+    fn key_exchange(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        peer: &[u8],
+        secret: &mut [u8],
+    ) -> Result<usize> {
+        self.opened(key)?.key_exchange(algorithm, peer, secret)
     }
     fn sign(
         &self,
@@ -358,12 +441,7 @@ impl TokenSession for TestSession {
             held = self.0.hold.1.wait(held).unwrap();
         }
         drop(held);
-        let open = match (self.0.settings.login, self.0.settings.reuse) {
-            (LoginPolicy::OnUse, _) => true,
-            (_, Reuse::Session) => self.1.load(Ordering::SeqCst),
-            (_, Reuse::Operation) => self.0.context.swap(false, Ordering::SeqCst),
-        };
-        if !open {
+        if !self.is_open() {
             return Err(TokenError::AuthenticationNeeded);
         }
         self.0.signatures.fetch_add(1, Ordering::SeqCst);
@@ -373,6 +451,25 @@ impl TokenSession for TestSession {
             .1
             .sign(algorithm, input, signature)
     }
+    fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
+        if role != Role::User {
+            return Err(TokenError::NotSupported);
+        }
+        self.0.attempts.fetch_add(1, Ordering::SeqCst);
+        if let Some(error) = self.0.next_error.lock().unwrap().take() {
+            return Err(error);
+        }
+        let mut pin = self.0.pin.lock().unwrap();
+        match old {
+            AuthSecret::Pin(old) if old == *pin => {}
+            _ => return Err(TokenError::AuthenticationFailed { tries: None }),
+        }
+        if !(4..=8).contains(&new.len()) {
+            return Err(TokenError::PinLength { min: 4, max: 8 });
+        }
+        *pin = new.to_vec();
+        Ok(())
+    }
     fn random(&self, out: &mut [u8]) -> Result<()> {
         ctk_crypto::random(out)
     }
@@ -380,7 +477,8 @@ impl TokenSession for TestSession {
 
 impl Drop for TestSession {
     fn drop(&mut self) {
-        self.set_verified(false);
+        self.set_verified(Role::User, false);
+        self.set_verified(Role::Admin, false);
         self.0.sessions.fetch_sub(1, Ordering::SeqCst);
     }
 }
