@@ -453,3 +453,91 @@ fn no_mechanism_works_in_another_function() {
         op::done(unsafe { ctk_pkcs11::abi::C_SessionCancel(session, all) }).unwrap();
     }
 }
+
+/// The functions that begin an operation, with a mechanism and a key for it.
+fn begin(keys: &Keys, function: CK_FLAGS) -> Answer<()> {
+    let session = keys.session;
+    let rsa = Mechanism::new(CKM_RSA_PKCS);
+    let (public, private) = keys.rsa;
+    match function {
+        CKF_SIGN => op::sign_init(session, &rsa, private),
+        CKF_SIGN_RECOVER => op::sign_recover_init(session, &rsa, private),
+        CKF_VERIFY => op::verify_init(session, &rsa, public),
+        CKF_VERIFY_RECOVER => op::verify_recover_init(session, &rsa, public),
+        CKF_MESSAGE_SIGN => op::message_sign_init(session, &rsa, private),
+        CKF_MESSAGE_VERIFY => op::message_verify_init(session, &rsa, public),
+        CKF_ENCRYPT => op::encrypt_init(session, &rsa, public),
+        CKF_DECRYPT => op::decrypt_init(session, &rsa, private),
+        CKF_DIGEST => op::digest_init(session, &Mechanism::new(CKM_SHA256)),
+        other => panic!("{other:#x} begins no operation"),
+    }
+}
+
+#[test]
+fn every_operation_is_cancelled_in_both_ways() {
+    use ctk_pkcs11::abi::*;
+    type Init = unsafe extern "C" fn(Session, *mut CK_MECHANISM, Object) -> CK_RV;
+    unsafe extern "C" fn digest_init(
+        session: Session,
+        mechanism: *mut CK_MECHANISM,
+        _: Object,
+    ) -> CK_RV {
+        unsafe { C_DigestInit(session, mechanism) }
+    }
+    let module = Module::start(&[TestToken::new(&[], Settings::default())]);
+    let keys = Keys::new(module.open_and_login());
+    let session = keys.session;
+    for (function, init) in [
+        (CKF_SIGN, C_SignInit as Init),
+        (CKF_SIGN_RECOVER, C_SignRecoverInit),
+        (CKF_VERIFY, C_VerifyInit),
+        (CKF_VERIFY_RECOVER, C_VerifyRecoverInit),
+        (CKF_MESSAGE_SIGN, C_MessageSignInit),
+        (CKF_MESSAGE_VERIFY, C_MessageVerifyInit),
+        (CKF_ENCRYPT, C_EncryptInit),
+        (CKF_DECRYPT, C_DecryptInit),
+        (CKF_DIGEST, digest_init),
+    ] {
+        let null = || unsafe { init(session, null_mut(), 0) };
+        assert_eq!(null(), CKR_ARGUMENTS_BAD, "{function:#x}");
+        begin(&keys, function).unwrap();
+        assert_eq!(
+            begin(&keys, function),
+            Err(CKR_OPERATION_ACTIVE),
+            "{function:#x}"
+        );
+        assert_eq!(null(), CKR_OK, "{function:#x}");
+        assert_eq!(null(), CKR_ARGUMENTS_BAD, "{function:#x}");
+        begin(&keys, function).unwrap();
+        let cancel = |flags| op::done(unsafe { C_SessionCancel(session, flags) });
+        // Others are left alone, and what is not active counts as cancelled.
+        cancel(!function & 0x7f_ffff).unwrap();
+        assert_eq!(
+            begin(&keys, function),
+            Err(CKR_OPERATION_ACTIVE),
+            "{function:#x}"
+        );
+        cancel(function).unwrap();
+        cancel(function).unwrap();
+        begin(&keys, function).unwrap();
+        cancel(function).unwrap();
+    }
+}
+
+#[test]
+fn a_device_does_in_hardware_what_its_own_keys_do() {
+    let identities = [support::Identity::rsa(1024, 1)];
+    let device = Settings {
+        hardware: true,
+        ..Settings::default()
+    };
+    let _module = Module::start(&[TestToken::new(&identities, device)]);
+    let mut in_hardware = 0;
+    for mechanism in op::mechanisms() {
+        let info = op::mechanism_info(mechanism).unwrap();
+        let is_rsa = info.ulMaxKeySize == 8192 && info.flags & CKF_SIGN != 0;
+        assert_eq!(info.flags & CKF_HW != 0, is_rsa, "{mechanism:#x}");
+        in_hardware += usize::from(is_rsa);
+    }
+    assert_eq!(in_hardware, 21);
+}

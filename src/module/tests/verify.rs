@@ -18,7 +18,7 @@ use support::{Identity, Module, Settings, TestToken, key};
 /// A message-signing mechanism for each kind of key.
 fn kinds() -> Vec<(KeyType, Mechanism)> {
     let pss = Mechanism::pss(CKM_SHA384_RSA_PKCS_PSS, Digest::Sha384, 48);
-    vec![
+    let kinds = vec![
         (
             KeyType::Rsa { bits: 2048 },
             Mechanism::new(CKM_SHA256_RSA_PKCS),
@@ -30,11 +30,19 @@ fn kinds() -> Vec<(KeyType, Mechanism)> {
             KeyType::Ec(Curve::Secp256k1),
             Mechanism::new(CKM_ECDSA_SHA1),
         ),
+        (KeyType::Ec(Curve::P224), Mechanism::new(CKM_ECDSA_SHA224)),
+        (
+            KeyType::Ec(Curve::BrainpoolP512r1),
+            Mechanism::new(CKM_ECDSA_SHA512),
+        ),
+        (KeyType::Ed448, Mechanism::new(CKM_EDDSA)),
         (KeyType::Ed25519, Mechanism::new(CKM_EDDSA)),
         (KeyType::MlDsa44, Mechanism::new(CKM_ML_DSA)),
         (KeyType::MlDsa65, Mechanism::new(CKM_ML_DSA)),
         (KeyType::MlDsa87, Mechanism::new(CKM_ML_DSA)),
-    ]
+    ];
+    let in_this_build = |kind: &(KeyType, _)| ctk_crypto::has_key_type(kind.0);
+    kinds.into_iter().filter(in_this_build).collect()
 }
 
 #[test]

@@ -110,6 +110,8 @@ pub struct Settings {
     pub decrypts: bool,
     /// To decrypt, RSA keys perform nothing but the raw operation.
     pub raw_only: bool,
+    /// Its slot is a device.
+    pub hardware: bool,
 }
 
 impl Default for Settings {
@@ -122,6 +124,7 @@ impl Default for Settings {
             user_pin: PinState::Normal,
             decrypts: false,
             raw_only: false,
+            hardware: false,
         }
     }
 }
@@ -275,7 +278,7 @@ impl Slot for TestSlot {
             description: format!("Test slot {}", self.2),
             manufacturer: "Tests".into(),
             removable: true,
-            hardware: false,
+            hardware: self.0.settings.hardware,
         }
     }
     fn token(&self) -> Option<Arc<dyn Token>> {
