@@ -29,9 +29,12 @@ pub(crate) fn rsa_encryption(form: Form, parameter: Input<'_>) -> Result<RsaEncr
 fn oaep(parameter: Input<'_>) -> Result<RsaEncryption> {
     let invalid = Error::MechanismParamInvalid;
     let parameter = parameter.oaep()?;
-    // No other source than a label in the structure was ever defined, an empty one included.
-    if parameter.source != CKZ_DATA_SPECIFIED {
-        return Err(invalid);
+    // No other source than a label in the structure was ever defined, an empty one included. But
+    // libp11 and OpenSC's pkcs11-tool say 0 where there is no label.
+    match parameter.source {
+        CKZ_DATA_SPECIFIED => {}
+        0 if parameter.label.len() == 0 => {}
+        _ => return Err(invalid),
     }
     Ok(RsaEncryption::Oaep {
         digest: table::digest_of(parameter.hash).ok_or(invalid)?,
