@@ -24,8 +24,8 @@ TEST_PACKAGES=(libssl-dev binutils valgrind strace libnss3-tools openjdk-17-jdk-
 # What the benchmark compares with and counts by.
 BENCH_PACKAGES=(openssl gnutls-bin softhsm2 opensc p11-kit-modules strace)
 
-# What the tests take from PyPI: two bindings of PKCS#11, and what steers Firefox.
-PYTHON_PACKAGES=(python-pkcs11==0.10.1 PyKCS11==1.5.20 marionette_driver==3.7.1)
+# What the tests take from PyPI: two bindings of PKCS#11, cryptography that has to agree with them, and what steers Firefox.
+PYTHON_PACKAGES=(python-pkcs11==0.10.1 PyKCS11==1.5.20 cryptography==50.0.2 marionette_driver==3.7.1)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then

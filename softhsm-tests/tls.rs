@@ -9,6 +9,8 @@ use crate::{
 
 /// What the server's page holds for a client that has shown a certificate and signed with its key.
 pub const PAGE: &str = "HTTP/1.0 200 ok";
+/// The same for clients that take the page's header for themselves.
+pub const PAGE_TEXT: &str = "s_server -www";
 
 /// `openssl s_server` for the name localhost: its page tells what certificate the client has shown, and there is none for a
 /// client without.

@@ -6,7 +6,7 @@ use softhsm_tests::{
     bed::{Bed, Kind, PIN, WRONG_PIN},
     process::run_within,
     python::{python, script},
-    tls,
+    tls::{self, PAGE_TEXT},
 };
 
 /// A browser takes its time to start.
@@ -36,13 +36,13 @@ fn shows_its_certificate(kind: Kind) {
     };
     assert_eq!([*asked, *again], [ASKED; 2], "{said}");
     assert!(address.starts_with("address about:neterror?"), "{said}");
-    assert!(!text.contains("s_server -www"), "{said}");
+    assert!(!text.contains(PAGE_TEXT), "{said}");
     let [asked, again, address, text] = rest else {
         panic!("{said}")
     };
     assert_eq!([*asked, *again], [ASKED; 2], "{said}");
     assert_eq!(*address, format!("address {second}"));
-    assert!(text.contains("s_server -www"), "{said}");
+    assert!(text.contains(PAGE_TEXT), "{said}");
     assert!(text.contains("TLSv1.3, Cipher is TLS_"), "{said}");
     let log = server.log();
     assert!(log.contains("peer did not return a certificate"), "{log}");

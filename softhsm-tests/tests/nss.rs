@@ -120,6 +120,35 @@ fn cmsutil_signs() {
     }
 }
 
+#[test]
+fn cmsutil_decrypts() {
+    let nss = Nss::new();
+    let rsa = &nss.identities[0];
+    let mut encrypt = nss.bed.command("openssl");
+    encrypt.args([
+        "cms",
+        "-encrypt",
+        "-binary",
+        "-aes-256-cbc",
+        "-in",
+        "message",
+    ]);
+    encrypt.args(["-outform", "DER", "-out", "sealed", "-recip"]);
+    run(encrypt.arg(&rsa.certificate)).succeeded();
+    let decrypt = |pin: &PathBuf| {
+        let mut command = nss.tool("cmsutil");
+        command.args(["-D", "-i", "sealed", "-o", "opened", "-f"]);
+        run(command.arg(pin))
+    };
+    decrypt(&nss.wrong_pin).refused().says(PIN_REFUSED);
+    assert!(
+        nss.read("opened").is_empty(),
+        "opened in spite of a wrong PIN"
+    );
+    decrypt(&nss.pin).succeeded();
+    assert_eq!(nss.read("opened"), MESSAGE.as_bytes());
+}
+
 fn client(version: &str) {
     let nss = Nss::new();
     let (server, port) = tls::server(&nss.bed);
