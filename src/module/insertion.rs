@@ -116,9 +116,10 @@ impl Insertion {
         self.application.lock().login
     }
 
-    /// Whether private objects can be seen.
+    /// Whether private objects can be seen. A token that authenticates by itself has nothing that a
+    /// login would show.
     pub(crate) fn shows_private(&self) -> bool {
-        self.login() == Some(Role::User)
+        self.policy == LoginPolicy::OnUse || self.login() == Some(Role::User)
     }
 
     /// Remembers a login that `session` confirmed. It does not count if the last PKCS#11 session

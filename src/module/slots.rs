@@ -84,9 +84,14 @@ impl SlotEntry {
         Arc::ptr_eq(&self.slot, slot)
     }
 
-    /// The token that is here now. Whoever is the first to see that the one before is gone ends its
-    /// sessions and login.
+    /// The token that is here now.
     pub(crate) fn inserted(&self) -> Option<Arc<Insertion>> {
+        self.look(|inserted| inserted.cloned())
+    }
+
+    /// Looks at what is here now. Whoever is the first to see that the token before is gone ends its
+    /// sessions and login.
+    fn look<R>(&self, look: impl FnOnce(Option<&Arc<Insertion>>) -> R) -> R {
         // Asked under the lock, or two threads could see a change in different orders. By contract
         // the slot answers from memory.
         let mut state = self.state.lock();
@@ -97,7 +102,7 @@ impl SlotEntry {
             (Some(_), None) | (None, Some(_)) => false,
         };
         if same {
-            return state.inserted.clone();
+            return look(state.inserted.as_ref());
         }
         let now = token.map(|token| Arc::new(Insertion::new(token)));
         let before = std::mem::replace(&mut state.inserted, now.clone());
@@ -106,7 +111,7 @@ impl SlotEntry {
         if let (Some(before), Some(sessions)) = (before, self.sessions.upgrade()) {
             sessions.close_with(&before);
         }
-        now
+        look(now.as_ref())
     }
 
     /// The token that is here now, for functions that need one.
@@ -116,8 +121,7 @@ impl SlotEntry {
 
     /// Whether that insertion still lasts.
     pub(crate) fn holds(&self, insertion: &Arc<Insertion>) -> bool {
-        self.inserted()
-            .is_some_and(|inserted| Arc::ptr_eq(&inserted, insertion))
+        self.look(|inserted| inserted.is_some_and(|inserted| Arc::ptr_eq(inserted, insertion)))
     }
 
     pub(crate) fn is_hardware(&self) -> bool {
@@ -231,10 +235,8 @@ fn token_flags(info: &TokenInfo) -> CK_FLAGS {
     };
     let protected = set_flags(&[(!info.writable, CKF_WRITE_PROTECTED)]);
     // What a token does not have, the crypto library has.
-    let always = CKF_TOKEN_INITIALIZED
-        | CKF_USER_PIN_INITIALIZED
-        | CKF_RNG
-        | CKF_DUAL_CRYPTO_OPERATIONS;
+    let always =
+        CKF_TOKEN_INITIALIZED | CKF_USER_PIN_INITIALIZED | CKF_RNG | CKF_DUAL_CRYPTO_OPERATIONS;
     always | pin | login | protected
 }
 

@@ -767,3 +767,149 @@ fn searches_by_indexes_find_what_looking_at_every_object_finds() {
     assert_eq!(find(session, &[(CKA_ID, b"nobody's")]), []);
     assert_eq!(find(session, &[(CKA_ID, b"")]), []);
 }
+
+fn generate_pair(
+    session: CK_SESSION_HANDLE,
+    mechanism: CK_MECHANISM_TYPE,
+    public: &[(CK_ATTRIBUTE_TYPE, &[u8])],
+    private: &[(CK_ATTRIBUTE_TYPE, &[u8])],
+) -> std::result::Result<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE), CK_RV> {
+    let mut mechanism = CK_MECHANISM {
+        mechanism,
+        pParameter: std::ptr::null_mut(),
+        ulParameterLen: 0,
+    };
+    let (mut public, mut private) = (template(public), template(private));
+    let (public_len, private_len) = (public.len() as CK_ULONG, private.len() as CK_ULONG);
+    let (mut first, mut second) = (0, 0);
+    let rv = unsafe {
+        C_GenerateKeyPair(
+            session,
+            &raw mut mechanism,
+            public.as_mut_ptr(),
+            public_len,
+            private.as_mut_ptr(),
+            private_len,
+            &raw mut first,
+            &raw mut second,
+        )
+    };
+    match rv {
+        CKR_OK => Ok((first, second)),
+        rv => Err(rv),
+    }
+}
+
+#[test]
+fn a_private_key_of_a_session_is_as_closed_as_a_tokens_whatever_is_asked() {
+    let module = Module::start(&[token()]);
+    let session = module.open();
+    let (bits, p256) = (number(1024), b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07");
+    let edwards = b"\x06\x03\x2b\x65\x70";
+    let hostile = [
+        (CKA_SENSITIVE, NO),
+        (CKA_EXTRACTABLE, YES),
+        (CKA_COPYABLE, YES),
+        (CKA_ID, b"pair"),
+    ];
+    for (mechanism, public, secrets) in [
+        (
+            CKM_RSA_PKCS_KEY_PAIR_GEN,
+            (CKA_MODULUS_BITS, &bits[..]),
+            &[CKA_PRIVATE_EXPONENT, CKA_PRIME_1, CKA_COEFFICIENT][..],
+        ),
+        (
+            CKM_EC_KEY_PAIR_GEN,
+            (CKA_EC_PARAMS, &p256[..]),
+            &[CKA_VALUE],
+        ),
+        (
+            CKM_EC_EDWARDS_KEY_PAIR_GEN,
+            (CKA_EC_PARAMS, edwards),
+            &[CKA_VALUE],
+        ),
+    ] {
+        let (public, private) = generate_pair(session, mechanism, &[public], &hostile).unwrap();
+        for (kind, expected) in [
+            (CKA_SENSITIVE, YES),
+            (CKA_ALWAYS_SENSITIVE, YES),
+            (CKA_EXTRACTABLE, NO),
+            (CKA_NEVER_EXTRACTABLE, YES),
+            (CKA_COPYABLE, NO),
+            (CKA_LOCAL, YES),
+            (CKA_SIGN, YES),
+            (CKA_TOKEN, NO),
+        ] {
+            assert_eq!(
+                value(session, private, kind),
+                Ok(expected.to_vec()),
+                "{kind:#x}"
+            );
+        }
+        for kind in secrets {
+            assert_eq!(value(session, private, *kind), Err(CKR_ATTRIBUTE_SENSITIVE));
+        }
+        assert_eq!(copy(session, private, &[]), Err(CKR_ACTION_PROHIBITED));
+        for change in [
+            (CKA_SENSITIVE, NO),
+            (CKA_EXTRACTABLE, YES),
+            (CKA_COPYABLE, YES),
+        ] {
+            assert_eq!(set(session, private, &[change]), CKR_ATTRIBUTE_READ_ONLY);
+        }
+        let mechanism = number(mechanism).to_vec();
+        for key in [public, private] {
+            assert_eq!(
+                value(session, key, CKA_KEY_GEN_MECHANISM),
+                Ok(mechanism.clone())
+            );
+        }
+        let info = value(session, public, CKA_PUBLIC_KEY_INFO);
+        assert!(info.is_ok() && info == value(session, private, CKA_PUBLIC_KEY_INFO));
+        assert_eq!(find(session, &[(CKA_ID, b"pair")]), [private]);
+        assert_eq!(
+            (destroy(session, public), destroy(session, private)),
+            (CKR_OK, CKR_OK)
+        );
+    }
+    // Half a pair is none.
+    let before = find(session, &[]).len();
+    for private in [(CKA_TOKEN, YES), (CKA_PRIVATE, YES), (CKA_MODULUS, NO)] {
+        let public = (CKA_EC_PARAMS, &p256[..]);
+        assert!(generate_pair(session, CKM_EC_KEY_PAIR_GEN, &[public], &[private]).is_err());
+    }
+    assert_eq!(find(session, &[]).len(), before);
+}
+
+#[test]
+fn a_key_can_be_used_in_one_session_while_its_own_is_closed_in_another_thread() {
+    let module = Module::start(&[token()]);
+    let user = module.open();
+    let p256 = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+    for _ in 0..20 {
+        let owner = open(0, CKF_SERIAL_SESSION);
+        let public = [(CKA_EC_PARAMS, &p256[..])];
+        let (_, key) = generate_pair(owner, CKM_EC_KEY_PAIR_GEN, &public, &[]).unwrap();
+        assert_eq!(sign_init(user, CKM_ECDSA_SHA256, None::<&()>, key), CKR_OK);
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(unsafe { C_CloseSession(owner) }, CKR_OK));
+            assert_eq!(sign(user, b"x", 64).unwrap().len(), 64);
+        });
+        let again = sign_init(user, CKM_ECDSA_SHA256, None::<&()>, key);
+        assert_eq!(again, CKR_KEY_HANDLE_INVALID);
+    }
+    assert_eq!(of_class(user, CKO_PRIVATE_KEY), []);
+}
+
+#[test]
+fn a_token_without_login_has_private_objects_as_well() {
+    let settings = Settings {
+        login: LoginPolicy::OnUse,
+        ..Settings::default()
+    };
+    let module = Module::start(&[TestToken::new(&[], settings)]);
+    let session = module.open();
+    let private = secret_key(CKK_GENERIC_SECRET, b"x").with(CKA_PRIVATE, YES);
+    let made = create(session, &private.pairs()).unwrap();
+    assert_eq!(of_class(session, CKO_SECRET_KEY), [made]);
+}
