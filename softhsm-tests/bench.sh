@@ -5,7 +5,7 @@
 #
 # It is no test: it says "met" or MISSED for each target, and its exit status says nothing about speed. Everything is measured in turns,
 # so that what else the machine does disturbs all alike; the quieter the machine, the better the figures all the same.
-# What the figures mean is in pkcs11-spec-notes/09-performance.md.
+# What the figures mean is in pkcs11-spec-notes/10-performance.md.
 set -euo pipefail
 here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
