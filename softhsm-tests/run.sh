@@ -46,6 +46,8 @@ chmod 711 "$TMPDIR" # a program that runs as another user must come through
 export TMPDIR
 # A test that cannot run here adds a line "NAME: why" to this file.
 export CTK_TEST_SKIPS=$work/test-skips
+# How long each test that damages its input goes on, from a start of its own each time.
+export CTK_FUZZ_SECONDS=${CTK_FUZZ_SECONDS:-60}
 : >"$CTK_TEST_SKIPS"
 
 # sshd as root wants /run/sshd, which only a service manager makes.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use ctk_pkcs12::inspect;
-use ctk_token::Role;
+use ctk_token::{AuthSecret, Role};
 use support::{Workshop, configuration, log_in, sign, token};
 
 /// Part of a secret number, changed so that looking for it does not find itself.
@@ -103,5 +103,10 @@ fn keys_are_gone_after_logout_and_after_the_session() {
         assert!(sign(&*session, key, 1).is_ok());
         drop(session);
         assert_eq!(occurrences(&needle), 0, "{file}: after the session");
+
+        let session = token.create_session().unwrap();
+        let old = AuthSecret::Pin(b"correct");
+        session.change_pin(Role::User, old, b"another").unwrap();
+        assert_eq!(occurrences(&needle), 0, "{file}: after a new password");
     }
 }
