@@ -1,4 +1,4 @@
-//! Many messages with one key (PKCS#11 §5.14, §5.17): each has a signature of its own, and the plan
+//! Many messages with one key (PKCS#11 §5.14, §5.16): each has a signature of its own, and the plan
 //! is made once.
 //!
 //! An error ends the message that it is about. The key stays ready for the next one until
@@ -119,7 +119,7 @@ impl MessageSigning {
             }
         }
         let signer = &self.signer;
-        let mut message = last(&mut self.message, parameter, part, |message, part| {
+        let message = last(&mut self.message, parameter, part, |message, part| {
             message.complete(&signer.preparation, part)
         })?;
         let Err(failure) = signer.sign(session, Data::Parts(&message), out) else {
@@ -127,7 +127,7 @@ impl MessageSigning {
         };
         if failure.only_authentication_lacks {
             // With it, the same call works.
-            self.message = Some(std::mem::take(&mut message));
+            self.message = Some(message);
         }
         Err(failure.error)
     }
@@ -143,7 +143,7 @@ pub(crate) fn sign_end(session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// C_MessageVerifyInit (PKCS#11 §5.17.1). A mechanism of NULL cancels an active operation.
+/// C_MessageVerifyInit (PKCS#11 §5.16.1). A mechanism of NULL cancels an active operation.
 pub(crate) fn verify_init(
     session: &Session,
     mechanism: Option<Mechanism<'_>>,
@@ -157,7 +157,7 @@ pub(crate) fn verify_init(
     })
 }
 
-/// C_VerifyMessage (PKCS#11 §5.17.2).
+/// C_VerifyMessage (PKCS#11 §5.16.2).
 pub(crate) fn verify(
     session: &Session,
     parameter: Result<Input<'_>>,
@@ -175,7 +175,7 @@ pub(crate) fn verify(
     verified
 }
 
-/// C_VerifyMessageBegin (PKCS#11 §5.17.3).
+/// C_VerifyMessageBegin (PKCS#11 §5.16.3).
 pub(crate) fn verify_begin(session: &Session, parameter: Result<Input<'_>>) -> Result<()> {
     let mut taken = session.take::<MessageVerifying>()?;
     let begun = begin(&mut taken.message, parameter);
@@ -183,7 +183,7 @@ pub(crate) fn verify_begin(session: &Session, parameter: Result<Input<'_>>) -> R
     begun
 }
 
-/// C_VerifyMessageNext (PKCS#11 §5.17.4). The signature comes with the last part.
+/// C_VerifyMessageNext (PKCS#11 §5.16.4). The signature comes with the last part.
 pub(crate) fn verify_next(
     session: &Session,
     parameter: Result<Input<'_>>,
@@ -205,7 +205,7 @@ pub(crate) fn verify_next(
     verified
 }
 
-/// C_MessageVerifyFinal (PKCS#11 §5.17.5).
+/// C_MessageVerifyFinal (PKCS#11 §5.16.5).
 pub(crate) fn verify_end(session: &Session) -> Result<()> {
     let taken = session.take::<MessageVerifying>()?;
     if taken.message.is_some() {

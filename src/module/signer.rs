@@ -193,7 +193,7 @@ pub(crate) fn preparation(reduction: &Reduction, padded: bool) -> Preparation {
     }
 }
 
-/// Puts zeros before a number up to a length in bytes (PKCS#11 §6.1.8).
+/// Puts zeros before a number up to a length in bytes (PKCS#11 §6.1.12).
 ///
 /// # Errors
 /// [`TokenError::DataLength`] for one that is longer.

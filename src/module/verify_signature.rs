@@ -1,4 +1,4 @@
-//! Verification with the signature first (PKCS#11 3.2 §5.15.8 to §5.15.11).
+//! Verification with the signature first (PKCS#11 3.2 §5.15.7 to §5.15.10).
 
 use cryptoki_sys::*;
 
@@ -20,7 +20,7 @@ pub(crate) struct VerifyingSignature {
     parts: Parts,
 }
 
-/// C_VerifySignatureInit (PKCS#11 3.2 §5.15.8). A mechanism of NULL cancels an active operation.
+/// C_VerifySignatureInit (PKCS#11 3.2 §5.15.7). A mechanism of NULL cancels an active operation.
 ///
 /// A signature of the wrong length is told by the function that gets the data: for this one the
 /// specification has no such error.
@@ -43,7 +43,7 @@ pub(crate) fn init(
     })
 }
 
-/// C_VerifySignature (PKCS#11 3.2 §5.15.9). Whatever it says, the operation is over.
+/// C_VerifySignature (PKCS#11 3.2 §5.15.8). Whatever it says, the operation is over.
 pub(crate) fn verify(session: &Session, data: Result<Input<'_>>) -> Result<()> {
     let taken = session.take::<VerifyingSignature>()?;
     let data = data?;
@@ -53,7 +53,7 @@ pub(crate) fn verify(session: &Session, data: Result<Input<'_>>) -> Result<()> {
     taken.verifier.verify(Data::Whole(data), &taken.signature)
 }
 
-/// C_VerifySignatureUpdate (PKCS#11 3.2 §5.15.10).
+/// C_VerifySignatureUpdate (PKCS#11 3.2 §5.15.9).
 pub(crate) fn update(session: &Session, part: Result<Input<'_>>) -> Result<()> {
     let mut taken = session.take::<VerifyingSignature>()?;
     let part = part?;
@@ -65,7 +65,7 @@ pub(crate) fn update(session: &Session, part: Result<Input<'_>>) -> Result<()> {
     Ok(())
 }
 
-/// C_VerifySignatureFinal (PKCS#11 3.2 §5.15.11). Whatever it says, the operation is over.
+/// C_VerifySignatureFinal (PKCS#11 3.2 §5.15.10). Whatever it says, the operation is over.
 pub(crate) fn finish(session: &Session) -> Result<()> {
     let mut taken = session.take::<VerifyingSignature>()?;
     let operation = &mut *taken;

@@ -388,7 +388,7 @@ pub(crate) fn digest_of(mechanism: CK_MECHANISM_TYPE) -> Option<Digest> {
     }
 }
 
-/// The hash in a mask generation function (PKCS#11 §6.1.6).
+/// The hash in a mask generation function (PKCS#11 §6.1.7).
 pub(crate) fn mgf_digest(mgf: CK_RSA_PKCS_MGF_TYPE) -> Option<Digest> {
     Some(match mgf {
         CKG_MGF1_SHA1 => Digest::Sha1,

@@ -5,7 +5,10 @@
 mod operations;
 mod support;
 
-use std::{ptr::null_mut, sync::atomic::Ordering};
+use std::{
+    ptr::null_mut,
+    sync::{Arc, atomic::Ordering},
+};
 
 use cryptoki_sys::*;
 use ctk_pkcs11::abi::*;
@@ -24,7 +27,7 @@ fn message_sign_init(session: op::Session) -> Mechanism {
 fn each_message_gets_a_signature_until_the_end() {
     let identity = Identity::ec(Nid::X9_62_PRIME256V1, 1);
     let token = TestToken::new(&[identity], Settings::default());
-    let module = Module::start(&[token.clone()]);
+    let module = Module::start(&[Arc::clone(&token)]);
     let session = module.open_and_login();
     let mechanism = message_sign_init(session);
     let mut signed = Vec::new();
