@@ -81,6 +81,33 @@ fn req_makes_a_certificate_request() {
     }
 }
 
+#[test]
+fn pkeyutl_decrypts() {
+    let (bed, identities) = both();
+    let rsa = &identities[0];
+    bed.work.write("message", b"a secret");
+    for options in [
+        &["rsa_padding_mode:pkcs1"][..],
+        &["rsa_padding_mode:oaep"],
+        &["rsa_padding_mode:oaep", "rsa_oaep_md:sha256"],
+    ] {
+        let options: Vec<_> = options.iter().flat_map(|one| ["-pkeyopt", one]).collect();
+        let mut encrypt = bed.command("openssl");
+        encrypt.args(["pkeyutl", "-encrypt", "-pubin", "-in", "message"]);
+        encrypt.args(["-out", "sealed", "-inkey"]).arg(&rsa.public);
+        run(encrypt.args(&options)).succeeded();
+        let decrypt = |pin: &str| {
+            let mut command = bed.openssl();
+            command.args(["pkeyutl", "-decrypt", "-engine", "pkcs11", "-keyform"]);
+            command.args(["engine", "-in", "sealed", "-inkey", &uri(rsa, pin)]);
+            run(command.args(&options))
+        };
+        assert_eq!(decrypt(PIN).succeeded().stdout, b"a secret", "{options:?}");
+        let refused = decrypt(WRONG_PIN).refused().says(PIN_REFUSED);
+        assert_eq!(refused.stdout, b"");
+    }
+}
+
 fn connect(bed: &Bed, port: u16, version: &str, certificate: &Path, key: Option<&str>) -> Outcome {
     let mut command = bed.openssl();
     command
