@@ -49,7 +49,11 @@ impl Budget {
         iterations: u64,
         out_len: usize,
     ) -> Result<u32> {
-        let ticks = if is_slow(digest) { 4 } else { 2 };
+        let ticks = match Speed::of(digest) {
+            Speed::Fast => 2,
+            Speed::Slow => 4,
+            Speed::Slowest => 6,
+        };
         self.spend(digest, iterations, out_len, ticks)
     }
 
@@ -60,7 +64,11 @@ impl Budget {
         iterations: u64,
         out_len: usize,
     ) -> Result<u32> {
-        let ticks = if is_slow(prf) { 7 } else { 3 };
+        let ticks = match Speed::of(prf) {
+            Speed::Fast => 3,
+            Speed::Slow => 7,
+            Speed::Slowest => 10,
+        };
         self.spend(prf, iterations, out_len, ticks)
     }
 
@@ -110,10 +118,26 @@ impl Budget {
 
 const NO_WORK: Failure = Failure::Damaged("its password is hashed zero times");
 
-/// The hash functions for which hardly any processor of today has instructions: those with words of
-/// 64 bits.
-fn is_slow(digest: Digest) -> bool {
-    !matches!(digest, Digest::Sha1 | Digest::Sha224 | Digest::Sha256)
+/// Hash functions by what processors of today have for them.
+enum Speed {
+    /// Instructions.
+    Fast,
+    /// Words of 64 bits, and hardly ever instructions.
+    Slow,
+    /// SHA-3.
+    Slowest,
+}
+
+impl Speed {
+    fn of(digest: Digest) -> Self {
+        match digest {
+            Digest::Sha1 | Digest::Sha224 | Digest::Sha256 => Self::Fast,
+            Digest::Sha384 | Digest::Sha512 => Self::Slow,
+            Digest::Sha3_224 | Digest::Sha3_256 | Digest::Sha3_384 | Digest::Sha3_512 => {
+                Self::Slowest
+            }
+        }
+    }
 }
 
 fn too_much(iterations: u64) -> Failure {
