@@ -151,7 +151,7 @@ mod tests {
             assert_eq!(Index::new(std::iter::empty()).places(none).count(), 0);
         }
         // Many, of which each is found.
-        let hash = |place: usize| super::hash(CKA_ID, &place.to_ne_bytes());
+        let hash = |place: usize| hash(CKA_ID, &place.to_ne_bytes());
         let index = Index::new((0..1000).map(|place| (hash(place), place)));
         let found = |place: usize| index.places(hash(place)).eq([place]);
         assert!((0..1000).all(found));

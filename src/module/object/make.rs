@@ -7,12 +7,15 @@ use ctk_crypto::{CipherMode, CipherStream, PrivateKey, SecretBytes};
 use ctk_token::{Constraint, Key, ObjectId, Origin, PublicKey};
 
 use super::{
-    Class, public_key,
+    Class,
+    held::Held,
+    public_key,
     session_object::{Attributes, Material, SessionObject},
     wish::{Given, How, Wish},
 };
 use crate::{
-    error::{Error, Result},
+    abi::ptr::ulong,
+    error::{During, Error, Result},
     library,
     session::Session,
 };
@@ -25,7 +28,7 @@ use crate::{
 /// and CKR_SESSION_CLOSED if the session ended meanwhile.
 pub(crate) fn new_secret_key(
     session: &Session,
-    wish: Wish,
+    mut wish: Wish,
     key_type: CK_KEY_TYPE,
     value: SecretBytes,
 ) -> Result<CK_OBJECT_HANDLE> {
@@ -42,14 +45,14 @@ pub(crate) fn new_secret_key(
     {
         return Err(Error::AttributeValueInvalid);
     }
+    // Attributes are not wiped.
+    wish.given.remove(&CKA_VALUE);
     let mut parts = Parts::new(wish);
     parts.set_ulong(CKA_KEY_TYPE, key_type);
-    parts.set_ulong(CKA_VALUE_LEN, crate::abi::ptr::ulong(value.len()));
-    parts.attributes.remove(&CKA_VALUE);
-    match check_value {
-        Some(value) => parts.set(CKA_CHECK_VALUE, &value),
-        None => parts.set(CKA_CHECK_VALUE, &[]),
-    }
+    parts.set_ulong(CKA_VALUE_LEN, ulong(value.len()));
+    // An empty one in the template is the wish for none (§4.11).
+    let check_value = check_value.as_ref().map_or(&[][..], |value| value);
+    parts.default_value(CKA_CHECK_VALUE, check_value);
     let cipher = key_type == CKK_AES;
     parts.default_bools(&[
         (CKA_SENSITIVE, false),
@@ -86,7 +89,7 @@ pub(crate) fn new_key_pair(
     let public_parts = public_parts(public, &public_key)?;
     let private_parts = private_parts(private, &public_key)?;
     let facts = facts(&private_parts, &public_key);
-    let material = Material::Private(Box::new(facts), Arc::new(key));
+    let material = Material::Private(Box::new(facts), Arc::new(Held(key)));
     let [public, private] = add(
         session,
         [
@@ -262,6 +265,11 @@ impl Parts {
         self.attributes.entry(kind).or_default();
     }
 
+    fn default_value(&mut self, kind: CK_ATTRIBUTE_TYPE, value: &[u8]) {
+        let entry = self.attributes.entry(kind);
+        entry.or_insert_with(|| value.into());
+    }
+
     /// Takes over what follows from the public key.
     ///
     /// # Errors
@@ -393,7 +401,7 @@ fn check_value(key_type: CK_KEY_TYPE, value: &[u8]) -> Result<Option<[u8; 3]>> {
     if key_type != CKK_AES {
         return Ok(None);
     }
-    let failed = |error| Error::from_token(crate::error::During::Operation, &error);
+    let failed = |error| Error::from_token(During::Operation, &error);
     let mut block = [0; 16];
     let mut stream = CipherStream::encrypt(&CipherMode::AesEcb, value, &[]).map_err(failed)?;
     stream.update(&[0; 16], &mut block).map_err(failed)?;

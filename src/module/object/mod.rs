@@ -4,6 +4,7 @@ mod catalog;
 mod certificate;
 pub(crate) mod create;
 pub(crate) mod find;
+mod held;
 mod index;
 pub(crate) mod make;
 mod public_key;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use cryptoki_sys::*;
-use ctk_crypto::{PrivateKey, SecretBytes};
-use ctk_token::{Key, PublicKey};
+use ctk_crypto::SecretBytes;
+use ctk_token::{Key, PublicKey, TokenSession};
 use parking_lot::{Mutex, RwLock};
 
 use super::{
@@ -208,8 +208,8 @@ pub(crate) enum Material {
     Nothing,
     Public(PublicKey),
     Secret(SecretBytes),
-    /// What there is to say of the key, and the key, which nobody gets.
-    Private(Box<Key>, Arc<PrivateKey>),
+    /// What there is to say of the key, and who performs with it: the key itself nobody gets.
+    Private(Box<Key>, Arc<dyn TokenSession>),
 }
 
 impl SessionObject {
@@ -282,7 +282,7 @@ impl SessionObject {
         }
     }
 
-    pub(crate) fn private_key(&self) -> Option<(&Key, &Arc<PrivateKey>)> {
+    pub(crate) fn private_key(&self) -> Option<(&Key, &Arc<dyn TokenSession>)> {
         match &self.material {
             Material::Private(facts, key) => Some((facts, key)),
             _ => None,

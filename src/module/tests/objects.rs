@@ -299,12 +299,7 @@ fn what_nobody_knows_is_found_nowhere_and_is_no_error() {
     let module = Module::start(&[TestToken::new(&three_identities(), Settings::default())]);
     let session = module.open();
     let nss_root_list: CK_OBJECT_CLASS = 0xCE53_4354;
-    for class in [
-        nss_root_list,
-        CKO_VALIDATION,
-        CKO_DATA,
-        CKO_HW_FEATURE,
-    ] {
+    for class in [nss_root_list, CKO_VALIDATION, CKO_DATA, CKO_HW_FEATURE] {
         assert_eq!(of_class(session, class), []);
     }
     assert_eq!(find(session, &[(0xCE53_4351, b"x")]), []);

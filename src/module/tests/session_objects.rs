@@ -439,6 +439,12 @@ fn a_secret_key_is_read_by_its_attributes_and_protected_only_more() {
     let check = check.unwrap()[..3].to_vec();
     assert_eq!(value(session, open, CKA_CHECK_VALUE), Ok(check));
     assert_eq!(find(session, &[(CKA_VALUE, &bytes)]), [open]);
+    let unchecked = create(session, &aes.with(CKA_CHECK_VALUE, b"").pairs()).unwrap();
+    assert_eq!(value(session, unchecked, CKA_CHECK_VALUE), Ok(vec![]));
+    assert_eq!(destroy(session, unchecked), CKR_OK);
+    let generic = secret_key(CKK_GENERIC_SECRET, b"0000");
+    let generic = create(session, &generic.pairs()).unwrap();
+    assert_eq!(value(session, generic, CKA_CHECK_VALUE), Ok(vec![]));
     let closed = |object| {
         assert_eq!(
             value(session, object, CKA_VALUE),
