@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+from marionette_driver.errors import UnexpectedAlertOpen
 from marionette_driver.marionette import Marionette
 
 PROFILE, *URLS = sys.argv[1:]
@@ -116,9 +117,13 @@ def run_in_chrome(marionette, script, argument):
 
 def visit(marionette, url):
     run_in_chrome(marionette, OPEN, url)
+    seen = None
     while time.monotonic() < DEADLINE:
-        seen = run_in_chrome(marionette, SEEN, url)
-        if seen["done"]:
+        try:
+            seen = run_in_chrome(marionette, SEEN, url)
+        except UnexpectedAlertOpen:
+            pass  # A dialog is there and not answered yet: that is ANSWER's work.
+        if seen and seen["done"]:
             break
         time.sleep(0.05)
     else:
