@@ -84,7 +84,7 @@ impl Signer {
             CKA_SIGN
         };
         let key = key.permitted_for(Operation::Sign, usage)?;
-        key::check_allowed(session, handle, mechanism.kind)?;
+        key.check_allowed(mechanism.kind)?;
         let (public, id) = (&key.key()?.public_key, key.key()?.id.clone());
         row.form.permitted(public)?;
         let algorithm = row.form.algorithm(mechanism.parameter?, Purpose::Sign)?;

@@ -156,6 +156,29 @@ fn a_key_allows_what_its_token_does_with_it() {
     }
 }
 
+#[test]
+fn a_key_that_decrypts_or_agrees_allows_that_as_well() {
+    let decrypts = Settings {
+        decrypts: true,
+        ..Settings::default()
+    };
+    let identities = [
+        Identity::rsa(1024, 1),
+        Identity::ec(Nid::X9_62_PRIME256V1, 2),
+    ];
+    let module = Module::start(&[TestToken::new(&identities, decrypts)]);
+    let session = module.open_and_login();
+    for (identity, count, more) in [
+        (1, 22, &[CKM_RSA_PKCS_OAEP][..]),
+        (2, 12, &[CKM_ECDH1_DERIVE, CKM_ECDH1_COFACTOR_DERIVE]),
+    ] {
+        let bytes = value(session, key(session, identity), CKA_ALLOWED_MECHANISMS).unwrap();
+        let allowed: Vec<_> = bytes.chunks(size_of::<CK_ULONG>()).map(ulong).collect();
+        assert_eq!(allowed.len(), count);
+        assert!(more.iter().all(|mechanism| allowed.contains(mechanism)));
+    }
+}
+
 /// The mechanisms of the first slot's token.
 fn mechanisms() -> Vec<CK_MECHANISM_TYPE> {
     let (mut listed, mut count) = ([0; 256], 256);
