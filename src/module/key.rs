@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cryptoki_sys::*;
-use ctk_crypto::{PrivateKey, SecretBytes};
+use ctk_crypto::SecretBytes;
 use ctk_token::{
-    Constraint, Key, KeyAlgorithm, ObjectId, Operation, Origin, PublicKey, TokenError, TokenSession,
+    Constraint, Key, ObjectId, Operation, Origin, PublicKey, TokenError, TokenSession,
 };
 
 use crate::{
@@ -66,7 +66,7 @@ impl PrivateUse {
         let object = session.insertion.objects.find(session, handle);
         let object = object.ok_or(Error::KeyHandleInvalid)?;
         let (_, key) = object.private_key().ok_or(Error::KeyHandleInvalid)?;
-        let performer = Arc::new(Held(Arc::clone(key)));
+        let performer = Arc::clone(key);
         Ok(Self {
             home: Home::Session(object),
             performer,
@@ -170,45 +170,6 @@ impl From<Error> for Failure {
             error,
             only_authentication_lacks: false,
         }
-    }
-}
-
-/// A private key of a session, which this process has itself.
-struct Held(Arc<PrivateKey>);
-
-impl TokenSession for Held {
-    fn supports(&self, operation: Operation, _: &ObjectId, algorithm: KeyAlgorithm) -> bool {
-        self.0.supports(operation, algorithm)
-    }
-
-    fn sign(
-        &self,
-        _: &ObjectId,
-        algorithm: KeyAlgorithm,
-        input: &[u8],
-        signature: &mut [u8],
-    ) -> ctk_token::Result<usize> {
-        self.0.sign(algorithm, input, signature)
-    }
-
-    fn decrypt(
-        &self,
-        _: &ObjectId,
-        algorithm: KeyAlgorithm,
-        input: &[u8],
-        plaintext: &mut [u8],
-    ) -> ctk_token::Result<usize> {
-        self.0.decrypt(algorithm, input, plaintext)
-    }
-
-    fn key_exchange(
-        &self,
-        _: &ObjectId,
-        algorithm: KeyAlgorithm,
-        peer: &[u8],
-        secret: &mut [u8],
-    ) -> ctk_token::Result<usize> {
-        self.0.key_exchange(algorithm, peer, secret)
     }
 }
 
