@@ -34,7 +34,7 @@ impl Nginx {
         let root = unsafe { libc::geteuid() } == 0;
         let nginx = Self {
             port: free_port(),
-            other_user: root && pin.is_some(),
+            other_user: root,
             bed,
         };
         nginx.configure(identities, pin);
@@ -102,14 +102,13 @@ impl Nginx {
         let configuration = self.bed.configuration().join("token.toml");
         fs::copy(configuration, self.path("ctk.toml")).expect("the token's configuration");
         mode(&self.path("ctk.toml"), 0o644);
-        let group = String::from_utf8(
-            run(Command::new("id").args(["-g", "www-data"]))
-                .succeeded()
-                .stdout,
-        );
-        let group = group.expect("text").trim().parse().expect("a number");
+        let (user, group) = (www_data("-u"), www_data("-g"));
         chown(self.path("token.p12"), None, Some(group)).expect("chgrp");
         mode(&self.path("token.p12"), 0o640);
+        // Where the PIN is stored, it is theirs.
+        if self.path("pin").exists() {
+            chown(self.path("pin"), Some(user), None).expect("chown");
+        }
     }
 
     fn command(&self) -> Command {
@@ -172,6 +171,13 @@ impl Nginx {
                 .says("signed by a token");
         }
     }
+}
+
+/// The user or group that Debian's web servers run as.
+fn www_data(option: &str) -> u32 {
+    let outcome = run(Command::new("id").args([option, "www-data"])).succeeded();
+    let number = String::from_utf8(outcome.stdout).expect("text");
+    number.trim().parse().expect("a number")
 }
 
 fn examples() -> PathBuf {
