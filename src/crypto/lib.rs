@@ -60,7 +60,7 @@ pub use key_wrap::{
     key_wrap_padded_len, key_wrap_pkcs7,
 };
 pub use mac::{Mac, hmac};
-pub use post_quantum::encapsulate;
+pub use post_quantum::{check_encapsulation_key, encapsulate};
 pub use reduction::Reduction;
 pub use secret::SecretBytes;
 pub use stream::{CipherMode, CipherStream};

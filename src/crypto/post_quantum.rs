@@ -3,7 +3,7 @@
 //! A private key is a seed, the expanded key, or both (RFC 9881 §6, RFC 9935 §6). The forms are read here and the library
 //! gets one of the first two, because AWS-LC does not read the third of ML-KEM.
 
-use ctk_token::{Digest, KeyType, PublicKey, Result, TokenError};
+use ctk_token::{Digest, KeyType, PublicKey, PublicKeyMaterial, Result, TokenError};
 use openssl::pkey::{PKey, PKeyRef, Private, Public};
 use zeroize::Zeroizing;
 
@@ -36,6 +36,33 @@ pub fn encapsulate(
     let key = library_key(key)?;
     sys::encapsulate(&key, ciphertext, secret).map_err(|_| TokenError::BadParameter)?;
     Ok((len, SECRET_LEN))
+}
+
+/// Checks that an ML-KEM public key is one: the modulus check of FIPS 203 §7.2, which [`encapsulate`] makes too.
+///
+/// # Errors
+/// [`TokenError::BadParameter`] if it is not, [`TokenError::NotSupported`] for another kind of key.
+pub fn check_encapsulation_key(key: &PublicKey) -> Result<()> {
+    const Q: u16 = 3329;
+    let PublicKeyMaterial::Raw { key_type, bytes } = key.material() else {
+        return Err(TokenError::NotSupported);
+    };
+    key_type.ciphertext_len().ok_or(TokenError::NotSupported)?;
+    // Two coefficients of 12 bits in three bytes, and behind them a seed of any 32 bytes.
+    let (coefficients, _) = bytes.split_at(bytes.len().saturating_sub(32));
+    let reduced = coefficients.chunks_exact(3).all(|pair| match *pair {
+        [low, middle, high] => {
+            let first = u16::from(low) | u16::from(middle & 0x0F) << 8;
+            let second = u16::from(middle >> 4) | u16::from(high) << 4;
+            first < Q && second < Q
+        }
+        _ => false,
+    });
+    if reduced {
+        Ok(())
+    } else {
+        Err(TokenError::BadParameter)
+    }
 }
 
 /// The secret in a ciphertext (FIPS 203 §7.3); a wrong ciphertext gives another secret and no error. The caller is inside

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{CURVES, ec, file, openssl, pkcs8, rsa, unhex};
-use ctk_crypto::{PrivateKey, check_point, encapsulate};
+use ctk_crypto::{PrivateKey, check_encapsulation_key, check_point, encapsulate};
 use ctk_token::{
     Curve, KeyAlgorithm, KeyType, Operation, PublicKey, PublicKeyMaterial, Result, TokenError,
 };
@@ -279,6 +279,39 @@ fn one_key_agrees_from_many_threads() {
 }
 
 #[test]
+fn a_coefficient_of_an_encapsulation_key_is_below_q() {
+    for kind in [KeyType::MlKem512, KeyType::MlKem768, KeyType::MlKem1024] {
+        let key = PrivateKey::generate(kind).unwrap();
+        let right = point(key.public_key()).to_vec();
+        let verdict = |bytes: &[u8]| {
+            let key = PublicKey::raw(kind, bytes).unwrap();
+            let (mut ciphertext, mut secret) = (vec![0; 1568], [0; 32]);
+            let encapsulated = encapsulate(&key, &mut ciphertext, &mut secret).map(drop);
+            assert_eq!(check_encapsulation_key(&key), encapsulated);
+            encapsulated
+        };
+        assert_eq!(verdict(&right), Ok(()));
+        let last = right.len() - 32 - 3;
+        for at in [0, 3, last] {
+            for (pair, expected) in [
+                // 3328 and 0, 3329 and 0; 0 and 3328, 0 and 3329.
+                ([0x00, 0x0D, 0x00], Ok(())),
+                ([0x01, 0x0D, 0x00], Err(TokenError::BadParameter)),
+                ([0x00, 0x00, 0xD0], Ok(())),
+                ([0x00, 0x10, 0xD0], Err(TokenError::BadParameter)),
+            ] {
+                let mut changed = right.clone();
+                changed[at..at + 3].copy_from_slice(&pair);
+                assert_eq!(verdict(&changed), expected, "{kind} {at}");
+            }
+        }
+        let mut any_seed = right.clone();
+        any_seed[last + 3..].fill(0xFF);
+        assert_eq!(verdict(&any_seed), Ok(()));
+    }
+}
+
+#[test]
 fn what_is_encapsulated_comes_out_again() {
     for (kind, ciphertext_len) in [
         (KeyType::MlKem512, 768),
@@ -327,6 +360,10 @@ fn what_is_encapsulated_comes_out_again() {
         );
     }
     let other = PrivateKey::generate(KeyType::X25519).unwrap();
+    assert_eq!(
+        check_encapsulation_key(other.public_key()),
+        Err(TokenError::NotSupported)
+    );
     assert_eq!(
         encapsulate(other.public_key(), &mut [0; 2000], &mut [0; 32]),
         Err(TokenError::NotSupported)

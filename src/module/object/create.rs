@@ -161,7 +161,11 @@ fn public_key(wish: &Wish) -> Result<PublicKey> {
                 .ok_or(Error::TemplateIncomplete)?;
             let value = wish.required(CKA_VALUE)?;
             let kind = public_key::of_set(key_type, set)?;
-            PublicKey::raw(kind, value).map_err(invalid)
+            let key = PublicKey::raw(kind, value).map_err(invalid)?;
+            if key_type == CKK_ML_KEM {
+                ctk_crypto::check_encapsulation_key(&key).map_err(invalid)?;
+            }
+            Ok(key)
         }
         _ => Err(Error::AttributeValueInvalid),
     }

@@ -214,6 +214,12 @@ fn a_public_key_of_every_kind_can_be_made() {
                 let made = create(session, &wrong.pairs());
                 assert_eq!(made, Err(CKR_ATTRIBUTE_VALUE_INVALID));
             }
+            // FIPS 203 §7.2: coefficients are below q.
+            if key_type == CKK_ML_KEM {
+                let unreduced = template.with(CKA_VALUE, &vec![0xFF; len]);
+                let made = create(session, &unreduced.pairs());
+                assert_eq!(made, Err(CKR_ATTRIBUTE_VALUE_INVALID));
+            }
         }
     }
 }
