@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use cryptoki_sys::*;
-use ctk_token::{Curve, KeyType, PublicKey, PublicKeyMaterial};
+use ctk_token::{Curve, KeyType, Operation, PublicKey, PublicKeyMaterial};
 
 use super::{certificate::octet_string, index};
 use crate::error::{Error, Result};
@@ -137,6 +137,15 @@ pub(super) fn uses(key: KeyType) -> (&'static [CK_ATTRIBUTE_TYPE], &'static [CK_
         KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => {
             (&[CKA_ENCAPSULATE], &[CKA_DECAPSULATE])
         }
+    }
+}
+
+/// Whether keys of this kind can be used so at all, whatever a token says of its own.
+pub(super) fn serves(key: &PublicKey, operation: Operation) -> bool {
+    match operation {
+        Operation::Sign => key.max_signature_len() > 0,
+        Operation::Decrypt => matches!(key.key_type(), KeyType::Rsa { .. }) && !key.is_pss_only(),
+        Operation::KeyExchange => key.shared_secret_len() > 0,
     }
 }
 

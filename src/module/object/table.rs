@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use cryptoki_sys::*;
-use ctk_token::{Constraint, Digest, KeyType, Origin, PublicKey};
+use ctk_token::{Constraint, Digest, KeyType, Operation, Origin, PublicKey};
 
 use super::{
     Answer, Class, Value, View,
@@ -92,13 +92,13 @@ rows! {
     CKA_SUBJECT KEYS Shown(|view| bytes(view.key()?.subject.as_deref().unwrap_or_default()));
     CKA_ID KEYS_AND_CERTIFICATE Shown(|view| bytes(view.identity()?));
     CKA_SENSITIVE PRIVATE Shown(|_| yes());
-    CKA_ENCRYPT PUBLIC Shown(|view| allowed(view.key()?.decrypt));
-    CKA_DECRYPT PRIVATE Shown(|view| allowed(view.key()?.decrypt));
-    CKA_WRAP PUBLIC Shown(|view| allowed(view.key()?.decrypt));
-    CKA_UNWRAP PRIVATE Shown(|view| allowed(view.key()?.decrypt));
-    CKA_SIGN PRIVATE Shown(|view| allowed(view.key()?.sign));
+    CKA_ENCRYPT PUBLIC Shown(|view| usable(view, Operation::Decrypt));
+    CKA_DECRYPT PRIVATE Shown(|view| usable(view, Operation::Decrypt));
+    CKA_WRAP PUBLIC Shown(|view| usable(view, Operation::Decrypt));
+    CKA_UNWRAP PRIVATE Shown(|view| usable(view, Operation::Decrypt));
+    CKA_SIGN PRIVATE Shown(|view| usable(view, Operation::Sign));
     CKA_SIGN_RECOVER PRIVATE Shown(recovers);
-    CKA_VERIFY PUBLIC Shown(|view| allowed(view.key()?.sign));
+    CKA_VERIFY PUBLIC Shown(|view| usable(view, Operation::Sign));
     CKA_VERIFY_RECOVER PUBLIC Shown(recovers);
     CKA_DERIVE KEYS Shown(|view| agrees(view, false));
     CKA_START_DATE CERTIFICATE
@@ -165,9 +165,13 @@ fn owned<'a>(value: Vec<u8>) -> Option<Value<'a>> {
     Some(Value::Bytes(Cow::Owned(value)))
 }
 
-#[allow(clippy::unnecessary_wraps)]
-fn allowed<'a>(constraint: Constraint) -> Option<Value<'a>> {
-    Some(Value::bool(constraint != Constraint::Never))
+/// Whether the key may be used so, and is of a kind that can.
+fn usable<'a>(view: &View<'a>, operation: Operation) -> Option<Value<'a>> {
+    let key = view.key()?;
+    let allowed = key.constraint(operation) != Constraint::Never;
+    Some(Value::bool(
+        allowed && public_key::serves(&key.public_key, operation),
+    ))
 }
 
 /// Unique on the token: the class and the token's own name for the item.
@@ -220,19 +224,16 @@ fn has_secret(view: &View<'_>, attribute: CK_ATTRIBUTE_TYPE) -> bool {
 fn recovers<'a>(view: &View<'a>) -> Option<Value<'a>> {
     let key = view.key()?;
     let rsa = matches!(key.public_key.key_type(), KeyType::Rsa { .. });
-    let padded_otherwise = key.public_key.is_pss_only();
-    Some(Value::bool(
-        rsa && !padded_otherwise && key.sign != Constraint::Never,
-    ))
+    let recovers = rsa && !key.public_key.is_pss_only();
+    Some(Value::bool(recovers && key.sign != Constraint::Never))
 }
 
 /// Whether the key agrees on secrets, by encapsulation or the other way.
 fn agrees<'a>(view: &View<'a>, encapsulates: bool) -> Option<Value<'a>> {
-    let key = view.key()?;
-    let kem = key.public_key.key_type().ciphertext_len().is_some();
-    Some(Value::bool(
-        kem == encapsulates && key.key_exchange != Constraint::Never,
-    ))
+    if kind(view)?.ciphertext_len().is_some() != encapsulates {
+        return no();
+    }
+    usable(view, Operation::KeyExchange)
 }
 
 /// Whether the key was made on the token.
