@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use ctk_host::{PinSource, TokenConfig, config::Login, pkcs12};
+use ctk_host::{
+    PinSource, TokenConfig,
+    config::{Login, write},
+    pkcs12,
+};
 use ctk_token::{AuthSecret, Role, TokenError};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -62,6 +66,12 @@ fn ask_new(console: &Console) -> Outcome<Zeroizing<Vec<u8>>> {
 
 fn done(console: &Console, config: &TokenConfig, new: &[u8]) -> Outcome {
     let (name, file) = (&config.name, config.settings.path(pkcs12::FILE));
+    let found = file.and_then(|file| pkcs12::inspect(file, new).ok());
+    if found.is_some_and(|found| contents::is_same(&found.contents, &config.contents)) {
+        // Written again as it is: ctk doctor takes a file that is newer for a renewed one. The machine's configuration may
+        // not be ours to write, and then it says so without need.
+        let _ = write::update(config, &console.environment);
+    }
     if let Some(file) = file.filter(|_| new.is_empty()) {
         console.warn(contents::unprotected(file));
     }

@@ -513,8 +513,16 @@ fn a_token_gets_a_new_password() {
     assert!(bed.run(&mut command, &too_long).failed(1).contains("255"));
     assert_eq!(fs::read(&file).unwrap(), before);
 
+    // As if it had been registered long ago.
+    let registered = bed.home().join(".config/ctk/tokens.d/work.toml");
+    let text = fs::read(&registered).unwrap();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let opened = fs::File::options().write(true).open(&registered).unwrap();
+    opened.set_modified(long_ago).unwrap();
     let changed = bed.ctk(&["passwd", "work"], "secret\nné €w\n").succeeded();
     assert_eq!(changed, "Token \"work\" has a new password.\n");
+    assert_eq!(fs::read(&registered).unwrap(), text);
+    assert!(!bed.doctor().to_string().contains("is newer than"));
     assert_eq!(
         fs::metadata(&file).unwrap().permissions().mode() & 0o777,
         0o640
