@@ -245,7 +245,7 @@ impl RsaDecryption {
         if implicitly_rejects && decryption.performed() == KeyAlgorithm::RsaRaw {
             let derived = secret_of(b"reject", key.public_key.spki())
                 .map_err(|error| Error::from_token(During::Init, &error))?;
-            rejection_key.copy_from_slice(&*derived);
+            rejection_key.copy_from_slice(&derived);
         }
         Ok(Self {
             id: key.id.clone(),

@@ -34,6 +34,19 @@ pub(crate) struct SignContext<'a> {
     pub(crate) context: Input<'a>,
 }
 
+/// CK_GCM_PARAMS without ulIvBits, as the text of 2.40 has it and NSS still builds it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct GcmOf2_40 {
+    iv: *mut CK_BYTE,
+    iv_len: CK_ULONG,
+    associated: *mut CK_BYTE,
+    associated_len: CK_ULONG,
+    tag_bits: CK_ULONG,
+}
+
+// SAFETY: integers and pointers, of which any bytes are a value.
+unsafe impl Parameter for GcmOf2_40 {}
 // SAFETY: integers and a pointer, of which any bytes are a value. So are the ones below.
 unsafe impl Parameter for CK_RSA_PKCS_OAEP_PARAMS {}
 // SAFETY: as above.
@@ -79,6 +92,13 @@ impl<'a> Input<'a> {
     }
 
     pub(crate) fn gcm(self) -> Result<Gcm<'a>> {
+        if let Some(it) = self.read::<GcmOf2_40>() {
+            return Ok(Gcm {
+                iv: Self::inner(it.iv, it.iv_len)?,
+                associated: Self::inner(it.associated, it.associated_len)?,
+                tag_bits: it.tag_bits,
+            });
+        }
         let it: CK_GCM_PARAMS = self.read().ok_or(Error::MechanismParamInvalid)?;
         Ok(Gcm {
             iv: Self::inner(it.pIv, it.ulIvLen)?,

@@ -46,22 +46,19 @@ fn pkcs1_block(message: &[u8]) -> Vec<u8> {
     [&[0, 2][..], &padding, &[0], message].concat()
 }
 
-fn token(settings: Settings) -> Arc<TestToken> {
-    let identities: Vec<_> = [&*RSA, &*EC]
-        .into_iter()
-        .map(|identity| Identity {
-            key: identity.key.clone(),
-            certificate: identity.certificate.clone(),
-            id: identity.id,
-        })
-        .collect();
-    TestToken::new(
-        &identities,
-        Settings {
-            decrypts: true,
-            ..settings
-        },
-    )
+fn token(raw_only: bool, reuse: Reuse) -> Arc<TestToken> {
+    let identities = [&*RSA, &*EC].map(|identity| Identity {
+        key: identity.key.clone(),
+        certificate: identity.certificate.clone(),
+        id: identity.id,
+    });
+    let settings = Settings {
+        decrypts: true,
+        raw_only,
+        reuse,
+        ..Settings::default()
+    };
+    TestToken::new(&identities, settings)
 }
 
 fn pkcs1() -> Mechanism {
@@ -71,10 +68,7 @@ fn pkcs1() -> Mechanism {
 #[test]
 fn a_token_decrypts_what_was_encrypted_for_it() {
     for raw_only in [false, true] {
-        let token = token(Settings {
-            raw_only,
-            ..Settings::default()
-        });
+        let token = token(raw_only, Reuse::Session);
         let module = Module::start(&[token]);
         let session = module.open_and_login();
         let key = key(session, 1);
@@ -96,7 +90,7 @@ fn a_token_decrypts_what_was_encrypted_for_it() {
 
 #[test]
 fn oaep_takes_every_hash_mask_and_label_that_openssl_does() {
-    let module = Module::start(&[token(Settings::default())]);
+    let module = Module::start(&[token(false, Reuse::Session)]);
     let session = module.open_and_login();
     let key = key(session, 1);
     let public = RSA.key.public_key_to_pem().unwrap();
@@ -137,10 +131,7 @@ fn oaep_takes_every_hash_mask_and_label_that_openssl_does() {
 #[test]
 fn a_wrong_padding_is_a_plaintext_like_any_other() {
     for raw_only in [false, true] {
-        let token = token(Settings {
-            raw_only,
-            ..Settings::default()
-        });
+        let token = token(raw_only, Reuse::Session);
         let module = Module::start(&[Arc::clone(&token)]);
         let session = module.open_and_login();
         let key = key(session, 1);
@@ -199,7 +190,7 @@ fn a_wrong_padding_is_a_plaintext_like_any_other() {
 
 #[test]
 fn a_private_key_is_asked_once_and_not_for_a_length() {
-    let token = token(Settings::default());
+    let token = token(false, Reuse::Session);
     let module = Module::start(&[Arc::clone(&token)]);
     let session = module.open_and_login();
     let key = key(session, 1);
@@ -240,7 +231,7 @@ fn a_private_key_is_asked_once_and_not_for_a_length() {
 
 #[test]
 fn a_ciphertext_comes_in_parts() {
-    let module = Module::start(&[token(Settings::default())]);
+    let module = Module::start(&[token(false, Reuse::Session)]);
     let session = module.open_and_login();
     let key = key(session, 1);
     let ciphertext = sealed(MESSAGE, Padding::PKCS1);
@@ -269,7 +260,7 @@ fn a_ciphertext_comes_in_parts() {
 
 #[test]
 fn input_and_output_may_be_one_buffer() {
-    let module = Module::start(&[token(Settings::default())]);
+    let module = Module::start(&[token(false, Reuse::Session)]);
     let session = module.open_and_login();
     let mut buffer = sealed(MESSAGE, Padding::PKCS1);
     let mut len = buffer.len() as CK_ULONG;
@@ -295,7 +286,7 @@ fn input_and_output_may_be_one_buffer() {
 
 #[test]
 fn each_wrong_key_mechanism_and_parameter_has_its_answer() {
-    let module = Module::start(&[token(Settings::default())]);
+    let module = Module::start(&[token(false, Reuse::Session)]);
     let session = module.open_and_login();
     let rsa = key(session, 1);
     let aes = aes(session, 16);
@@ -408,10 +399,7 @@ fn each_wrong_key_mechanism_and_parameter_has_its_answer() {
 
 #[test]
 fn a_key_that_always_authenticates_wants_it_for_each_decryption() {
-    let token = token(Settings {
-        reuse: Reuse::Operation,
-        ..Settings::default()
-    });
+    let token = token(false, Reuse::Operation);
     let module = Module::start(&[Arc::clone(&token)]);
     let session = module.open_and_login();
     let ciphertext = sealed(MESSAGE, Padding::PKCS1);
@@ -428,7 +416,7 @@ fn a_key_that_always_authenticates_wants_it_for_each_decryption() {
 
 #[test]
 fn what_a_token_says_is_told() {
-    let token = token(Settings::default());
+    let token = token(false, Reuse::Session);
     let module = Module::start(&[Arc::clone(&token)]);
     let session = module.open();
     // Before login nobody sees the key.

@@ -179,6 +179,20 @@ fn gcm_gives_out_a_plaintext_when_its_tag_was_right() {
 }
 
 #[test]
+fn gcm_takes_the_structure_of_2_40_too() {
+    let (_module, session) = module();
+    let key = aes(session, 16);
+    let new = gcm(&IV[..12], b"header", 128);
+    let mut old = new.clone();
+    // Without ulIvBits, the third of six.
+    old.parameter.drain(16..24);
+    encrypt_init(session, &old, key).unwrap();
+    let sealed = encrypt(session, b"data").unwrap();
+    decrypt_init(session, &new, key).unwrap();
+    assert_eq!(decrypt(session, &sealed).unwrap(), b"data");
+}
+
+#[test]
 fn a_plaintext_without_its_end_is_kept_up_to_a_limit() {
     let (_module, session) = module();
     let key = aes(session, 16);

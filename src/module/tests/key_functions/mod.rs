@@ -30,13 +30,16 @@ fn template(pairs: &Pairs<'_>) -> Vec<CK_ATTRIBUTE> {
     pairs.iter().map(one).collect()
 }
 
+/// A handle that is none.
+const UNTOUCHED: CK_OBJECT_HANDLE = CK_OBJECT_HANDLE::MAX - 7;
+
 /// A call that makes an object, or leaves the handle alone.
 fn made(call: impl FnOnce(*mut CK_OBJECT_HANDLE) -> CK_RV) -> Answer<Object> {
-    let mut handle = 77;
+    let mut handle = UNTOUCHED;
     let answer = done(call(&raw mut handle));
     match answer {
-        Ok(()) => assert!(handle != 77 && handle != CK_INVALID_HANDLE),
-        Err(_) => assert_eq!(handle, 77),
+        Ok(()) => assert!(handle != UNTOUCHED && handle != CK_INVALID_HANDLE),
+        Err(_) => assert_eq!(handle, UNTOUCHED),
     }
     answer.map(|()| handle)
 }
@@ -67,7 +70,7 @@ pub fn generate_pair(
 ) -> Answer<(Object, Object)> {
     let (mut public, mut private) = (template(public), template(private));
     let (public_len, private_len) = (public.len() as CK_ULONG, private.len() as CK_ULONG);
-    let (mut first, mut second) = (77, 78);
+    let (mut first, mut second) = (UNTOUCHED, UNTOUCHED);
     let answer = Mechanism::new(mechanism).given(|mechanism| {
         done(unsafe {
             C_GenerateKeyPair(
@@ -82,7 +85,7 @@ pub fn generate_pair(
             )
         })
     });
-    assert!(answer.is_ok() || (first, second) == (77, 78));
+    assert!(answer.is_ok() || (first, second) == (UNTOUCHED, UNTOUCHED));
     answer.map(|()| (first, second))
 }
 
@@ -137,12 +140,12 @@ pub fn encapsulate(
 ) -> Answer<(Vec<u8>, Object)> {
     let mut template = template(pairs);
     let (start, count) = (template.as_mut_ptr(), template.len() as CK_ULONG);
-    let handle = std::cell::Cell::new(77);
+    let handle = std::cell::Cell::new(UNTOUCHED);
     let ciphertext = Mechanism::new(CKM_ML_KEM).given(|mechanism| {
         output(|out, len| unsafe {
             let key = handle.as_ptr();
             let rv = C_EncapsulateKey(session, mechanism, public, start, count, out, len, key);
-            assert!(rv == CKR_OK && !out.is_null() || handle.get() == 77);
+            assert!(rv == CKR_OK && !out.is_null() || handle.get() == UNTOUCHED);
             rv
         })
     })?;
