@@ -159,7 +159,7 @@ impl Insertion {
         let role = application.login.take().ok_or(Error::UserNotLoggedIn)?;
         let ended = application.session.take();
         drop(application);
-        self.objects.remove_those(|object| object.private);
+        self.objects.remove_private();
         end(ended, role);
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Insertion {
         }
         let (role, ended) = (application.login.take(), application.session.take());
         drop(application);
-        self.objects.remove_those(|object| object.private);
+        self.objects.remove_private();
         if let Some(role) = role {
             end(ended, role);
         }

@@ -268,8 +268,7 @@ impl Session {
     fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         *self.operations() = Operations::default();
-        let objects = &self.insertion.objects;
-        objects.remove_those(|object| object.owner == self.handle);
+        self.insertion.objects.remove_of(self.handle);
         self.insertion.session_closed(self.read_write);
     }
 }

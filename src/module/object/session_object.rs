@@ -33,6 +33,8 @@ pub(crate) struct SessionObjects(Mutex<Store>);
 #[derive(Default)]
 struct Store {
     by_handle: BTreeMap<CK_OBJECT_HANDLE, Arc<SessionObject>>,
+    /// The objects of each session: sessions come and go with every signature of some programs.
+    by_owner: BTreeSet<(CK_SESSION_HANDLE, CK_OBJECT_HANDLE)>,
     /// Which objects have a value of this hash, for each attribute of [`INDEXED`]. What is secret is
     /// not hashed.
     index: BTreeSet<(CK_ATTRIBUTE_TYPE, u64, CK_OBJECT_HANDLE)>,
@@ -57,11 +59,13 @@ impl Store {
     fn add(&mut self, object: Arc<SessionObject>) {
         let entries = index_entries(object.handle, &object.attributes.read());
         self.index.extend(entries);
+        self.by_owner.insert((object.owner, object.handle));
         self.by_handle.insert(object.handle, object);
     }
 
     fn remove(&mut self, handle: CK_OBJECT_HANDLE) -> Option<Arc<SessionObject>> {
         let object = self.by_handle.remove(&handle)?;
+        self.by_owner.remove(&(object.owner, handle));
         for entry in index_entries(handle, &object.attributes.read()) {
             self.index.remove(&entry);
         }
@@ -84,7 +88,8 @@ impl SessionObjects {
     /// CKR_SESSION_CLOSED and CKR_USER_NOT_LOGGED_IN if the session or the login has ended meanwhile:
     /// nobody would remove them any more.
     pub(crate) fn add_all(&self, session: &Session, made: Vec<SessionObject>) -> Result<()> {
-        // The end of a session or login is said before its objects are removed under this lock.
+        // The end of a session or login is said before its objects are removed under this lock, which
+        // is taken before the login's.
         let mut store = self.0.lock();
         if session.is_closed() {
             return Err(Error::SessionClosed);
@@ -174,19 +179,29 @@ impl SessionObjects {
         removed.map(drop).ok_or(Error::ObjectHandleInvalid)
     }
 
-    /// Removes those objects: at the end of their session, or the private ones at logout.
-    pub(crate) fn remove_those(&self, which: impl Fn(&SessionObject) -> bool) {
+    /// Removes the objects of a session, at its end.
+    pub(crate) fn remove_of(&self, owner: CK_SESSION_HANDLE) {
+        self.remove_those(|store| {
+            let first = (owner, CK_OBJECT_HANDLE::MIN);
+            let own = store.by_owner.range(first..=(owner, CK_OBJECT_HANDLE::MAX));
+            own.map(|(_, handle)| *handle).collect()
+        });
+    }
+
+    /// Removes what only a user who is logged in sees, at logout.
+    pub(crate) fn remove_private(&self) {
+        self.remove_those(|store| {
+            let private = store.by_handle.values().filter(|object| object.private);
+            private.map(|object| object.handle).collect()
+        });
+    }
+
+    fn remove_those(&self, which: impl FnOnce(&Store) -> Vec<CK_OBJECT_HANDLE>) {
         let mut store = self.0.lock();
-        let all = store.by_handle.values();
-        let handles: Vec<_> = all
-            .filter(|object| which(object))
-            .map(|object| object.handle)
-            .collect();
-        let removed: Vec<_> = handles
-            .into_iter()
-            .filter_map(|handle| store.remove(handle))
-            .collect();
+        let handles = which(&store).into_iter();
+        let removed: Vec<_> = handles.filter_map(|handle| store.remove(handle)).collect();
         drop(store);
+        // Dropped after the lock: wiping keys takes a moment.
         drop(removed);
     }
 }

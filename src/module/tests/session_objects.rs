@@ -925,3 +925,41 @@ fn a_token_without_login_has_private_objects_as_well() {
     let made = create(session, &private.pairs()).unwrap();
     assert_eq!(of_class(session, CKO_SECRET_KEY), [made]);
 }
+
+#[test]
+fn threads_that_make_find_and_end_things_at_once_leave_nothing_behind() {
+    let token = token();
+    let module = Module::start(&[Arc::clone(&token)]);
+    let watcher = module.open();
+    let p256 = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+    std::thread::scope(|scope| {
+        for thread in 0..4_u8 {
+            scope.spawn(move || {
+                for round in 0..50_u8 {
+                    let session = open(0, CKF_SERIAL_SESSION);
+                    let label = [thread, round];
+                    let key = secret_key(CKK_GENERIC_SECRET, b"x").with(CKA_LABEL, &label);
+                    let key = create(session, &key.with(CKA_PRIVATE, NO).pairs()).unwrap();
+                    assert_eq!(find(session, &[(CKA_LABEL, &label)]), [key]);
+                    let public = [(CKA_EC_PARAMS, &p256[..])];
+                    // A logout may come in between: then there is none.
+                    let pair = generate_pair(session, CKM_EC_KEY_PAIR_GEN, &public, &[]);
+                    assert!(matches!(pair, Ok(_) | Err(CKR_USER_NOT_LOGGED_IN)));
+                    assert_eq!(set(session, key, &[(CKA_LABEL, b"old")]), CKR_OK);
+                    assert_eq!(find(session, &[(CKA_LABEL, &label)]), []);
+                    if round % 2 == 0 {
+                        assert_eq!(destroy(session, key), CKR_OK);
+                    }
+                    assert_eq!(unsafe { C_CloseSession(session) }, CKR_OK);
+                }
+            });
+        }
+        for _ in 0..50 {
+            assert_eq!(login(watcher, CKU_USER, Some(PIN)), CKR_OK);
+            assert_eq!(find(watcher, &[(CKA_TOKEN, YES)]).len(), 9);
+            assert_eq!(unsafe { C_Logout(watcher) }, CKR_OK);
+        }
+    });
+    assert_eq!(find(watcher, &[(CKA_TOKEN, NO)]), []);
+    assert_eq!(find(watcher, &[(CKA_LABEL, b"old")]), []);
+}
