@@ -16,7 +16,7 @@ use std::collections::HashSet;
 #[cfg(not(feature = "openssl-vendored"))]
 use ctk_pkcs12::KeyRecord;
 use ctk_pkcs12::inspect;
-use ctk_token::TokenError;
+use ctk_token::{Constraint, Digest, KeyAlgorithm, Operation, Pss, TokenError};
 use support::{
     Workshop,
     check::{check, refuses_wrong_passwords},
@@ -56,7 +56,7 @@ fn a_chain_and_certificates_without_keys() {
 #[test]
 fn every_kind_of_key() {
     let workshop = Workshop::new();
-    for kind in ["rsa", "ec", "P-384", "P-521", "ed25519"] {
+    for kind in ["rsa", "rsa-1024", "ec", "P-384", "P-521", "ed25519"] {
         workshop.identity(kind, kind);
         workshop.openssl(&format!(
             "pkcs12 -export -inkey {kind}.key -in {kind}.crt -out {kind}.p12 -passout pass:correct"
@@ -69,6 +69,74 @@ fn every_kind_of_key() {
             1,
         );
     }
+}
+
+/// The mark and the parameters go from the file to what is stored, and to what the key is used for.
+#[test]
+fn a_key_for_pss_only_does_nothing_else() {
+    let workshop = Workshop::new();
+    let digest = "-pkeyopt rsa_pss_keygen_md:sha384 -pkeyopt rsa_pss_keygen_mgf1_md:sha384";
+    workshop.openssl(&format!(
+        "genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048 {digest} \
+         -pkeyopt rsa_pss_keygen_saltlen:48 -out pss.key"
+    ));
+    workshop.openssl(
+        "req -x509 -new -key pss.key -out pss.crt -days 30 -subj /CN=pss -sha384 \
+         -sigopt rsa_pss_saltlen:48",
+    );
+    workshop
+        .openssl("pkcs12 -export -inkey pss.key -in pss.crt -out pss.p12 -passout pass:correct");
+    let path = workshop.path("pss.p12");
+    let inventory = inspect(&path, b"correct").unwrap();
+    assert_eq!(inventory.keys[0].spki, workshop.spki("pss"));
+    let token = token(configuration(&path, inventory));
+    let session = token.create_session().unwrap();
+    log_in(&*session, b"correct").unwrap();
+    let contents = token.contents();
+    let key = contents.keys().next().unwrap();
+    assert!(key.public_key.is_pss_only());
+    assert_eq!(
+        (key.decrypt, key.key_exchange),
+        (Constraint::Never, Constraint::Never)
+    );
+    let sign = |algorithm, input: &[u8]| {
+        let mut signature = vec![0; 256];
+        let signed = session.sign(&key.id, algorithm, input, &mut signature);
+        assert_eq!(
+            session.supports(Operation::Sign, &key.id, algorithm),
+            signed != Err(TokenError::NotSupported),
+            "{algorithm:?}"
+        );
+        signed.map(|_| signature)
+    };
+    let pss = |digest, mgf, salt_len| {
+        KeyAlgorithm::RsaPssDigest(Pss {
+            digest,
+            mgf,
+            salt_len,
+        })
+    };
+    for salt_len in [48, 60] {
+        let algorithm = pss(Digest::Sha384, Digest::Sha384, salt_len);
+        let signature = sign(algorithm, &[7; 48]).unwrap();
+        let fits = ctk_crypto::verify(&key.public_key, algorithm, &[7; 48], &signature);
+        assert_eq!(fits, Ok(true));
+    }
+    let mut block = [0xff; 256];
+    block[0] = 0;
+    for (algorithm, input) in [
+        (KeyAlgorithm::RsaRaw, &block[..]),
+        (KeyAlgorithm::RsaPkcs1, &[7; 48]),
+        (KeyAlgorithm::RsaPkcs1Digest(Digest::Sha384), &[7; 48]),
+        (pss(Digest::Sha256, Digest::Sha256, 48), &[7; 32]),
+        (pss(Digest::Sha384, Digest::Sha256, 48), &[7; 48]),
+        (pss(Digest::Sha384, Digest::Sha384, 47), &[7; 48]),
+    ] {
+        assert_eq!(sign(algorithm, input), Err(TokenError::NotSupported));
+    }
+    let mut plaintext = [0; 256];
+    let decrypted = session.decrypt(&key.id, KeyAlgorithm::RsaRaw, &block, &mut plaintext);
+    assert_eq!(decrypted, Err(TokenError::NotSupported));
 }
 
 #[test]

@@ -84,12 +84,13 @@ impl Workshop {
         self.run("openssl", &line.split_whitespace().collect::<Vec<_>>())
     }
 
-    /// Makes `NAME.key`, a private key of this kind: `rsa`, `rsa-pss`, `ec`, `ed25519`, `ed448`,
+    /// Makes `NAME.key`, a private key of this kind: `rsa`, `rsa-1024`, `rsa-pss`, `ec`, `ed25519`, `ed448`,
     /// `x25519`, `x448` or a curve's name.
     pub(crate) fn key(&self, name: &str, kind: &str) {
         let kind = match kind {
             "rsa" => "RSA -pkeyopt rsa_keygen_bits:2048".to_owned(),
             "ec" => "EC -pkeyopt ec_paramgen_curve:P-256".to_owned(),
+            "rsa-1024" => "RSA -pkeyopt rsa_keygen_bits:1024".to_owned(),
             "rsa-pss" => "RSA-PSS -pkeyopt rsa_keygen_bits:2048".to_owned(),
             "ed25519" | "ed448" | "x25519" | "x448" => kind.to_owned(),
             curve => format!("EC -pkeyopt ec_paramgen_curve:{curve}"),
