@@ -69,9 +69,10 @@ impl Contestant {
             .read_line(&mut line)
             .map_err(|error| error.to_string())?;
         let line = line.trim_end();
-        match line.split_once(' ') {
-            Some(("ok", answer)) => Ok(answer.to_owned()),
-            Some(("error", reason)) => Err(reason.to_owned()),
+        // An answer may have no words.
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("ok", answer) => Ok(answer.to_owned()),
+            ("error", reason) => Err(reason.to_owned()),
             _ => Err(format!("the worker ended at {question:?}")),
         }
     }

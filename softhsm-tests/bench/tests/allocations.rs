@@ -35,7 +35,7 @@ fn allocations(mut worker: Command, counter: &Path, key: Key) -> Allocations {
     let outcome = run_within(LIMIT, worker, question.as_bytes()).succeeded();
     let text = String::from_utf8(outcome.stdout).expect("text");
     text.trim()
-        .strip_prefix("ok ")
+        .strip_prefix("ok")
         .and_then(Allocations::from_answer)
         .unwrap_or_else(|| panic!("{text}"))
 }
