@@ -1,7 +1,7 @@
 //! Encryption (PKCS#11 §5.8), all of it in software: with public keys and with session keys.
 
 use cryptoki_sys::*;
-use ctk_crypto::{MAX_BLOCK, RsaEncryption};
+use ctk_crypto::{Decryption, MAX_BLOCK, RsaEncryption};
 use ctk_token::{KeyType, TokenError};
 use zeroize::Zeroizing;
 
@@ -166,6 +166,8 @@ impl RsaPlan {
         row.form.permitted(public_key)?;
         key::check_allowed(session, handle, row.mechanism)?;
         let how = rsa_encryption(row.form, parameter?)?;
+        // Refused here already if the modulus is too short for the hash.
+        Decryption::new(how.clone(), public_key, |_| true).map_err(|_| Error::KeySizeRange)?;
         let len = bits.div_ceil(8) as usize;
         if len > MAX_BLOCK {
             return Err(Error::KeySizeRange);
@@ -218,11 +220,7 @@ impl RsaPlan {
         let mut ciphertext = [0; MAX_BLOCK];
         let len = self
             .encrypt(plaintext, &mut ciphertext)
-            .map_err(|error| match error {
-                // The key is too short for such a hash, for a message of any length.
-                TokenError::BadParameter => Error::KeySizeRange,
-                error => Error::from_token(During::Operation, &error),
-            })?;
+            .map_err(|error| Error::from_token(During::Operation, &error))?;
         out.fill(ciphertext.get(..len).unwrap_or_default())
             .map(|()| After::Over)
     }

@@ -398,6 +398,43 @@ fn each_wrong_key_mechanism_and_parameter_has_its_answer() {
 }
 
 #[test]
+fn a_key_of_the_session_decrypts_what_it_is_for() {
+    let module = Module::start(&[TestToken::new(&[], Settings::default())]);
+    let session = module.open();
+    let bits = 1024u64.to_ne_bytes();
+    let public = [(CKA_MODULUS_BITS, &bits[..])];
+    let pair = |private: &Pairs<'_>| {
+        let generation = CKM_RSA_PKCS_KEY_PAIR_GEN;
+        generate_pair(session, generation, &public, private).unwrap()
+    };
+    let (public_key, private_key) = pair(&[]);
+    for mechanism in [&pkcs1(), &oaep(CKM_SHA256, CKG_MGF1_SHA1, b"label")] {
+        encrypt_init(session, mechanism, public_key).unwrap();
+        let ciphertext = encrypt(session, MESSAGE).unwrap();
+        decrypt_init(session, mechanism, private_key).unwrap();
+        assert_eq!(decrypt(session, &ciphertext).unwrap(), MESSAGE);
+    }
+    // 128 bytes have no room for two hashes of 64 and the rest.
+    let too_long = oaep(CKM_SHA512, CKG_MGF1_SHA512, b"");
+    let encrypted = encrypt_init(session, &too_long, public_key);
+    assert_eq!(encrypted, Err(CKR_KEY_SIZE_RANGE));
+    let decrypted = decrypt_init(session, &too_long, private_key);
+    assert_eq!(decrypted, Err(CKR_KEY_SIZE_RANGE));
+    // To unwrap is not to decrypt, nor the other way round.
+    let (public_key, private_key) = pair(&[(CKA_DECRYPT, NO)]);
+    let refused = decrypt_init(session, &pkcs1(), private_key);
+    assert_eq!(refused, Err(CKR_KEY_FUNCTION_NOT_PERMITTED));
+    let secret = aes(session, 16);
+    let wrapped = wrap(session, &pkcs1(), public_key, secret).unwrap();
+    let template = [(CKA_KEY_TYPE, &AES[..])];
+    unwrap(session, &pkcs1(), private_key, &wrapped, &template).unwrap();
+    let (_, private_key) = pair(&[(CKA_UNWRAP, NO)]);
+    let refused = unwrap(session, &pkcs1(), private_key, &wrapped, &template);
+    assert_eq!(refused, Err(CKR_KEY_FUNCTION_NOT_PERMITTED));
+    decrypt_init(session, &pkcs1(), private_key).unwrap();
+}
+
+#[test]
 fn a_key_that_always_authenticates_wants_it_for_each_decryption() {
     let token = token(false, Reuse::Operation);
     let module = Module::start(&[Arc::clone(&token)]);
