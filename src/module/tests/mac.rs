@@ -29,6 +29,21 @@ fn hmac_mechanisms(digest: Digest) -> (CK_MECHANISM_TYPE, CK_MECHANISM_TYPE) {
     }
 }
 
+/// The type of keys that are for the HMAC of this hash alone.
+fn key_type(digest: Digest) -> CK_KEY_TYPE {
+    match digest {
+        Digest::Sha1 => CKK_SHA_1_HMAC,
+        Digest::Sha224 => CKK_SHA224_HMAC,
+        Digest::Sha256 => CKK_SHA256_HMAC,
+        Digest::Sha384 => CKK_SHA384_HMAC,
+        Digest::Sha512 => CKK_SHA512_HMAC,
+        Digest::Sha3_224 => CKK_SHA3_224_HMAC,
+        Digest::Sha3_256 => CKK_SHA3_256_HMAC,
+        Digest::Sha3_384 => CKK_SHA3_384_HMAC,
+        Digest::Sha3_512 => CKK_SHA3_512_HMAC,
+    }
+}
+
 fn general(kind: CK_MECHANISM_TYPE, len: usize) -> Mechanism {
     Mechanism::with(kind, &(len as CK_ULONG))
 }
@@ -99,6 +114,24 @@ fn every_hmac_is_that_of_the_crypto_library_in_every_length() {
         ] {
             assert_eq!(op::sign_init(session, &wrong, generic), invalid);
             assert_eq!(op::verify_init(session, &wrong, generic), invalid);
+        }
+    }
+}
+
+#[test]
+fn a_key_for_one_hash_is_for_that_hash() {
+    let module = Module::start(&[TestToken::new(&[], Settings::default())]);
+    let session = module.open();
+    for digest in Digest::ALL {
+        let key = op::secret_key(session, key_type(digest), KEY);
+        let expected = hmac(digest, KEY, b"data").unwrap();
+        let mechanism = Mechanism::new(hmac_mechanisms(digest).0);
+        round(session, &mechanism, key, b"data", &expected);
+        let others = Digest::ALL.into_iter().filter(|other| *other != digest);
+        for other in others {
+            let other = Mechanism::new(hmac_mechanisms(other).0);
+            let refused = op::sign_init(session, &other, key);
+            assert_eq!(refused, Err(CKR_KEY_TYPE_INCONSISTENT));
         }
     }
 }
