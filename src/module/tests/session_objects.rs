@@ -963,3 +963,88 @@ fn threads_that_make_find_and_end_things_at_once_leave_nothing_behind() {
     assert_eq!(find(watcher, &[(CKA_TOKEN, NO)]), []);
     assert_eq!(find(watcher, &[(CKA_LABEL, b"old")]), []);
 }
+
+/// Numbers that look random and are the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+}
+
+#[test]
+fn templates_of_anything_get_an_answer_of_the_specification() {
+    const ANSWERS: [CK_RV; 13] = [
+        CKR_OK,
+        CKR_ACTION_PROHIBITED,
+        CKR_ATTRIBUTE_READ_ONLY,
+        CKR_ATTRIBUTE_TYPE_INVALID,
+        CKR_ATTRIBUTE_VALUE_INVALID,
+        CKR_BUFFER_TOO_SMALL,
+        CKR_CURVE_NOT_SUPPORTED,
+        CKR_DOMAIN_PARAMS_INVALID,
+        CKR_OBJECT_HANDLE_INVALID,
+        CKR_TEMPLATE_INCOMPLETE,
+        CKR_TEMPLATE_INCONSISTENT,
+        CKR_TOKEN_WRITE_PROTECTED,
+        CKR_USER_NOT_LOGGED_IN,
+    ];
+    let module = Module::start(&[token()]);
+    let session = module.open();
+    let mut random = Random(1);
+    let kinds: Vec<_> = (0..0x220)
+        .chain(0x500..0x640)
+        .chain([CKA_ALLOWED_MECHANISMS])
+        .collect();
+    let numbers: Vec<_> = (0..80).map(|value: CK_ULONG| value.to_ne_bytes()).collect();
+    let mut values: Vec<Vec<u8>> = numbers.iter().map(|number| number.to_vec()).collect();
+    values.extend([0, 1, 8, 16, 32, 65, 128, 256].map(|len| vec![4; len]));
+    for object in find(session, &[]) {
+        let template = public_key_of(session, object);
+        values.extend(template.0.into_iter().map(|(_, value)| value));
+    }
+    let mut made = 0;
+    for round in 0..3000 {
+        // Half of them are objects to begin with.
+        let mut owned = match round % 6 {
+            0 => secret_key(CKK_GENERIC_SECRET, b"x"),
+            1 => secret_key(CKK_AES, &[1; 16]),
+            2 => Owned(vec![(CKA_CLASS, number(CKO_DATA).to_vec())]),
+            _ => Owned(Vec::new()),
+        };
+        for _ in 0..random.below(5) {
+            let kind = kinds[random.below(kinds.len())];
+            owned
+                .0
+                .push((kind, values[random.below(values.len())].clone()));
+        }
+        let pairs = owned.pairs();
+        let object = CK_OBJECT_HANDLE::try_from(random.below(200)).unwrap();
+        let created = create(session, &pairs);
+        made += usize::from(created.is_ok());
+        let copied = copy(session, created.unwrap_or(object), &pairs);
+        for rv in [
+            created.map_or_else(|rv| rv, |_| CKR_OK),
+            copied.map_or_else(|rv| rv, |_| CKR_OK),
+            set(session, created.unwrap_or(object), &pairs),
+        ] {
+            assert!(ANSWERS.contains(&rv), "{rv:#x} to {:x?}", owned.0);
+        }
+        // What an object was made to be it is found by, unless that is hidden.
+        if let Ok(object) = created {
+            let shown =
+                |(kind, _): &&(CK_ATTRIBUTE_TYPE, &[u8])| value(session, object, *kind).is_ok();
+            let shown: Pairs<'_> = pairs.iter().filter(shown).copied().collect();
+            let expected = shown
+                .iter()
+                .all(|(kind, wanted)| value(session, object, *kind).as_deref() == Ok(wanted));
+            assert_eq!(find(session, &shown).contains(&object), expected);
+        }
+    }
+    assert!(made > 300, "{made}");
+}
