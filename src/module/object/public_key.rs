@@ -220,10 +220,10 @@ pub(crate) fn of_set(key_type: CK_KEY_TYPE, set: CK_ULONG) -> Result<KeyType> {
 /// CKR_ATTRIBUTE_VALUE_INVALID for what is not on the curve, CKR_CURVE_NOT_SUPPORTED for a curve that
 /// the crypto library lacks.
 pub(super) fn of_point(kind: KeyType, value: &[u8]) -> Result<PublicKey> {
-    let refused = |error| match error {
-        ctk_token::TokenError::NotSupported => Error::CurveNotSupported,
-        _ => Error::AttributeValueInvalid,
-    };
+    if !ctk_crypto::has_key_type(kind) {
+        return Err(Error::CurveNotSupported);
+    }
+    let invalid = |_| Error::AttributeValueInvalid;
     let bare = match kind {
         KeyType::Ec(curve) if value.len() == 1 + 2 * curve.bytes() => value,
         KeyType::Ec(_) => index::content(value).ok_or(Error::AttributeValueInvalid)?,
@@ -234,8 +234,8 @@ pub(super) fn of_point(kind: KeyType, value: &[u8]) -> Result<PublicKey> {
         },
     };
     if let KeyType::Ec(curve) = kind {
-        ctk_crypto::check_point(curve, bare).map_err(refused)?;
-        return PublicKey::ec(curve, bare).map_err(refused);
+        ctk_crypto::check_point(curve, bare).map_err(invalid)?;
+        return PublicKey::ec(curve, bare).map_err(invalid);
     }
-    PublicKey::raw(kind, bare).map_err(refused)
+    PublicKey::raw(kind, bare).map_err(invalid)
 }
