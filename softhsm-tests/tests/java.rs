@@ -1,10 +1,10 @@
 //! Java's SunPKCS11 lists and signs with the keys of a token, and every service that it makes of the token's mechanisms works.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use softhsm_tests::{
     bed::{Bed, Identity, Kind},
-    process::{Outcome, run},
+    process::{self, Outcome, run, run_within},
     python::script,
     tls::{self, PAGE_TEXT},
 };
@@ -12,6 +12,8 @@ use softhsm_tests::{
 /// SunPKCS11 of Java 17 hands on the low byte of each character of a PIN, so that ASCII it must be.
 const PIN: &str = "Pa55 %&word";
 const WRONG_PIN: &str = "Pa55 %&Word";
+/// It compiles the program and makes RSA keys.
+const LIMIT: Duration = process::LIMIT.saturating_mul(2);
 const PIN_REFUSED: &str = "CKR_PIN_INCORRECT";
 
 /// A token with an RSA and a P-256 key, and the example's configuration of SunPKCS11.
@@ -57,7 +59,7 @@ impl Java {
     fn token(&self, pin: &str, arguments: &[&str]) -> Outcome {
         let mut command = self.bed.command("java");
         command.arg(script("Token.java")).args(["ctk.cfg", pin]);
-        run(command.args(arguments))
+        run_within(LIMIT, command.args(arguments), b"")
     }
 }
 
