@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use cryptoki_sys::*;
+use ctk_crypto::has_key_type;
 use ctk_token::{Curve, KeyType, Operation, PublicKey, PublicKeyMaterial};
 
 use super::{certificate::octet_string, index};
@@ -198,7 +199,7 @@ pub(crate) fn curve(key_type: CK_KEY_TYPE, parameters: &[u8]) -> Result<KeyType>
 /// The ML-DSA or ML-KEM keys of this CKA_KEY_TYPE and CKA_PARAMETER_SET (PKCS#11 §6.67, §6.68).
 ///
 /// # Errors
-/// CKR_ATTRIBUTE_VALUE_INVALID for a set that there is not.
+/// CKR_PARAMETER_SET_NOT_SUPPORTED for a set that there is not.
 pub(crate) fn of_set(key_type: CK_KEY_TYPE, set: CK_ULONG) -> Result<KeyType> {
     [
         KeyType::MlDsa44,
@@ -210,7 +211,7 @@ pub(crate) fn of_set(key_type: CK_KEY_TYPE, set: CK_ULONG) -> Result<KeyType> {
     ]
     .into_iter()
     .find(|kind| self::key_type(*kind) == key_type && parameter_set(*kind) == Some(set))
-    .ok_or(Error::AttributeValueInvalid)
+    .ok_or(Error::ParameterSetNotSupported)
 }
 
 /// A public key of this kind whose CKA_EC_POINT is this: bare, or in an OCTET STRING; of the keys
@@ -233,6 +234,9 @@ pub(super) fn of_point(kind: KeyType, value: &[u8]) -> Result<PublicKey> {
             _ => index::content(value).ok_or(Error::AttributeValueInvalid)?,
         },
     };
+    if !has_key_type(kind) {
+        return Err(Error::CurveNotSupported);
+    }
     if let KeyType::Ec(curve) = kind {
         ctk_crypto::check_point(curve, bare).map_err(invalid)?;
         return PublicKey::ec(curve, bare).map_err(invalid);
