@@ -221,7 +221,7 @@ pub(crate) fn of_set(key_type: CK_KEY_TYPE, set: CK_ULONG) -> Result<KeyType> {
 /// CKR_ATTRIBUTE_VALUE_INVALID for what is not on the curve, CKR_CURVE_NOT_SUPPORTED for a curve that
 /// the crypto library lacks.
 pub(super) fn of_point(kind: KeyType, value: &[u8]) -> Result<PublicKey> {
-    if !ctk_crypto::has_key_type(kind) {
+    if !has_key_type(kind) {
         return Err(Error::CurveNotSupported);
     }
     let invalid = |_| Error::AttributeValueInvalid;
@@ -234,9 +234,6 @@ pub(super) fn of_point(kind: KeyType, value: &[u8]) -> Result<PublicKey> {
             _ => index::content(value).ok_or(Error::AttributeValueInvalid)?,
         },
     };
-    if !has_key_type(kind) {
-        return Err(Error::CurveNotSupported);
-    }
     if let KeyType::Ec(curve) = kind {
         ctk_crypto::check_point(curve, bare).map_err(invalid)?;
         return PublicKey::ec(curve, bare).map_err(invalid);
