@@ -11,6 +11,7 @@ use std::ptr::null_mut;
 
 use cryptoki_sys::*;
 use ctk_pkcs11::abi::*;
+use ctk_token::Curve;
 use key_functions::*;
 use operations::*;
 use support::*;
@@ -231,4 +232,127 @@ fn nothing_is_left_of_a_key_that_was_refused() {
         encrypt_init(session, &ecb, key),
         Err(CKR_KEY_HANDLE_INVALID)
     );
+}
+
+#[test]
+fn a_wrong_wish_for_a_key_has_its_answer() {
+    let module = Module::start(&[TestToken::new(&[], Settings::default())]);
+    let session = module.open();
+    let aes = Mechanism::new(CKM_AES_KEY_GEN);
+    let sixteen = number(16);
+    let refused =
+        |pairs: &[(CK_ATTRIBUTE_TYPE, &[u8])]| generate(session, &aes, pairs).unwrap_err();
+    assert_eq!(refused(&[]), CKR_TEMPLATE_INCOMPLETE);
+    for len in [0, 1, 15, 17, 33, 64, CK_ULONG::MAX] {
+        assert_eq!(
+            refused(&[(CKA_VALUE_LEN, &number(len))]),
+            CKR_ATTRIBUTE_VALUE_INVALID
+        );
+    }
+    assert_eq!(
+        refused(&[(CKA_VALUE_LEN, b"16")]),
+        CKR_ATTRIBUTE_VALUE_INVALID
+    );
+    let with = |kind, value: &'static [u8]| refused(&[(CKA_VALUE_LEN, &sixteen), (kind, value)]);
+    assert_eq!(with(CKA_KEY_TYPE, &GENERIC), CKR_TEMPLATE_INCONSISTENT);
+    static PRIVATE: [u8; 8] = CKO_PRIVATE_KEY.to_ne_bytes();
+    assert_eq!(with(CKA_CLASS, &PRIVATE), CKR_TEMPLATE_INCONSISTENT);
+    assert_eq!(with(CKA_TOKEN, YES), CKR_TOKEN_WRITE_PROTECTED);
+    assert_eq!(with(CKA_PRIVATE, YES), CKR_USER_NOT_LOGGED_IN);
+    assert_eq!(with(CKA_LOCAL, YES), CKR_ATTRIBUTE_READ_ONLY);
+    assert_eq!(with(CKA_VENDOR_DEFINED, YES), CKR_ATTRIBUTE_TYPE_INVALID);
+    let good = [(CKA_VALUE_LEN, &sixteen[..])];
+    let parameter = with_iv(CKM_AES_KEY_GEN, &[9; 16]);
+    assert_eq!(
+        generate(session, &parameter, &good),
+        Err(CKR_MECHANISM_PARAM_INVALID)
+    );
+    for other in [CKM_AES_CBC, CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_VENDOR_DEFINED] {
+        let answer = generate(session, &Mechanism::new(other), &good);
+        assert_eq!(answer, Err(CKR_MECHANISM_INVALID));
+    }
+    let mut key = 77;
+    unsafe {
+        let rv = C_GenerateKey(session, null_mut(), null_mut(), 0, &raw mut key);
+        assert_eq!((rv, key), (CKR_ARGUMENTS_BAD, 77));
+        let mut mechanism = CK_MECHANISM {
+            mechanism: CKM_AES_KEY_GEN,
+            pParameter: null_mut(),
+            ulParameterLen: 0,
+        };
+        let start = &raw mut mechanism;
+        let huge = CK_ULONG::MAX;
+        let mut attribute = attribute(CKA_VALUE_LEN, &sixteen);
+        let rv = C_GenerateKey(session, start, &raw mut attribute, huge, &raw mut key);
+        assert_eq!((rv, key), (CKR_ARGUMENTS_BAD, 77));
+        let rv = C_GenerateKey(session, start, &raw mut attribute, 1, null_mut());
+        assert_eq!(rv, CKR_ARGUMENTS_BAD);
+        attribute.pValue = null_mut();
+        let rv = C_GenerateKey(session, start, &raw mut attribute, 1, &raw mut key);
+        assert_eq!((rv, key), (CKR_ATTRIBUTE_VALUE_INVALID, 77));
+    }
+}
+
+#[test]
+fn a_wrong_wish_for_a_pair_has_its_answer() {
+    let module = Module::start(&[TestToken::new(&[], Settings::default())]);
+    let session = module.open();
+    let refused = |mechanism, public: &[(CK_ATTRIBUTE_TYPE, &[u8])]| {
+        generate_pair(session, mechanism, public, &[]).unwrap_err()
+    };
+    let rsa = |bits, more: &[(CK_ATTRIBUTE_TYPE, &[u8])]| {
+        let bits = number(bits);
+        let template = [&[(CKA_MODULUS_BITS, &bits[..])], more].concat();
+        refused(CKM_RSA_PKCS_KEY_PAIR_GEN, &template)
+    };
+    assert_eq!(
+        refused(CKM_RSA_PKCS_KEY_PAIR_GEN, &[]),
+        CKR_TEMPLATE_INCOMPLETE
+    );
+    for bits in [0, 512, 1000, 1025, 8193, 16384, CK_ULONG::MAX] {
+        assert_eq!(rsa(bits, &[]), CKR_ATTRIBUTE_VALUE_INVALID);
+    }
+    for exponent in [&[3][..], &[], &[0], &[1, 0, 0, 1]] {
+        let template = [(CKA_PUBLIC_EXPONENT, exponent)];
+        assert_eq!(rsa(2048, &template), CKR_ATTRIBUTE_VALUE_INVALID);
+    }
+    assert_eq!(
+        rsa(2048, &[(CKA_KEY_TYPE, &AES)]),
+        CKR_TEMPLATE_INCONSISTENT
+    );
+    assert_eq!(rsa(2048, &[(CKA_TOKEN, YES)]), CKR_TOKEN_WRITE_PROTECTED);
+    let curve = |mechanism, parameters: &[u8]| refused(mechanism, &[(CKA_EC_PARAMS, parameters)]);
+    assert_eq!(refused(CKM_EC_KEY_PAIR_GEN, &[]), CKR_TEMPLATE_INCOMPLETE);
+    let ed25519 = [6, 3, 0x2b, 0x65, 0x70];
+    for (mechanism, parameters, expected) in [
+        (CKM_EC_KEY_PAIR_GEN, &ed25519[..], CKR_CURVE_NOT_SUPPORTED),
+        (
+            CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
+            &ed25519,
+            CKR_CURVE_NOT_SUPPORTED,
+        ),
+        (
+            CKM_EC_EDWARDS_KEY_PAIR_GEN,
+            &params(Curve::P384),
+            CKR_CURVE_NOT_SUPPORTED,
+        ),
+        (
+            CKM_EC_KEY_PAIR_GEN,
+            &[6, 3, 1, 2, 3],
+            CKR_CURVE_NOT_SUPPORTED,
+        ),
+        (CKM_EC_KEY_PAIR_GEN, b"\x30\x03abc", CKR_CURVE_NOT_SUPPORTED),
+        (CKM_EC_KEY_PAIR_GEN, b"P-256", CKR_DOMAIN_PARAMS_INVALID),
+        (CKM_EC_KEY_PAIR_GEN, &[6, 4, 1], CKR_DOMAIN_PARAMS_INVALID),
+        (CKM_EC_KEY_PAIR_GEN, b"", CKR_DOMAIN_PARAMS_INVALID),
+    ] {
+        assert_eq!(curve(mechanism, parameters), expected, "{parameters:?}");
+    }
+    for mechanism in [CKM_ML_DSA_KEY_PAIR_GEN, CKM_ML_KEM_KEY_PAIR_GEN] {
+        assert_eq!(refused(mechanism, &[]), CKR_TEMPLATE_INCOMPLETE);
+        let set = number(4);
+        let unknown = refused(mechanism, &[(CKA_PARAMETER_SET, &set)]);
+        assert_eq!(unknown, CKR_PARAMETER_SET_NOT_SUPPORTED);
+    }
+    assert_eq!(refused(CKM_AES_KEY_GEN, &[]), CKR_MECHANISM_INVALID);
 }

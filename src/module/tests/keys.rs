@@ -13,7 +13,6 @@ use std::{
 
 use cryptoki_sys::*;
 use ctk_crypto::PrivateKey;
-use ctk_pkcs11::abi::*;
 use ctk_token::*;
 use key_functions::*;
 use openssl::{
@@ -24,34 +23,6 @@ use openssl::{
 };
 use operations::*;
 use support::*;
-
-const IV: [u8; 16] = [9; 16];
-
-fn number(value: CK_ULONG) -> [u8; 8] {
-    value.to_ne_bytes()
-}
-
-/// A template for an AES or generic secret that can be read, of the length that it says.
-fn readable<'a>(key_type: &'a [u8], len: &'a [u8]) -> Vec<(CK_ATTRIBUTE_TYPE, &'a [u8])> {
-    vec![
-        (CKA_CLASS, &SECRET_KEY[..]),
-        (CKA_KEY_TYPE, key_type),
-        (CKA_VALUE_LEN, len),
-        (CKA_SENSITIVE, NO),
-        (CKA_EXTRACTABLE, YES),
-    ]
-}
-
-/// The same without a length.
-fn of_any_length(key_type: &[u8]) -> Vec<(CK_ATTRIBUTE_TYPE, &[u8])> {
-    let mut template = readable(key_type, &[]);
-    template.remove(2);
-    template
-}
-
-fn bytes_of(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Vec<u8> {
-    value(session, key, CKA_VALUE).unwrap()
-}
 
 fn software() -> (Module, CK_SESSION_HANDLE) {
     let module = Module::start(&[TestToken::new(&[], Settings::default())]);
@@ -104,71 +75,6 @@ fn secret_keys_are_generated() {
 }
 
 #[test]
-fn a_wrong_wish_for_a_key_has_its_answer() {
-    let (_module, session) = software();
-    let aes = Mechanism::new(CKM_AES_KEY_GEN);
-    let sixteen = number(16);
-    let refused =
-        |pairs: &[(CK_ATTRIBUTE_TYPE, &[u8])]| generate(session, &aes, pairs).unwrap_err();
-    assert_eq!(refused(&[]), CKR_TEMPLATE_INCOMPLETE);
-    for len in [0, 1, 15, 17, 33, 64, CK_ULONG::MAX] {
-        assert_eq!(
-            refused(&[(CKA_VALUE_LEN, &number(len))]),
-            CKR_ATTRIBUTE_VALUE_INVALID
-        );
-    }
-    assert_eq!(
-        refused(&[(CKA_VALUE_LEN, b"16")]),
-        CKR_ATTRIBUTE_VALUE_INVALID
-    );
-    let with = |kind, value: &'static [u8]| refused(&[(CKA_VALUE_LEN, &sixteen), (kind, value)]);
-    assert_eq!(with(CKA_KEY_TYPE, &GENERIC), CKR_TEMPLATE_INCONSISTENT);
-    static PRIVATE: [u8; 8] = CKO_PRIVATE_KEY.to_ne_bytes();
-    assert_eq!(with(CKA_CLASS, &PRIVATE), CKR_TEMPLATE_INCONSISTENT);
-    assert_eq!(with(CKA_TOKEN, YES), CKR_TOKEN_WRITE_PROTECTED);
-    assert_eq!(with(CKA_PRIVATE, YES), CKR_USER_NOT_LOGGED_IN);
-    assert_eq!(with(CKA_LOCAL, YES), CKR_ATTRIBUTE_READ_ONLY);
-    assert_eq!(with(CKA_VENDOR_DEFINED, YES), CKR_ATTRIBUTE_TYPE_INVALID);
-    let good = [(CKA_VALUE_LEN, &sixteen[..])];
-    let parameter = with_iv(CKM_AES_KEY_GEN, &IV);
-    assert_eq!(
-        generate(session, &parameter, &good),
-        Err(CKR_MECHANISM_PARAM_INVALID)
-    );
-    for other in [CKM_AES_CBC, CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_VENDOR_DEFINED] {
-        let answer = generate(session, &Mechanism::new(other), &good);
-        assert_eq!(answer, Err(CKR_MECHANISM_INVALID));
-    }
-    let mut key = 77;
-    unsafe {
-        let rv = C_GenerateKey(session, null_mut(), null_mut(), 0, &raw mut key);
-        assert_eq!((rv, key), (CKR_ARGUMENTS_BAD, 77));
-        let mut mechanism = CK_MECHANISM {
-            mechanism: CKM_AES_KEY_GEN,
-            pParameter: null_mut(),
-            ulParameterLen: 0,
-        };
-        let start = &raw mut mechanism;
-        let huge = CK_ULONG::MAX;
-        let mut attribute = attribute(CKA_VALUE_LEN, &sixteen);
-        let rv = C_GenerateKey(session, start, &raw mut attribute, huge, &raw mut key);
-        assert_eq!((rv, key), (CKR_ARGUMENTS_BAD, 77));
-        let rv = C_GenerateKey(session, start, &raw mut attribute, 1, null_mut());
-        assert_eq!(rv, CKR_ARGUMENTS_BAD);
-        attribute.pValue = null_mut();
-        let rv = C_GenerateKey(session, start, &raw mut attribute, 1, &raw mut key);
-        assert_eq!((rv, key), (CKR_ATTRIBUTE_VALUE_INVALID, 77));
-    }
-}
-
-/// CKA_EC_PARAMS.
-fn params(curve: Curve) -> Vec<u8> {
-    let oid = curve.oid();
-    let content = oid.as_bytes();
-    [&[6, content.len() as u8], content].concat()
-}
-
-#[test]
 fn key_pairs_are_generated_and_work() {
     let (_module, session) = software();
     let p384 = params(Curve::P384);
@@ -210,69 +116,7 @@ fn key_pairs_are_generated_and_work() {
     }
 }
 
-#[test]
-fn a_wrong_wish_for_a_pair_has_its_answer() {
-    let (_module, session) = software();
-    let refused = |mechanism, public: &[(CK_ATTRIBUTE_TYPE, &[u8])]| {
-        generate_pair(session, mechanism, public, &[]).unwrap_err()
-    };
-    let rsa = |bits, more: &[(CK_ATTRIBUTE_TYPE, &[u8])]| {
-        let bits = number(bits);
-        let template = [&[(CKA_MODULUS_BITS, &bits[..])], more].concat();
-        refused(CKM_RSA_PKCS_KEY_PAIR_GEN, &template)
-    };
-    assert_eq!(
-        refused(CKM_RSA_PKCS_KEY_PAIR_GEN, &[]),
-        CKR_TEMPLATE_INCOMPLETE
-    );
-    for bits in [0, 512, 1000, 1025, 8193, 16384, CK_ULONG::MAX] {
-        assert_eq!(rsa(bits, &[]), CKR_ATTRIBUTE_VALUE_INVALID);
-    }
-    for exponent in [&[3][..], &[], &[0], &[1, 0, 0, 1]] {
-        let template = [(CKA_PUBLIC_EXPONENT, exponent)];
-        assert_eq!(rsa(2048, &template), CKR_ATTRIBUTE_VALUE_INVALID);
-    }
-    assert_eq!(
-        rsa(2048, &[(CKA_KEY_TYPE, &AES)]),
-        CKR_TEMPLATE_INCONSISTENT
-    );
-    assert_eq!(rsa(2048, &[(CKA_TOKEN, YES)]), CKR_TOKEN_WRITE_PROTECTED);
-    let curve = |mechanism, parameters: &[u8]| refused(mechanism, &[(CKA_EC_PARAMS, parameters)]);
-    assert_eq!(refused(CKM_EC_KEY_PAIR_GEN, &[]), CKR_TEMPLATE_INCOMPLETE);
-    let ed25519 = [6, 3, 0x2b, 0x65, 0x70];
-    for (mechanism, parameters, expected) in [
-        (CKM_EC_KEY_PAIR_GEN, &ed25519[..], CKR_CURVE_NOT_SUPPORTED),
-        (
-            CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
-            &ed25519,
-            CKR_CURVE_NOT_SUPPORTED,
-        ),
-        (
-            CKM_EC_EDWARDS_KEY_PAIR_GEN,
-            &params(Curve::P384),
-            CKR_CURVE_NOT_SUPPORTED,
-        ),
-        (
-            CKM_EC_KEY_PAIR_GEN,
-            &[6, 3, 1, 2, 3],
-            CKR_CURVE_NOT_SUPPORTED,
-        ),
-        (CKM_EC_KEY_PAIR_GEN, b"\x30\x03abc", CKR_CURVE_NOT_SUPPORTED),
-        (CKM_EC_KEY_PAIR_GEN, b"P-256", CKR_DOMAIN_PARAMS_INVALID),
-        (CKM_EC_KEY_PAIR_GEN, &[6, 4, 1], CKR_DOMAIN_PARAMS_INVALID),
-        (CKM_EC_KEY_PAIR_GEN, b"", CKR_DOMAIN_PARAMS_INVALID),
-    ] {
-        assert_eq!(curve(mechanism, parameters), expected, "{parameters:?}");
-    }
-    for mechanism in [CKM_ML_DSA_KEY_PAIR_GEN, CKM_ML_KEM_KEY_PAIR_GEN] {
-        assert_eq!(refused(mechanism, &[]), CKR_TEMPLATE_INCOMPLETE);
-        let set = number(4);
-        let unknown = refused(mechanism, &[(CKA_PARAMETER_SET, &set)]);
-        assert_eq!(unknown, CKR_PARAMETER_SET_NOT_SUPPORTED);
-    }
-    assert_eq!(refused(CKM_AES_KEY_GEN, &[]), CKR_MECHANISM_INVALID);
-}
-
+/// What it points to has to outlive it.
 fn ecdh(kdf: CK_EC_KDF_TYPE, shared: &[u8], public: &[u8]) -> Mechanism {
     Mechanism::with(
         CKM_ECDH1_DERIVE,
@@ -479,6 +323,51 @@ fn a_wrong_peer_or_wish_has_its_answer() {
     assert_eq!(bytes_of(session, first), bytes_of(session, second));
     let wrong = Mechanism::new(CKM_ECDSA);
     assert_eq!(refused(&wrong, &any), CKR_MECHANISM_INVALID);
+}
+
+#[test]
+fn a_curve_is_there_or_not_supported() {
+    let (_module, session) = software();
+    let edwards = |last| vec![6, 3, 0x2b, 0x65, last];
+    let named = |name: &[u8]| [&[0x13, name.len() as u8], name].concat();
+    let mut wishes: Vec<_> = Curve::ALL
+        .iter()
+        .map(|curve| (CKM_EC_KEY_PAIR_GEN, KeyType::Ec(*curve), params(*curve)))
+        .collect();
+    let (ed, mont) = (CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_EC_MONTGOMERY_KEY_PAIR_GEN);
+    wishes.extend([
+        (ed, KeyType::Ed25519, edwards(0x70)),
+        (ed, KeyType::Ed448, named(b"edwards448")),
+        (mont, KeyType::X25519, edwards(0x6e)),
+        (mont, KeyType::X25519, named(b"curve25519")),
+        (mont, KeyType::X448, edwards(0x6f)),
+    ]);
+    for (mechanism, key_type, params) in wishes {
+        let public = [(CKA_EC_PARAMS, &params[..])];
+        let agrees = mechanism != ed;
+        let derives: &[u8] = if agrees { YES } else { NO };
+        let pair = || generate_pair(session, mechanism, &public, &[(CKA_DERIVE, derives)]);
+        if !ctk_crypto::has_key_type(key_type) {
+            assert_eq!(pair(), Err(CKR_CURVE_NOT_SUPPORTED), "{key_type}");
+            continue;
+        }
+        let (first, second) = (pair().unwrap(), pair().unwrap());
+        let point_of = |public| value(session, public, CKA_EC_POINT).unwrap();
+        assert_ne!(point_of(first.0), point_of(second.0));
+        if agrees {
+            let agree = |private, public| {
+                let point = point_of(public);
+                let mechanism = ecdh(CKD_NULL, b"", &point);
+                let key = derive(session, &mechanism, private, &of_any_length(&GENERIC));
+                bytes_of(session, key.unwrap())
+            };
+            assert_eq!(
+                agree(first.1, second.0),
+                agree(second.1, first.0),
+                "{key_type}"
+            );
+        }
+    }
 }
 
 #[test]

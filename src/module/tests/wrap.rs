@@ -20,32 +20,6 @@ use support::*;
 
 const IV: [u8; 16] = [9; 16];
 
-fn number(value: CK_ULONG) -> [u8; 8] {
-    value.to_ne_bytes()
-}
-
-/// A template for an AES or generic secret that can be read, of the length that it says.
-fn readable<'a>(key_type: &'a [u8], len: &'a [u8]) -> Vec<(CK_ATTRIBUTE_TYPE, &'a [u8])> {
-    vec![
-        (CKA_CLASS, &SECRET_KEY[..]),
-        (CKA_KEY_TYPE, key_type),
-        (CKA_VALUE_LEN, len),
-        (CKA_SENSITIVE, NO),
-        (CKA_EXTRACTABLE, YES),
-    ]
-}
-
-/// The same without a length.
-fn of_any_length(key_type: &[u8]) -> Vec<(CK_ATTRIBUTE_TYPE, &[u8])> {
-    let mut template = readable(key_type, &[]);
-    template.remove(2);
-    template
-}
-
-fn bytes_of(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Vec<u8> {
-    value(session, key, CKA_VALUE).unwrap()
-}
-
 fn software() -> (Module, CK_SESSION_HANDLE) {
     let module = Module::start(&[TestToken::new(&[], Settings::default())]);
     let session = module.open();
@@ -59,13 +33,6 @@ fn decrypting(identity: Identity, raw_only: bool) -> Arc<TestToken> {
         ..Settings::default()
     };
     TestToken::new(&[identity], settings)
-}
-
-/// CKA_EC_PARAMS.
-fn params(curve: Curve) -> Vec<u8> {
-    let oid = curve.oid();
-    let content = oid.as_bytes();
-    [&[6, content.len() as u8], content].concat()
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::{
 
 use cryptoki_sys::*;
 use ctk_pkcs11::abi::*;
+use ctk_token::Curve;
 
 use crate::operations::{Answer, Mechanism, Object, Session, done, output};
 
@@ -189,6 +190,41 @@ pub fn encrypt_final(session: Session) -> Answer<Vec<u8>> {
 
 pub fn decrypt_final(session: Session) -> Answer<Vec<u8>> {
     output(|out, len| unsafe { C_DecryptFinal(session, out, len) })
+}
+
+/// A CK_ULONG as it stands in a template.
+pub fn number(value: CK_ULONG) -> [u8; 8] {
+    value.to_ne_bytes()
+}
+
+/// A template for an AES or generic secret that can be read, of the length that it says.
+pub fn readable<'a>(key_type: &'a [u8], len: &'a [u8]) -> Vec<(CK_ATTRIBUTE_TYPE, &'a [u8])> {
+    vec![
+        (CKA_CLASS, &SECRET_KEY[..]),
+        (CKA_KEY_TYPE, key_type),
+        (CKA_VALUE_LEN, len),
+        (CKA_SENSITIVE, NO),
+        (CKA_EXTRACTABLE, YES),
+    ]
+}
+
+/// The same without a length.
+pub fn of_any_length(key_type: &[u8]) -> Vec<(CK_ATTRIBUTE_TYPE, &[u8])> {
+    let mut template = readable(key_type, &[]);
+    template.remove(2);
+    template
+}
+
+/// CKA_VALUE.
+pub fn bytes_of(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Vec<u8> {
+    crate::support::value(session, key, CKA_VALUE).unwrap()
+}
+
+/// CKA_EC_PARAMS.
+pub fn params(curve: Curve) -> Vec<u8> {
+    let oid = curve.oid();
+    let content = oid.as_bytes();
+    [&[6, content.len() as u8], content].concat()
 }
 
 /// A call of C_Encrypt or its like with this room, and what it says of the length.
