@@ -10,7 +10,7 @@ use crate::{
         ptr::{Mechanism, Place, Template},
     },
     error::{During, Error, Result},
-    key::{self, PrivateUse},
+    key,
     mechanism::table::{self, Form},
     new_secret::NewSecret,
     session::Session,
@@ -36,7 +36,13 @@ pub(crate) fn derive(
     };
     let private = private.permitted_for(Operation::KeyExchange, CKA_DERIVE)?;
     key::check_allowed(session, key, row.mechanism)?;
-    let algorithm = performed(&private, algorithm)?;
+    let id = &private.key()?.id;
+    if !private
+        .performer
+        .supports(Operation::KeyExchange, id, algorithm)
+    {
+        return Err(Error::MechanismInvalid);
+    }
 
     let parameter = mechanism.parameter?.ecdh()?;
     let kdf = kdf(&parameter)?;
@@ -48,12 +54,13 @@ pub(crate) fn derive(
     let len = len(&new, kdf, agreed_len)?;
 
     let mut agreed = SecretBytes::zeroed(agreed_len);
-    let key = private.key()?;
     let written = private
         .performer
-        .key_exchange(&key.id, algorithm, peer, &mut agreed)
+        .key_exchange(id, algorithm, peer, &mut agreed)
         .map_err(|error| private.failed(session, During::Deriving, &error).error)?;
-    agreed.truncate(written);
+    if written != agreed_len {
+        return Err(Error::DeviceError);
+    }
     let value = match kdf {
         Some(digest) => {
             let mut value = SecretBytes::zeroed(len);
@@ -70,19 +77,6 @@ pub(crate) fn derive(
     };
     handle.set(new.make(session, value)?);
     Ok(())
-}
-
-/// What the key store is asked for: our curves have cofactor 1, with which both are the same.
-fn performed(private: &PrivateUse, asked: KeyAlgorithm) -> Result<KeyAlgorithm> {
-    let id = &private.key()?.id;
-    [asked, KeyAlgorithm::Ecdh]
-        .into_iter()
-        .find(|form| {
-            private
-                .performer
-                .supports(Operation::KeyExchange, id, *form)
-        })
-        .ok_or(Error::MechanismInvalid)
 }
 
 /// The hash of the key derivation function (PKCS#11 §6.3.17), or `None` for none.

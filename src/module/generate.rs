@@ -121,7 +121,7 @@ fn kind(pair: KeyPair, public: &Wish) -> Result<KeyType> {
         KeyPair::MlDsa | KeyPair::MlKem => {
             let set = public.ulong(CKA_PARAMETER_SET);
             let set = set.ok_or(Error::TemplateIncomplete)?;
-            of_set(key_type(pair), set).map_err(|_| Error::ParameterSetNotSupported)?
+            of_set(key_type(pair), set)?
         }
     };
     match pair {

@@ -217,6 +217,18 @@ fn a_token_agrees_on_secrets() {
                 );
             }
         }
+        if own.ec_key().is_err() {
+            // A peer with which every key makes the same secret (RFC 7748 §6.1).
+            for small in [[0; 32], [&[1][..], &[0; 31]].concat().try_into().unwrap()] {
+                let mechanism = ecdh(CKD_NULL, b"", &small);
+                let answer = derive(session, &mechanism, base, &of_any_length(&GENERIC));
+                assert_eq!(answer, Err(CKR_MECHANISM_PARAM_INVALID));
+            }
+            let mut cofactor = ecdh(CKD_NULL, b"", &public);
+            cofactor.kind = CKM_ECDH1_COFACTOR_DERIVE;
+            let answer = derive(session, &cofactor, base, &of_any_length(&GENERIC));
+            assert_eq!(answer, Err(CKR_KEY_TYPE_INCONSISTENT));
+        }
         if own.ec_key().is_ok() {
             let mut cofactor = ecdh(CKD_NULL, b"", &public);
             cofactor.kind = CKM_ECDH1_COFACTOR_DERIVE;
