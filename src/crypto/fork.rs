@@ -2,7 +2,7 @@
 //!
 //! The library's generator has locks of its own. A thread that holds one while another forks does not exist in the child,
 //! so the child would wait for it for ever at its first random number. Who enters the library counts itself in, and fork()
-//! waits until nobody is in there. Counting costs two atomic additions and no system call.
+//! waits until nobody is in there. Counting costs two atomic additions, in memory of the thread's own, and no system call.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::sys;
+use crate::{per_thread::PerThread, sys};
 
 /// The longest that fork() waits: many times the slowest signature. Longer means that the thread that forks is itself
 /// inside (a signal handler that forks), and waiting for it would never end.
@@ -29,17 +29,17 @@ pub(crate) fn enter() -> Inside<'static> {
 }
 
 /// A stay inside the library; ends when dropped.
-pub(crate) struct Inside<'a>(&'a Gate);
+pub(crate) struct Inside<'a>(&'a AtomicUsize);
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.0.inside.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 struct Gate {
-    /// How many threads are inside the library.
-    inside: AtomicUsize,
+    /// How many threads are inside the library, counted by each for itself.
+    inside: PerThread<AtomicUsize>,
     /// How many threads are about to fork.
     forking: AtomicUsize,
 }
@@ -47,7 +47,7 @@ struct Gate {
 impl Gate {
     const fn new() -> Self {
         Self {
-            inside: AtomicUsize::new(0),
+            inside: PerThread::counters(),
             forking: AtomicUsize::new(0),
         }
     }
@@ -55,9 +55,10 @@ impl Gate {
     /// One counts itself in and then looks, fork() raises its flag and then counts: as all four have one order, at least
     /// one of the two sees the other.
     fn enter(&self) -> Inside<'_> {
+        let own = self.inside.mine();
         loop {
-            self.inside.fetch_add(1, Ordering::SeqCst);
-            let stay = Inside(self);
+            own.fetch_add(1, Ordering::SeqCst);
+            let stay = Inside(own);
             if self.forking.load(Ordering::SeqCst) == 0 {
                 return stay;
             }
@@ -70,11 +71,12 @@ impl Gate {
 
     fn close(&self) {
         self.forking.fetch_add(1, Ordering::SeqCst);
-        if self.inside.load(Ordering::SeqCst) == 0 {
+        let empty = || self.inside.all().all(|own| own.load(Ordering::SeqCst) == 0);
+        if empty() {
             return;
         }
         let start = Instant::now();
-        while self.inside.load(Ordering::SeqCst) != 0 && start.elapsed() < LONGEST {
+        while !empty() && start.elapsed() < LONGEST {
             thread::yield_now();
         }
     }
@@ -84,7 +86,9 @@ impl Gate {
     }
 
     fn reset(&self) {
-        self.inside.store(0, Ordering::SeqCst);
+        for own in self.inside.all() {
+            own.store(0, Ordering::SeqCst);
+        }
         self.forking.store(0, Ordering::SeqCst);
     }
 }

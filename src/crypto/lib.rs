@@ -33,6 +33,7 @@ mod kdf;
 mod key;
 mod key_wrap;
 mod mac;
+mod per_thread;
 mod pkcs7;
 mod pkcs8;
 mod post_quantum;
@@ -60,6 +61,7 @@ pub use key_wrap::{
     key_wrap_padded_len, key_wrap_pkcs7,
 };
 pub use mac::{Mac, hmac};
+pub use per_thread::PerThread;
 pub use post_quantum::{check_encapsulation_key, encapsulate};
 pub use reduction::Reduction;
 pub use secret::SecretBytes;
