@@ -35,6 +35,8 @@ pub fn isolated<T: Environment>(test: &str, prepare: impl FnOnce() -> T, body: i
         "{test}: its own process ended with {}:\n{text}",
         outcome.status
     );
+    // Seen where cargo test shows what tests print.
+    print!("{text}");
 }
 
 /// What a test process needs in its environment.
