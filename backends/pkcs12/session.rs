@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use ctk_crypto::{Block, MAX_BLOCK, PrivateKey, Reduction};
+use ctk_crypto::{Block, MAX_BLOCK, PerThread, PrivateKey, Reduction};
 use ctk_token::{
     AuthMethod, AuthOperation, AuthSecret, Key, KeyAlgorithm, ObjectId, Operation, Reason, Result,
     Role, Token, TokenError, TokenSession,
@@ -26,11 +26,18 @@ use crate::{
 /// The keys that a login made ready.
 type ReadyKeys = HashMap<ObjectId, Arc<PrivateKey>>;
 
+/// The same for one thread. Each has counted references of its own, because threads that write to
+/// one counter with each signature wait for one another's cores.
+type ThreadKeys = RwLock<Option<HashMap<ObjectId, Arc<Counted>>>>;
+
+/// A key with a count of the references of one thread.
+struct Counted(Arc<PrivateKey>);
+
 /// One application's use of a file.
 pub(crate) struct Session {
     token: Arc<FileToken>,
     /// `None` before login. Held only to look up or swap, never while a key works.
-    keys: RwLock<Option<ReadyKeys>>,
+    keys: PerThread<ThreadKeys>,
 }
 
 impl Session {
@@ -38,7 +45,7 @@ impl Session {
     pub(crate) fn new(token: Arc<FileToken>) -> Self {
         Self {
             token,
-            keys: RwLock::new(None),
+            keys: PerThread::new(ThreadKeys::default),
         }
     }
 
@@ -57,10 +64,12 @@ impl Session {
         operation: Operation,
         id: &ObjectId,
         algorithm: KeyAlgorithm,
-    ) -> Result<Arc<PrivateKey>> {
-        let ready = self.keys.read().as_ref().map(|keys| keys.get(id).cloned());
+    ) -> Result<Arc<Counted>> {
+        let own = self.keys.mine().read();
+        let ready = own.as_ref().map(|keys| keys.get(id).cloned());
+        drop(own);
         if let Some(Some(key)) = ready {
-            return match performs(key.public_key(), operation, algorithm) {
+            return match performs(key.0.public_key(), operation, algorithm) {
                 true => Ok(key),
                 false => Err(TokenError::NotSupported),
             };
@@ -72,6 +81,19 @@ impl Session {
         }
         // A login that succeeds leaves out none but the keys that this build cannot use.
         Err(TokenError::NotSupported)
+    }
+
+    /// Makes these the keys of the session; `None` after a login's end.
+    fn replace_keys(&self, ready: Option<&ReadyKeys>) {
+        for own in self.keys.all() {
+            let counted = |(id, key): (&ObjectId, &Arc<PrivateKey>)| {
+                (id.clone(), Arc::new(Counted(Arc::clone(key))))
+            };
+            let new = ready.map(|ready| ready.iter().map(counted).collect());
+            let before = std::mem::replace(&mut *own.write(), new);
+            // Freed after the lock.
+            drop(before);
+        }
     }
 
     /// What to do if the file is gone.
@@ -200,8 +222,7 @@ impl TokenSession for Session {
     fn end_auth(&self, role: Role) {
         if role == Role::User {
             // Freed after the lock: whoever signs right now keeps its key until it is done.
-            let ended = self.keys.write().take();
-            drop(ended);
+            self.replace_keys(None);
         }
     }
 
@@ -218,7 +239,7 @@ impl TokenSession for Session {
         input: &[u8],
         signature: &mut [u8],
     ) -> Result<usize> {
-        let key = self.ready(Operation::Sign, key, algorithm)?;
+        let key = &self.ready(Operation::Sign, key, algorithm)?.0;
         if !matches!(algorithm, KeyAlgorithm::RsaPssDigest(_)) {
             return key.sign(algorithm, input, signature);
         }
@@ -238,6 +259,7 @@ impl TokenSession for Session {
         plaintext: &mut [u8],
     ) -> Result<usize> {
         self.ready(Operation::Decrypt, key, algorithm)?
+            .0
             .decrypt(algorithm, input, plaintext)
     }
 
@@ -249,6 +271,7 @@ impl TokenSession for Session {
         secret: &mut [u8],
     ) -> Result<usize> {
         self.ready(Operation::KeyExchange, key, algorithm)?
+            .0
             .key_exchange(algorithm, peer, secret)
     }
 
@@ -304,8 +327,7 @@ impl AuthOperation for Login<'_> {
         };
         check_length(password)?;
         let ready = self.0.open(password)?;
-        let before = self.0.keys.write().replace(ready);
-        drop(before);
+        self.0.replace_keys(Some(&ready));
         Ok(())
     }
 }

@@ -56,6 +56,10 @@ impl Token for FileToken {
         self.contents.clone()
     }
 
+    fn generation(&self) -> u64 {
+        self.contents.generation
+    }
+
     fn create_session(&self) -> Result<Arc<dyn TokenSession>> {
         let token = self
             .itself

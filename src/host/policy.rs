@@ -238,6 +238,11 @@ impl Token for ConfiguredToken {
         self.0.contents()
     }
 
+    fn generation(&self) -> u64 {
+        // What is left out of the contents does not change while they do not.
+        self.0.inner.generation()
+    }
+
     fn create_session(&self) -> Result<Arc<dyn TokenSession>> {
         Ok(Arc::new(ConfiguredSession {
             inner: self.0.inner.create_session()?,

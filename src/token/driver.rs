@@ -44,7 +44,8 @@ pub struct SlotInfo {
     pub description: String,
     /// Who made it. PKCS#11 shows the first 32 bytes.
     pub manufacturer: String,
-    /// Whether tokens come and go here.
+    /// Whether tokens come and go here. Where not, the token that is here from the beginning is here to the end, and
+    /// nobody asks for it again.
     pub removable: bool,
     /// Whether this is a device.
     pub hardware: bool,
@@ -162,6 +163,11 @@ pub trait Token: Send + Sync {
     /// are a new snapshot with a higher generation.
     #[doc(alias = "keychainContents")]
     fn contents(&self) -> Arc<KeychainContents>;
+
+    /// The generation of [`contents`](Self::contents), without the snapshot: asked before each use of a key.
+    fn generation(&self) -> u64 {
+        self.contents().generation
+    }
 
     /// Opens the session of one application. Touches no file, card or network.
     ///
