@@ -357,6 +357,19 @@ impl<'m> Keys<'m> {
         self.private.values().next().expect("a key").0
     }
 
+    /// The labels of the private keys of this type.
+    pub(crate) fn of_type(&self, kind: CK_KEY_TYPE) -> Vec<String> {
+        let is_of_type = |(session, object): &(Session<'_>, usize)| {
+            session.value(*object, CKA_KEY_TYPE).as_deref() == Ok(&kind.to_ne_bytes())
+        };
+        let labels = self.private.iter().filter(|(_, key)| is_of_type(key));
+        let mut labels: Vec<_> = labels
+            .map(|(label, _)| String::from_utf8(label.clone()).expect("UTF-8"))
+            .collect();
+        labels.sort();
+        labels
+    }
+
     /// The private key of this label.
     pub(crate) fn private(&self, label: &str) -> Option<(Session<'m>, usize)> {
         self.private.get(label.as_bytes()).copied()

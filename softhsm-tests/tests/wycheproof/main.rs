@@ -18,7 +18,7 @@ mod tokens;
 
 use build::{Library, NO_CURVE, NO_HASH, OTHER_BUILD};
 use calls::{Keys, Session};
-use cryptoki_sys::CKR_OK;
+use cryptoki_sys::{CKK_EC, CKK_RSA, CKR_OK};
 use report::Report;
 use softhsm_tests::{
     bed::{Bed, Kind},
@@ -122,6 +122,7 @@ fn secrets_are_agreed_on() {
         let mut report = Report::new();
         agreement::ecdh(keys, library, &mut report);
         agreement::xdh(keys, library, &mut report);
+        signatures::by_keys_of_others(keys, CKK_EC, &mut report);
         report.finish(
             library,
             &[
@@ -145,6 +146,7 @@ fn ciphertexts_of_pkcs1_are_decrypted() {
     with_keys("ciphertexts_of_pkcs1_are_decrypted", keys, |keys| {
         let mut report = Report::new();
         decryption::pkcs1(keys, &mut report);
+        signatures::by_keys_of_others(keys, CKK_RSA, &mut report);
         report.finish(Library::of_module(), &[]);
     });
 }
@@ -155,6 +157,7 @@ fn ciphertexts_of_oaep_are_decrypted() {
     with_keys("ciphertexts_of_oaep_are_decrypted", keys, |keys| {
         let mut report = Report::new();
         decryption::oaep(keys, &mut report);
+        signatures::by_keys_of_others(keys, CKK_RSA, &mut report);
         let expected = [(decryption::SMALL_CIPHERTEXT, 3, 3), (NO_HASH, 135, 135)];
         report.finish(Library::of_module(), &expected);
     });

