@@ -19,6 +19,13 @@ pub(crate) const TRUE: &[u8] = &[CK_TRUE];
 /// More than any signature, wrapped key or padding has, in bytes.
 const MORE: usize = 8192;
 
+/// What the functions below answer when the whole at once and the parts one after another give
+/// different things: no module says this.
+const DIFFERENT: CK_RV = CKR_VENDOR_DEFINED | 0x0D1F_F000;
+
+/// The length of a part, in bytes: no divisor of any block's length.
+const PART: usize = 7;
+
 /// A mechanism without parameter.
 pub(crate) fn bare(kind: CK_MECHANISM_TYPE) -> CK_MECHANISM {
     CK_MECHANISM {
@@ -124,6 +131,63 @@ impl<'m> Session<'m> {
         )
     }
 
+    /// C_Verify, and C_VerifyUpdate with C_VerifyFinal, which have to agree.
+    pub(crate) fn verify_both_ways(
+        &self,
+        mechanism: &CK_MECHANISM,
+        key: usize,
+        data: &[u8],
+        signature: &[u8],
+    ) -> Answer<()> {
+        let whole = self.verify(mechanism, key, data, signature);
+        let init = [ptr::from_ref(mechanism) as usize, key];
+        let parts = self.call("C_VerifyInit", &init).and_then(|()| {
+            for part in parts_of(data) {
+                self.call("C_VerifyUpdate", &[start(part), part.len()])?;
+            }
+            self.call("C_VerifyFinal", &[start(signature), signature.len()])
+        });
+        if whole == parts {
+            whole
+        } else {
+            Err(DIFFERENT)
+        }
+    }
+
+    /// C_Sign, C_Encrypt or C_Decrypt, as `name` says, and the same in parts.
+    pub(crate) fn both_ways(
+        &self,
+        name: &str,
+        mechanism: &CK_MECHANISM,
+        key: usize,
+        data: &[u8],
+    ) -> Answer<Vec<u8>> {
+        let init = [ptr::from_ref(mechanism) as usize, key];
+        let begin = || self.call(&format!("{name}Init"), &init);
+        let whole = begin().and_then(|()| self.transform(name, data));
+        let parts = begin().and_then(|()| {
+            let mut out = Vec::new();
+            for part in parts_of(data) {
+                if name == "C_Sign" {
+                    self.call("C_SignUpdate", &[start(part), part.len()])?;
+                } else {
+                    out.extend(self.transform(&format!("{name}Update"), part)?);
+                }
+            }
+            let mut last = vec![0; MORE];
+            let mut len = last.len();
+            let places = [last.as_mut_ptr() as usize, &raw mut len as usize];
+            self.call(&format!("{name}Final"), &places)?;
+            out.extend(&last[..len]);
+            Ok(out)
+        });
+        if whole == parts {
+            whole
+        } else {
+            Err(DIFFERENT)
+        }
+    }
+
     /// C_SignInit and C_Sign.
     pub(crate) fn sign(
         &self,
@@ -133,17 +197,6 @@ impl<'m> Session<'m> {
     ) -> Answer<Vec<u8>> {
         self.call("C_SignInit", &[ptr::from_ref(mechanism) as usize, key])?;
         self.transform("C_Sign", data)
-    }
-
-    /// C_EncryptInit and C_Encrypt.
-    pub(crate) fn encrypt(
-        &self,
-        mechanism: &CK_MECHANISM,
-        key: usize,
-        data: &[u8],
-    ) -> Answer<Vec<u8>> {
-        self.call("C_EncryptInit", &[ptr::from_ref(mechanism) as usize, key])?;
-        self.transform("C_Encrypt", data)
     }
 
     /// C_DecryptInit and C_Decrypt.
@@ -312,6 +365,15 @@ impl<'m> Session<'m> {
         assert_eq!(self.call("C_FindObjectsFinal", &[]), Ok(()));
         objects.truncate(count);
         objects
+    }
+}
+
+/// What is given to the functions that take parts: at least one, if only an empty one.
+fn parts_of(data: &[u8]) -> Vec<&[u8]> {
+    if data.is_empty() {
+        vec![data]
+    } else {
+        data.chunks(PART).collect()
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn pkcs1(keys: &Keys<'_>, report: &mut Report) {
             let (session, key) = keys.private(&label(&group.key.n)).expect("the private key");
             for test in &group.tests {
                 let mechanism = bare(CKM_RSA_PKCS);
-                let decrypt = || session.decrypt(&mechanism, key, &test.ct);
+                let decrypt = || session.both_ways("C_Decrypt", &mechanism, key, &test.ct);
                 let unwrap = || {
                     let len = (test.pt.len() as CK_ULONG).to_ne_bytes();
                     let template = [&[(CKA_VALUE_LEN, &len[..])], READABLE].concat();

@@ -70,7 +70,7 @@ pub(crate) fn ecdsa(session: &Session<'_>, library: Library, report: &mut Report
                     (None, Ok(key)) => {
                         let mechanism = build::hash(group.hash).expect("a hash").ecdsa;
                         let verify = |signature: &[u8]| {
-                            session.verify(&bare(mechanism), key, &test.msg, signature)
+                            session.verify_both_ways(&bare(mechanism), key, &test.msg, signature)
                         };
                         ecdsa_vector(group.test_type, test, curve.len, verify)
                     }
@@ -142,7 +142,8 @@ pub(crate) fn rsa_pkcs1(session: &Session<'_>, report: &mut Report) {
                 let verdict = match build::hash(group.hash) {
                     None => Verdict::Skipped(NO_HASH),
                     Some(hash) => {
-                        let answer = session.verify(&bare(hash.rsa), key, &test.msg, &test.sig);
+                        let answer =
+                            session.verify_both_ways(&bare(hash.rsa), key, &test.msg, &test.sig);
                         let no_null = rsa_pkcs1_verify::TestFlag::MissingNull;
                         let acceptable = test.result == TestResult::Acceptable;
                         if acceptable && test.flags == [no_null] && refused(answer) {
@@ -182,7 +183,7 @@ pub(crate) fn rsa_pss(session: &Session<'_>, report: &mut Report) {
                         let mechanism = with(hash.pss, &parameter);
                         judge(
                             test.result,
-                            session.verify(&mechanism, key, &test.msg, &test.sig),
+                            session.verify_both_ways(&mechanism, key, &test.msg, &test.sig),
                         )
                     }
                     _ => Verdict::Skipped(NO_HASH),
