@@ -7,7 +7,7 @@ use cryptoki_sys::*;
 use ctk_crypto::{
     Block, Decryption, MAX_BLOCK, RsaEncryption, SecretBytes, hmac, random, x963_kdf,
 };
-use ctk_token::{Digest, KeyAlgorithm, ObjectId, Operation, TokenError};
+use ctk_token::{Digest, KeyAlgorithm, Operation, TokenError};
 use once_cell::sync::OnceCell;
 use zeroize::Zeroizing;
 
@@ -199,7 +199,6 @@ impl RsaDecrypting {
 pub(crate) struct RsaDecryption {
     key: PrivateUse,
     /// The key's own name where it is.
-    id: ObjectId,
     decryption: Decryption,
     rejection_key: Zeroizing<[u8; 32]>,
 }
@@ -226,11 +225,7 @@ impl RsaDecryption {
         let asked = rsa_encryption(row.form, parameter?)?;
         let implicitly_rejects = asked == RsaEncryption::Pkcs1;
         let key = private.key()?;
-        let supported = |form| {
-            private
-                .performer
-                .supports(Operation::Decrypt, &key.id, form)
-        };
+        let supported = |form| private.supports(Operation::Decrypt, form);
         let decryption = Decryption::new(asked, &key.public_key, supported)
             .map_err(|error| match error {
                 // No mistake of the parameter: this key is too short for such a hash.
@@ -248,7 +243,6 @@ impl RsaDecryption {
             rejection_key.copy_from_slice(&derived);
         }
         Ok(Self {
-            id: key.id.clone(),
             decryption,
             rejection_key,
             key: private,
@@ -279,8 +273,7 @@ impl RsaDecryption {
         let mut performed: Block = Zeroizing::new([0; MAX_BLOCK]);
         let room = performed.get_mut(..self.input_len()).unwrap_or_default();
         let algorithm = self.decryption.performed();
-        let performer = &self.key.performer;
-        let len = performer.decrypt(&self.id, algorithm, ciphertext, room)?;
+        let len = self.key.decrypt(algorithm, ciphertext, room)?;
         let performed = room.get(..len).unwrap_or_default();
         let key = &self.rejection_key;
         self.decryption

@@ -36,11 +36,7 @@ pub(crate) fn derive(
     };
     let private = private.permitted_for(Operation::KeyExchange, CKA_DERIVE)?;
     key::check_allowed(session, key, row.mechanism)?;
-    let id = &private.key()?.id;
-    if !private
-        .performer
-        .supports(Operation::KeyExchange, id, algorithm)
-    {
+    if !private.supports(Operation::KeyExchange, algorithm) {
         return Err(Error::MechanismInvalid);
     }
 
@@ -55,8 +51,7 @@ pub(crate) fn derive(
 
     let mut agreed = SecretBytes::zeroed(agreed_len);
     let written = private
-        .performer
-        .key_exchange(id, algorithm, peer, &mut agreed)
+        .key_exchange(algorithm, peer, &mut agreed)
         .map_err(|error| private.failed(session, During::Deriving, &error).error)?;
     if written != agreed_len {
         return Err(Error::DeviceError);

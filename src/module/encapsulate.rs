@@ -75,12 +75,8 @@ pub(crate) fn decapsulate(
     let private = private.permitted_for(Operation::KeyExchange, CKA_DECAPSULATE)?;
     key::check_allowed(session, key, row.mechanism)?;
     no_parameter(mechanism.parameter)?;
-    let id = &private.key()?.id;
     let algorithm = KeyAlgorithm::MlKem;
-    if !private
-        .performer
-        .supports(Operation::KeyExchange, id, algorithm)
-    {
+    if !private.supports(Operation::KeyExchange, algorithm) {
         return Err(Error::MechanismInvalid);
     }
     if key_type.ciphertext_len() != Some(data.len()) {
@@ -89,8 +85,7 @@ pub(crate) fn decapsulate(
     let new = new_secret(session, template)?;
     let mut secret = SecretBytes::zeroed(SECRET_LEN);
     let written = private
-        .performer
-        .key_exchange(id, algorithm, data.bytes(), &mut secret)
+        .key_exchange(algorithm, data.bytes(), &mut secret)
         .and_then(|len| match len {
             SECRET_LEN => Ok(len),
             _ => Err(TokenError::Corrupted(ctk_token::Reason::new(

@@ -1,7 +1,10 @@
 //! One token from its insertion to its removal: this application's login to it and its objects'
 //! handles.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use ctk_token::{LoginPolicy, Role, Token, TokenSession};
 use parking_lot::Mutex;
@@ -20,6 +23,8 @@ pub(crate) struct Insertion {
     /// What the program's sessions with it have made.
     pub(crate) objects: SessionObjects,
     application: Mutex<Application>,
+    /// Counts the changes of login and of the token's session.
+    moment: AtomicU64,
     catalog: Mutex<Option<Arc<Catalog>>>,
 }
 
@@ -60,6 +65,7 @@ impl Insertion {
             token,
             objects: SessionObjects::default(),
             application: Mutex::default(),
+            moment: AtomicU64::new(0),
             catalog: Mutex::default(),
         }
     }
@@ -67,6 +73,18 @@ impl Insertion {
     /// Whether this is that token, without interruption.
     pub(crate) fn is(&self, token: &Arc<dyn Token>) -> bool {
         Arc::ptr_eq(&self.token, token)
+    }
+
+    /// Which of the moments between two changes of login it is: what was true in one stays true as
+    /// long as this is the same.
+    pub(crate) fn moment(&self) -> u64 {
+        self.moment.load(Ordering::Acquire)
+    }
+
+    /// Begins another moment. Called under the application's lock, before the change is told to
+    /// anybody.
+    fn pass(&self) {
+        self.moment.fetch_add(1, Ordering::Release);
     }
 
     /// Counts a session in.
@@ -97,6 +115,7 @@ impl Insertion {
         }
         application.login = None;
         let session = application.session.take();
+        self.pass();
         drop(application);
         if let Some(session) = session {
             // An operation in another thread may hold the session a moment longer.
@@ -144,11 +163,13 @@ impl Insertion {
         if role == Role::Admin && application.read_only > 0 {
             // One was opened while the key store looked at the secret.
             let ended = application.session.take();
+            self.pass();
             drop(application);
             end(ended, role);
             return Err(Error::SessionReadOnlyExists);
         }
         application.login = Some(role);
+        self.pass();
         Ok(())
     }
 
@@ -158,6 +179,7 @@ impl Insertion {
         let mut application = self.application.lock();
         let role = application.login.take().ok_or(Error::UserNotLoggedIn)?;
         let ended = application.session.take();
+        self.pass();
         drop(application);
         self.objects.remove_private();
         end(ended, role);
@@ -172,6 +194,7 @@ impl Insertion {
             return;
         }
         let (role, ended) = (application.login.take(), application.session.take());
+        self.pass();
         drop(application);
         self.objects.remove_private();
         if let Some(role) = role {

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use cryptoki_sys::*;
 use ctk_crypto::SecretBytes;
 use ctk_token::{
-    Constraint, Key, ObjectId, Operation, Origin, PublicKey, TokenError, TokenSession,
+    Constraint, Key, KeyAlgorithm, ObjectId, Operation, Origin, PublicKey, TokenError, TokenSession,
 };
 
 use crate::{
     error::{During, Error, Result},
     login,
     object::{
-        Catalog,
         session_object::{Material, SessionObject},
         wish::How,
     },
     session::Session,
+    standing::Standing,
 };
 
 /// The token's session and the key in it that a CKU_CONTEXT_SPECIFIC login is for.
@@ -25,15 +25,14 @@ pub(crate) type Authenticates = (Arc<dyn TokenSession>, ObjectId);
 /// A private key in use.
 pub(crate) struct PrivateUse {
     home: Home,
-    /// Who performs with it.
-    pub(crate) performer: Arc<dyn TokenSession>,
+    handle: CK_OBJECT_HANDLE,
     /// Each use of the key wants an authentication of its own.
     authenticates_always: bool,
 }
 
 /// Where the facts of a private key stand.
 enum Home {
-    Token(Arc<Catalog>, CK_OBJECT_HANDLE),
+    Token(Arc<Standing>),
     Session(Arc<SessionObject>),
 }
 
@@ -44,20 +43,20 @@ impl PrivateUse {
     /// CKR_KEY_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN, and whatever keeps the token from opening a
     /// session.
     pub(crate) fn find(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<Self> {
-        let insertion = &session.insertion;
-        let catalog = insertion.catalog()?;
-        let Some((key, private)) = catalog.private_key(handle) else {
+        let standing = session.standing()?;
+        let Some((key, private)) = standing.catalog.private_key(handle) else {
             return Self::of_session(session, handle);
         };
         // The handle is one that we gave out, so that this tells nobody anything new, and programs
         // that remember handles over a logout know from it that they have to log in.
-        if private && !insertion.shows_private() {
+        if private && !standing.shows_private {
             return Err(Error::UserNotLoggedIn);
         }
-        let authenticates_always = catalog.authenticates_always(key);
+        standing.token_session(&session.insertion)?;
+        let authenticates_always = standing.catalog.authenticates_always(key);
         Ok(Self {
-            home: Home::Token(Arc::clone(&catalog), handle),
-            performer: insertion.token_session()?,
+            home: Home::Token(standing),
+            handle,
             authenticates_always,
         })
     }
@@ -65,11 +64,12 @@ impl PrivateUse {
     fn of_session(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<Self> {
         let object = session.insertion.objects.find(session, handle);
         let object = object.ok_or(Error::KeyHandleInvalid)?;
-        let (_, key) = object.private_key().ok_or(Error::KeyHandleInvalid)?;
-        let performer = Arc::clone(key);
+        if object.private_key().is_none() {
+            return Err(Error::KeyHandleInvalid);
+        }
         Ok(Self {
             home: Home::Session(object),
-            performer,
+            handle,
             authenticates_always: false,
         })
     }
@@ -116,11 +116,56 @@ impl PrivateUse {
 
     /// The key's facts.
     pub(crate) fn key(&self) -> Result<&Key> {
-        let key = match &self.home {
-            Home::Token(catalog, handle) => catalog.private_key(*handle).map(|(key, _)| key),
-            Home::Session(object) => object.private_key().map(|(key, _)| key),
-        };
-        key.ok_or(Error::KeyHandleInvalid)
+        self.home()
+            .map(|(key, _)| key)
+            .ok_or(Error::KeyHandleInvalid)
+    }
+
+    /// The key's facts and who performs with it.
+    fn home(&self) -> Option<(&Key, &Arc<dyn TokenSession>)> {
+        match &self.home {
+            Home::Token(standing) => {
+                let (key, _) = standing.catalog.private_key(self.handle)?;
+                Some((key, standing.opened()?))
+            }
+            Home::Session(object) => object.private_key(),
+        }
+    }
+
+    /// As [`TokenSession::supports`], and so on below.
+    pub(crate) fn supports(&self, operation: Operation, algorithm: KeyAlgorithm) -> bool {
+        self.home()
+            .is_some_and(|(key, performer)| performer.supports(operation, &key.id, algorithm))
+    }
+
+    pub(crate) fn sign(
+        &self,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        signature: &mut [u8],
+    ) -> ctk_token::Result<usize> {
+        let (key, performer) = self.home().ok_or(TokenError::ObjectNotFound)?;
+        performer.sign(&key.id, algorithm, input, signature)
+    }
+
+    pub(crate) fn decrypt(
+        &self,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        plaintext: &mut [u8],
+    ) -> ctk_token::Result<usize> {
+        let (key, performer) = self.home().ok_or(TokenError::ObjectNotFound)?;
+        performer.decrypt(&key.id, algorithm, input, plaintext)
+    }
+
+    pub(crate) fn key_exchange(
+        &self,
+        algorithm: KeyAlgorithm,
+        peer: &[u8],
+        secret: &mut [u8],
+    ) -> ctk_token::Result<usize> {
+        let (key, performer) = self.home().ok_or(TokenError::ObjectNotFound)?;
+        performer.key_exchange(&key.id, algorithm, peer, secret)
     }
 
     /// What a CKU_CONTEXT_SPECIFIC login authenticates for: nothing, if the key does not want one
@@ -129,7 +174,8 @@ impl PrivateUse {
         if !self.authenticates_always {
             return None;
         }
-        Some((Arc::clone(&self.performer), self.key().ok()?.id.clone()))
+        let (key, performer) = self.home()?;
+        Some((Arc::clone(performer), key.id.clone()))
     }
 
     /// What the program hears when the token could not do it, and what becomes of the login.
@@ -137,8 +183,10 @@ impl PrivateUse {
         let needs_login = *error == TokenError::AuthenticationNeeded;
         // For a key that one login is enough for, it is gone: the program's next C_Login must not
         // hear that it is logged in already.
-        if login::ends_login(error) || needs_login && !self.authenticates_always {
-            session.insertion.lost(&self.performer);
+        if (login::ends_login(error) || needs_login && !self.authenticates_always)
+            && let Some((_, performer)) = self.home()
+        {
+            session.insertion.lost(performer);
         }
         Failure {
             error: Error::from_token(during, error),
@@ -175,7 +223,7 @@ impl From<Error> for Failure {
 
 /// A public key in use.
 pub(crate) enum PublicUse {
-    Token(Arc<Catalog>, CK_OBJECT_HANDLE),
+    Token(Arc<Standing>, CK_OBJECT_HANDLE),
     Session(Arc<SessionObject>),
 }
 
@@ -197,9 +245,9 @@ impl PublicUse {
     /// # Errors
     /// CKR_KEY_HANDLE_INVALID, and CKR_KEY_TYPE_INCONSISTENT for a key of another class.
     pub(crate) fn find(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<Self> {
-        let catalog = session.insertion.catalog()?;
-        if catalog.public_key(handle).is_some() {
-            return Ok(Self::Token(catalog, handle));
+        let standing = session.standing()?;
+        if standing.catalog.public_key(handle).is_some() {
+            return Ok(Self::Token(standing, handle));
         }
         match session.insertion.objects.find(session, handle) {
             Some(object) if object.public_key().is_some() => Ok(Self::Session(object)),
@@ -219,7 +267,7 @@ impl PublicUse {
 
     pub(crate) fn public_key(&self) -> Result<&PublicKey> {
         let key = match self {
-            Self::Token(catalog, handle) => catalog.public_key(*handle),
+            Self::Token(standing, handle) => standing.catalog.public_key(*handle),
             Self::Session(object) => object.public_key(),
         };
         key.ok_or(Error::KeyHandleInvalid)
@@ -257,13 +305,12 @@ fn of_another_kind(session: &Session, handle: CK_OBJECT_HANDLE, error: Error) ->
 
 /// Whether the session sees a key of this handle, of whatever kind.
 pub(crate) fn is_key(session: &Session, handle: CK_OBJECT_HANDLE) -> bool {
-    let insertion = &session.insertion;
-    let of_token = insertion.catalog().is_ok_and(|catalog| {
-        let private = catalog.private_key(handle);
-        catalog.public_key(handle).is_some()
-            || private.is_some_and(|(_, private)| !private || insertion.shows_private())
+    let of_token = session.standing().is_ok_and(|standing| {
+        let private = standing.catalog.private_key(handle);
+        standing.catalog.public_key(handle).is_some()
+            || private.is_some_and(|(_, private)| !private || standing.shows_private)
     });
-    let object = insertion.objects.find(session, handle);
+    let object = session.insertion.objects.find(session, handle);
     of_token || object.is_some_and(|object| !matches!(object.material, Material::Nothing))
 }
 

@@ -48,6 +48,7 @@ mod sign;
 mod signed_data;
 mod signer;
 mod slots;
+mod standing;
 mod sys;
 mod verifier;
 mod verify;

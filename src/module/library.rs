@@ -2,6 +2,7 @@
 //! until it asks for one.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use cryptoki_sys::{CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG};
+use ctk_crypto::PerThread;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::{
@@ -26,7 +28,8 @@ struct Place {
     changing: Mutex<()>,
     /// The thread that holds `changing`, or 0.
     changer: AtomicI64,
-    current: RwLock<Option<Arc<Library>>>,
+    /// The same for each thread, with counted references of its own.
+    current: PerThread<RwLock<Option<Arc<Current>>>>,
 }
 
 impl Place {
@@ -34,7 +37,7 @@ impl Place {
         Self {
             changing: Mutex::new(()),
             changer: AtomicI64::new(0),
-            current: RwLock::new(None),
+            current: PerThread::new(RwLock::default),
         }
     }
 
@@ -65,14 +68,26 @@ impl Drop for Changer<'_> {
     }
 }
 
+/// The library, with a count of the references of one thread.
+pub(crate) struct Current(Arc<Library>);
+
+impl Deref for Current {
+    type Target = Library;
+
+    fn deref(&self) -> &Library {
+        &self.0
+    }
+}
+
 static PLACE: PerProcess<Place> = PerProcess::new();
 
 /// The library, if it is initialised. A call keeps it alive while C_Finalize ends it in another
 /// thread.
-pub(crate) fn current() -> Result<Arc<Library>> {
+pub(crate) fn current() -> Result<Arc<Current>> {
     let place = PLACE.get().ok_or(Error::CryptokiNotInitialized)?;
     place
         .current
+        .mine()
         .read()
         .clone()
         .ok_or(Error::CryptokiNotInitialized)
@@ -83,11 +98,13 @@ pub(crate) fn current() -> Result<Arc<Library>> {
 pub(crate) fn start(open: impl FnOnce() -> Result<Box<dyn SlotSource>>) -> Result<()> {
     let place = PLACE.get_or_make(Place::new);
     place.change(|| {
-        if place.current.read().is_some() {
+        if place.current.mine().read().is_some() {
             return Err(Error::CryptokiAlreadyInitialized);
         }
         let library = Arc::new(Library::new(open()?));
-        *place.current.write() = Some(library);
+        for current in place.current.all() {
+            *current.write() = Some(Arc::new(Current(Arc::clone(&library))));
+        }
         Ok(())
     })
 }
@@ -96,8 +113,13 @@ pub(crate) fn start(open: impl FnOnce() -> Result<Box<dyn SlotSource>>) -> Resul
 pub(crate) fn end() -> Result<()> {
     let place = PLACE.get().ok_or(Error::CryptokiNotInitialized)?;
     place.change(|| {
-        let library = place.current.write().take();
-        library.ok_or(Error::CryptokiNotInitialized)?.end();
+        let ended: Vec<_> = place
+            .current
+            .all()
+            .filter_map(|current| current.write().take())
+            .collect();
+        let library = ended.first().ok_or(Error::CryptokiNotInitialized)?;
+        library.end();
         Ok(())
     })
 }

@@ -28,45 +28,59 @@ use crate::{
     recover::{SignRecovering, VerifyRecovering},
     sign::Signing,
     slots::SlotEntry,
+    standing::{LastStanding, Standing},
     verify::Verifying,
     verify_signature::VerifyingSignature,
 };
 
-/// All sessions of the library, by handle.
+/// All sessions of the library, by handle, in parts: threads with sessions of their own mostly look
+/// into different ones.
 #[derive(Default)]
-pub(crate) struct Sessions(Mutex<BTreeMap<CK_SESSION_HANDLE, Arc<Session>>>);
+pub(crate) struct Sessions([Part; 16]);
+
+/// Alone in the memory that two cores would fight for.
+#[derive(Default)]
+#[repr(align(128))]
+struct Part(Mutex<BTreeMap<CK_SESSION_HANDLE, Arc<Session>>>);
 
 impl Sessions {
+    fn part(&self, handle: CK_SESSION_HANDLE) -> &Mutex<BTreeMap<CK_SESSION_HANDLE, Arc<Session>>> {
+        let [first, ..] = &self.0;
+        let index = usize::try_from(handle % 16).unwrap_or_default();
+        &self.0.get(index).unwrap_or(first).0
+    }
+
     pub(crate) fn session(&self, handle: CK_SESSION_HANDLE) -> Result<Arc<Session>> {
-        let session = self.0.lock().get(&handle).cloned();
+        let session = self.part(handle).lock().get(&handle).cloned();
         session.ok_or(Error::SessionHandleInvalid)
     }
 
     fn add(&self, session: Arc<Session>) {
-        self.0.lock().insert(session.handle, session);
+        let handle = session.handle;
+        self.part(handle).lock().insert(handle, session);
     }
 
     /// Closes one session.
     fn close(&self, handle: CK_SESSION_HANDLE) -> Result<()> {
-        let session = self.0.lock().remove(&handle);
+        let session = self.part(handle).lock().remove(&handle);
         session.ok_or(Error::SessionHandleInvalid)?.close();
         Ok(())
     }
 
     /// Closes those sessions. The table is not locked while their tokens log out.
     pub(crate) fn close_those(&self, which: impl Fn(&Session) -> bool) {
-        let closed: Vec<_> = {
-            let mut sessions = self.0.lock();
+        let mut closed = Vec::new();
+        for Part(part) in &self.0 {
+            let mut sessions = part.lock();
             let handles: Vec<_> = sessions
                 .iter()
                 .filter(|(_, session)| which(session))
                 .map(|(handle, _)| *handle)
                 .collect();
-            handles
-                .iter()
-                .filter_map(|handle| sessions.remove(handle))
-                .collect()
-        };
+            closed.extend(handles.iter().filter_map(|handle| sessions.remove(handle)));
+        }
+        // In the order in which they were opened.
+        closed.sort_by_key(|session| session.handle);
         for session in closed {
             session.close();
         }
@@ -86,6 +100,7 @@ pub(crate) struct Session {
     pub(crate) read_write: bool,
     /// Whether it is being closed, or has been: a call that is still at work may ask.
     closed: AtomicBool,
+    last_standing: LastStanding,
     operations: Mutex<Operations>,
 }
 
@@ -217,6 +232,11 @@ impl<T> Stage<T> {
 }
 
 impl Session {
+    /// How it stands with its token now.
+    pub(crate) fn standing(&self) -> Result<Arc<Standing>> {
+        self.last_standing.now(&self.insertion)
+    }
+
     /// What it is in the middle of. Locked for a moment only, never while a token works.
     pub(crate) fn operations(&self) -> parking_lot::MutexGuard<'_, Operations> {
         self.operations.lock()
@@ -268,6 +288,7 @@ impl Session {
     fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         *self.operations() = Operations::default();
+        self.last_standing.forget();
         self.insertion.objects.remove_of(self.handle);
         self.insertion.session_closed(self.read_write);
     }
@@ -359,6 +380,7 @@ pub(crate) fn open(
         insertion,
         read_write,
         closed: AtomicBool::new(false),
+        last_standing: LastStanding::default(),
         operations: Mutex::default(),
     }));
     out.set(handle);

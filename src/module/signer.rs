@@ -2,7 +2,7 @@
 
 use cryptoki_sys::*;
 use ctk_crypto::{Block, MAX_BLOCK, Reduction, ecdsa};
-use ctk_token::{Curve, KeyAlgorithm, KeyType, ObjectId, Operation, Reason, TokenError};
+use ctk_token::{Curve, KeyAlgorithm, KeyType, Operation, Reason, TokenError};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -41,8 +41,6 @@ enum By {
 /// How a private key is used.
 struct Plan {
     key: PrivateUse,
-    /// The key's own name where it is.
-    id: ObjectId,
     reduction: Reduction,
     /// The curve, if the signature has to be turned from DER into r‖s.
     curve: Option<Curve>,
@@ -85,10 +83,10 @@ impl Signer {
         };
         let key = key.permitted_for(Operation::Sign, usage)?;
         key.check_allowed(mechanism.kind)?;
-        let (public, id) = (&key.key()?.public_key, key.key()?.id.clone());
+        let public = &key.key()?.public_key;
         row.form.permitted(public)?;
         let algorithm = row.form.algorithm(mechanism.parameter?, Purpose::Sign)?;
-        let supported = |form| key.performer.supports(Operation::Sign, &id, form);
+        let supported = |form| key.supports(Operation::Sign, form);
         let reduction =
             mechanism::reduction(algorithm, public, supported)?.ok_or(Error::MechanismInvalid)?;
         let curve = match key_type {
@@ -104,7 +102,6 @@ impl Signer {
             preparation: preparation(&reduction, padded_len.is_some()),
             len: curve.map_or(token_len, |curve| 2 * curve.bytes()),
             by: By::PrivateKey(Plan {
-                id,
                 reduction,
                 curve,
                 padded_len,
@@ -227,7 +224,7 @@ impl Plan {
         };
         let perform = |room: &mut [u8]| {
             let algorithm = self.reduction.performed();
-            self.key.performer.sign(&self.id, algorithm, input, room)
+            self.key.sign(algorithm, input, room)
         };
         let Some(curve) = self.curve else {
             return perform(out.get_mut(..self.token_len).unwrap_or_default());

@@ -57,6 +57,8 @@ pub(crate) fn configured() -> Box<dyn SlotSource> {
 pub(crate) struct SlotEntry {
     pub(crate) id: CK_SLOT_ID,
     slot: Arc<dyn Slot>,
+    /// Whether tokens come and go here.
+    removable: bool,
     state: Mutex<State>,
     /// Weak, because sessions know their slot.
     sessions: Weak<Sessions>,
@@ -73,6 +75,7 @@ impl SlotEntry {
     pub(crate) fn new(id: CK_SLOT_ID, slot: Arc<dyn Slot>, sessions: &Arc<Sessions>) -> Self {
         Self {
             id,
+            removable: slot.info().removable,
             slot,
             state: Mutex::default(),
             sessions: Arc::downgrade(sessions),
@@ -121,7 +124,10 @@ impl SlotEntry {
 
     /// Whether that insertion still lasts.
     pub(crate) fn holds(&self, insertion: &Arc<Insertion>) -> bool {
-        self.look(|inserted| inserted.is_some_and(|inserted| Arc::ptr_eq(inserted, insertion)))
+        // Asked by every call, so that it must not touch what all threads share.
+        !self.removable
+            || self
+                .look(|inserted| inserted.is_some_and(|inserted| Arc::ptr_eq(inserted, insertion)))
     }
 
     pub(crate) fn is_hardware(&self) -> bool {

@@ -236,7 +236,7 @@ pub(crate) fn set_attribute_value(
 /// A session object, for what cannot be done with those of a token: they say so by CKA_COPYABLE,
 /// CKA_DESTROYABLE and CKA_MODIFIABLE.
 fn own(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<std::sync::Arc<SessionObject>> {
-    if Sight::new(&session.insertion)?.object(handle).is_some() {
+    if Sight::new(session)?.object(handle).is_some() {
         return Err(Error::ActionProhibited);
     }
     let object = session.insertion.objects.find(session, handle);

@@ -44,14 +44,14 @@ fn search(
     session: &Session,
     wanted: &[(CK_ATTRIBUTE_TYPE, &[u8])],
 ) -> Result<Vec<CK_OBJECT_HANDLE>> {
-    let sight = Sight::new(&session.insertion)?;
+    let sight = Sight::new(session)?;
     // Profiles tell of the token and are none of what it holds. Like the objects that describe
     // hardware and mechanisms (§4.3, §4.12) they are for those who ask for them.
     let asks_for_profiles = wanted
         .iter()
         .any(|(kind, _)| matches!(*kind, CKA_CLASS | CKA_PROFILE_ID | CKA_UNIQUE_ID));
     let mut found = Vec::new();
-    for object in sight.catalog.candidates(wanted, sight.insertion) {
+    for object in sight.catalog().candidates(wanted, sight.insertion) {
         let hidden = object.class == Class::Profile && !asks_for_profiles;
         let Some(view) = sight.view(object).filter(|_| !hidden) else {
             continue;
@@ -65,7 +65,7 @@ fn search(
         }
     }
     let objects = &session.insertion.objects;
-    objects.search(wanted, sight.shows_private, &mut found);
+    objects.search(wanted, sight.standing.shows_private, &mut found);
     Ok(found)
 }
 

@@ -27,6 +27,7 @@ use crate::{
     error::{Error, Result},
     insertion::Insertion,
     session::Session,
+    standing::Standing,
 };
 
 /// The kinds of objects that we show.
@@ -100,31 +101,33 @@ impl Value<'_> {
 
 /// What a session can see of its token now.
 struct Sight<'a> {
-    catalog: Arc<Catalog>,
+    standing: Arc<Standing>,
     insertion: &'a Insertion,
-    shows_private: bool,
 }
 
 impl<'i> Sight<'i> {
-    fn new(insertion: &'i Insertion) -> Result<Self> {
+    fn new(session: &'i Session) -> Result<Self> {
         Ok(Self {
-            catalog: insertion.catalog()?,
-            insertion,
-            shows_private: insertion.shows_private(),
+            standing: session.standing()?,
+            insertion: &session.insertion,
         })
+    }
+
+    fn catalog(&self) -> &Catalog {
+        &self.standing.catalog
     }
 
     /// The object of this handle, if it can be seen.
     fn object(&self, handle: CK_OBJECT_HANDLE) -> Option<View<'_>> {
-        self.catalog
+        self.catalog()
             .object(handle)
             .and_then(|object| self.view(object))
     }
 
     fn view<'a>(&'a self, object: &'a Object) -> Option<View<'a>> {
-        let seen = !object.private || self.shows_private;
+        let seen = !object.private || self.standing.shows_private;
         seen.then_some(View {
-            catalog: &self.catalog,
+            catalog: self.catalog(),
             object,
             insertion: self.insertion,
         })
@@ -156,7 +159,7 @@ fn look<T>(
     handle: CK_OBJECT_HANDLE,
     work: impl FnOnce(Seen<'_>) -> Result<T>,
 ) -> Result<T> {
-    let sight = Sight::new(&session.insertion)?;
+    let sight = Sight::new(session)?;
     if let Some(view) = sight.object(handle) {
         return work(Seen::Token(view));
     }
