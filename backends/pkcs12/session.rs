@@ -74,8 +74,7 @@ impl Session {
                 false => Err(TokenError::NotSupported),
             };
         }
-        let contents = self.token.contents();
-        let key = contents.key(id).ok_or(TokenError::ObjectNotFound)?;
+        let key = self.token.key(id).ok_or(TokenError::ObjectNotFound)?;
         if performs(&key.public_key, operation, algorithm) && ready.is_none() {
             return Err(TokenError::AuthenticationNeeded);
         }
@@ -227,8 +226,7 @@ impl TokenSession for Session {
     }
 
     fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
-        let contents = self.token.contents();
-        let key = contents.key(key);
+        let key = self.token.key(key);
         key.is_some_and(|key| performs(&key.public_key, operation, algorithm))
     }
 

@@ -1,7 +1,7 @@
 //! A configured file as a token: what it is and holds, without looking at the file.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Weak},
 };
 
@@ -20,6 +20,8 @@ pub(crate) const MAX_PIN: usize = 255;
 pub(crate) struct FileToken {
     configuration: Configuration,
     contents: Arc<KeychainContents>,
+    /// Where in the contents each key is.
+    keys: HashMap<ObjectId, usize>,
     itself: Weak<Self>,
 }
 
@@ -27,11 +29,25 @@ impl FileToken {
     /// The token of this configuration. A record that makes no sense costs itself only.
     pub(crate) fn new(configuration: Configuration) -> Arc<Self> {
         let contents = Arc::new(contents(&configuration));
+        let items = contents.items.iter().enumerate();
+        let keys = items
+            .filter(|(_, item)| matches!(item, Item::Key(_)))
+            .map(|(index, item)| (item.id().clone(), index))
+            .collect();
         Arc::new_cyclic(|itself| Self {
             configuration,
             contents,
+            keys,
             itself: itself.clone(),
         })
+    }
+
+    /// The key of this name.
+    pub(crate) fn key(&self, id: &ObjectId) -> Option<&Key> {
+        match self.contents.items.get(*self.keys.get(id)?)? {
+            Item::Key(key) => Some(key),
+            Item::Certificate(_) | Item::Data(_) => None,
+        }
     }
 
     pub(crate) fn configuration(&self) -> &Configuration {
