@@ -134,15 +134,12 @@ impl Change {
     }
 
     fn refused(&self, error: &Error) -> TokenError {
-        let shown = self.path.display();
         match error.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                log::warn!(
-                    "{shown}: it cannot be replaced: this program may not write to its folder, or \
-                     not give a file to its owner and group"
-                );
-                TokenError::ReadOnly
-            }
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => read_only(
+                &self.path,
+                "this user needs the right to write to its folder, and to \
+                           give a file to its owner and group",
+            ),
             _ => unchanged(&self.path, &error.to_string()),
         }
     }
@@ -203,7 +200,6 @@ fn is_at(path: &Path, opened: &Metadata) -> bool {
 
 /// A file that nobody may write to is not to be changed, even where its folder would let us.
 fn refuse_read_only(path: &Path, metadata: &Metadata) -> Result<()> {
-    let shown = path.display();
     // The superuser may write to any; whoever took the bits away meant them all the same.
     let refused = match metadata.mode() & 0o222 {
         0 => Err(ErrorKind::PermissionDenied.into()),
@@ -221,11 +217,17 @@ fn refuse_read_only(path: &Path, metadata: &Metadata) -> Result<()> {
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
             ) =>
         {
-            log::warn!("{shown}: it is read-only for this program: {error}");
-            Err(TokenError::ReadOnly)
+            Err(read_only(path, "this user may not write to it"))
         }
         Err(error) => Err(unchanged(path, &error.to_string())),
     }
+}
+
+fn read_only(path: &Path, why: &str) -> TokenError {
+    let why = format!("{}: it cannot be replaced: {why}", path.display());
+    // For the programs that show no more than a number.
+    log::warn!("{why}");
+    TokenError::ReadOnly(Reason::new(why))
 }
 
 fn unchanged(path: &Path, why: &str) -> TokenError {

@@ -91,15 +91,12 @@ fn done(console: &Console, config: &TokenConfig, new: &[u8]) -> Outcome {
 }
 
 fn explain(config: &TokenConfig, error: &TokenError) -> String {
-    let (name, file) = (&config.name, config.settings.path(pkcs12::FILE));
-    let file = file.map(|file| file.display().to_string());
-    match (error, file) {
-        (TokenError::ReadOnly, Some(file)) => format!(
-            "{file} cannot be replaced: this user needs the right to write to it and to its folder, and to keep its owner"
-        ),
-        (TokenError::DataInvalid, _) => "the new password is not text in UTF-8".to_owned(),
-        // These reasons name the file.
-        (TokenError::Unreachable(reason) | TokenError::Corrupted(reason), _) => reason.to_string(),
-        (error, _) => format!("token {name:?}: {error}"),
+    match error {
+        TokenError::DataInvalid => "the new password is not text in UTF-8".to_owned(),
+        // The key store's own words name the file.
+        TokenError::ReadOnly(reason)
+        | TokenError::Unreachable(reason)
+        | TokenError::Corrupted(reason) => reason.to_string(),
+        error => format!("token {:?}: {error}", config.name),
     }
 }

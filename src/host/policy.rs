@@ -12,8 +12,8 @@ use std::{
 
 use ctk_token::{
     AuthMethod, AuthOperation, AuthSecret, Constraint, Item, KeyAlgorithm, KeychainContents,
-    LoginPolicy, ObjectId, Operation, Result, Role, Slot, SlotInfo, Token, TokenError, TokenInfo,
-    TokenSession,
+    LoginPolicy, ObjectId, Operation, Reason, Result, Role, Slot, SlotInfo, Token, TokenError,
+    TokenInfo, TokenSession,
 };
 use parking_lot::Mutex;
 
@@ -124,10 +124,11 @@ impl Policy {
             return Ok(());
         }
         let (name, pin) = (&self.config.name, &self.config.pin);
-        log::warn!(
+        let why = format!(
             "token {name:?}: its PIN is stored ({pin}), so no program may change it: `ctk passwd {name}` can"
         );
-        Err(TokenError::ReadOnly)
+        log::warn!("{why}");
+        Err(TokenError::ReadOnly(Reason::new(why)))
     }
 
     /// Finishes an authentication with the stored PIN. One that was refused by a key store that counts tries is not

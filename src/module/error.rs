@@ -200,7 +200,7 @@ impl Error {
                 // None of the other functions was given a handle that could be wrong.
                 _ => Self::FunctionFailed,
             },
-            TokenError::ReadOnly => Self::TokenWriteProtected,
+            TokenError::ReadOnly(_) => Self::TokenWriteProtected,
             TokenError::TokenRemoved => Self::DeviceRemoved,
             TokenError::TimedOut => match during {
                 // A dialog that nobody answered.

@@ -73,8 +73,8 @@ pub enum TokenError {
     /// No such item, or not for this use.
     #[doc(alias = "TKErrorCodeObjectNotFound")]
     ObjectNotFound,
-    /// The token or item cannot be changed.
-    ReadOnly,
+    /// The token or item cannot be changed: why not, and who could.
+    ReadOnly(Reason),
     /// The token is gone, its sessions with it.
     #[doc(alias = "TKErrorCodeTokenNotFound")]
     TokenRemoved,
@@ -109,11 +109,12 @@ impl fmt::Display for TokenError {
             Self::DataInvalid => f.write_str("input that this key cannot take"),
             Self::BadCiphertext => f.write_str("decryption failed"),
             Self::ObjectNotFound => f.write_str("no such object on the token"),
-            Self::ReadOnly => f.write_str("the token cannot be changed"),
             Self::TokenRemoved => f.write_str("the token was removed"),
             Self::StateLost => f.write_str("the token was reset, log in again"),
             Self::TimedOut => f.write_str("the key store did not answer in time"),
-            Self::Unreachable(reason) | Self::Corrupted(reason) => write!(f, "{reason}"),
+            Self::ReadOnly(reason) | Self::Unreachable(reason) | Self::Corrupted(reason) => {
+                write!(f, "{reason}")
+            }
         }
     }
 }

@@ -104,16 +104,23 @@ fn every_step_that_fails_leaves_the_old_file_alone() {
 
 #[test]
 fn what_may_not_be_written_is_read_only() {
+    let is_read_only = |answer: Result<()>, why: &str| {
+        let Err(TokenError::ReadOnly(reason)) = answer else {
+            panic!("{answer:?}")
+        };
+        assert!(reason.as_str().contains("work.p12: "), "{reason}");
+        assert!(reason.as_str().contains(why), "{reason}");
+    };
     let folder = Folder::new();
     for refusal in [libc::EACCES, libc::EPERM, libc::EROFS] {
         let answer = folder
             .begin()
             .commit_watched(NEW, &mut |_| Err(Error::from_raw_os_error(refusal)));
-        assert_eq!(answer, Err(TokenError::ReadOnly));
+        is_read_only(answer, "folder");
     }
     fs::set_permissions(folder.file(), Permissions::from_mode(0o400)).unwrap();
     let answer = Change::begin(&folder.file(), "").map(drop);
-    assert_eq!(answer, Err(TokenError::ReadOnly));
+    is_read_only(answer, "may not write to it");
     assert_eq!(folder.content(), OLD);
 }
 

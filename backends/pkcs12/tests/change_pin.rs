@@ -305,9 +305,12 @@ fn what_is_refused_changes_nothing() {
 
     let path = workshop.path("work.p12");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-    assert_eq!(
-        change(&*session, b"correct", b"new"),
-        Err(TokenError::ReadOnly)
+    let Err(TokenError::ReadOnly(reason)) = change(&*session, b"correct", b"new") else {
+        panic!("a file without any right to write was changed")
+    };
+    assert!(
+        reason.as_str().contains("work.p12: it cannot be replaced"),
+        "{reason}"
     );
     assert_eq!(workshop.read("work.p12"), before);
     assert_eq!(

@@ -318,7 +318,7 @@ fn a_pin_is_changed_by_who_knows_it_in_a_session_that_writes() {
     assert_eq!(login(session, CKU_USER, Some(b"4321")), CKR_OK);
     for (error, rv, after) in [
         (
-            TokenError::ReadOnly,
+            TokenError::ReadOnly(Reason::new("the file may not be written")),
             CKR_TOKEN_WRITE_PROTECTED,
             CKS_RW_USER_FUNCTIONS,
         ),
