@@ -18,7 +18,7 @@ SHOW_PACKAGES=(openssl opensc libengine-pkcs11-openssl openssh-client openssh-se
 
 # What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, tools that look into the module,
 # NSS and Java, whose PKCS#12 files differ from OpenSSL's, and the programs that use the module.
-TEST_PACKAGES=(libssl-dev binutils valgrind strace libnss3-tools openjdk-17-jdk-headless firefox-esr nginx
+TEST_PACKAGES=(libssl-dev binutils valgrind strace softhsm2 libnss3-tools openjdk-17-jdk-headless firefox-esr nginx
     python3-venv)
 
 # What the benchmark compares with and counts by.

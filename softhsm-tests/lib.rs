@@ -1,6 +1,7 @@
 //! What the tests of the built module share: tokens with keys made for the test, programs with a time limit, the loaded module.
 
 pub mod bed;
+pub mod calls;
 pub mod isolated;
 pub mod module;
 pub mod process;
