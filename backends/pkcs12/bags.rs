@@ -53,7 +53,7 @@ pub(crate) struct Attributes {
 
 /// A walk through all bags of a file.
 pub(crate) struct Walk<'p> {
-    pub(crate) password: &'p Password,
+    pub(crate) password: &'p mut Password,
     pub(crate) budget: Budget,
     /// What has shown that the password is right.
     proof: Proof,
@@ -81,7 +81,7 @@ pub(crate) enum Proof {
 
 impl<'p> Walk<'p> {
     /// A walk that has seen nothing yet but, perhaps, a MAC.
-    pub(crate) fn new(password: &'p Password, budget: Budget, proof: Proof) -> Self {
+    pub(crate) fn new(password: &'p mut Password, budget: Budget, proof: Proof) -> Self {
         Self {
             password,
             budget,
@@ -147,6 +147,10 @@ impl<'p> Walk<'p> {
         let failed = self.bags.failed;
         let has_keys = !self.bags.keys.is_empty();
         match self.proof {
+            // Bytes that are no text are a guess in the MAC too.
+            Proof::Mac if failed > 0 && self.bags.parts == 0 && !self.password.is_text() => {
+                return Err(Failure::WrongPassword);
+            }
             Proof::Mac | Proof::Key => {}
             Proof::Part if !has_keys => {}
             // Keys in the clear: no password is theirs.

@@ -9,7 +9,7 @@ use crate::{
     budget::Budget,
     failure::{Failure, Result},
     oid,
-    password::Password,
+    password::{Form, Password},
     pbe::Derivation,
 };
 
@@ -42,33 +42,18 @@ pub(crate) fn verify(
             oid::dotted(algorithm)
         ))
     })?;
-    let fitting = position(
-        digest, &salt, iterations, content, &expected, password, budget,
-    )?;
-    password.prefer_bmp_form(fitting.ok_or(Failure::WrongPassword)?);
-    Ok(())
-}
-
-/// Which form of the password gives the expected MAC.
-fn position(
-    digest: Digest,
-    salt: &[u8],
-    iterations: u64,
-    content: &[u8],
-    expected: &[u8],
-    password: &Password,
-    budget: &mut Budget,
-) -> Result<Option<usize>> {
-    for (index, form) in password.bmp_forms().enumerate() {
+    let fitting = password.find(Form::Bmp, |form| {
         let iterations = budget.spend_pkcs12(digest, iterations, digest.len())?;
         let mut key = Zeroizing::new([0; Digest::MAX_LEN]);
         let key = key.get_mut(..digest.len()).unwrap_or_default();
-        pkcs12_kdf(digest, Pkcs12Purpose::Mac, form, salt, iterations, key)?;
-        if constant_time_eq(&hmac(digest, key, content)?, expected) {
-            return Ok(Some(index));
-        }
-    }
-    Ok(None)
+        pkcs12_kdf(digest, Pkcs12Purpose::Mac, form, &salt, iterations, key)?;
+        is_mac(digest, key, content, &expected)
+    })?;
+    fitting.ok_or(Failure::WrongPassword)
+}
+
+fn is_mac(digest: Digest, key: &[u8], content: &[u8], expected: &[u8]) -> Result<Option<()>> {
+    Ok(constant_time_eq(&hmac(digest, key, content)?, expected).then_some(()))
 }
 
 /// PBMAC1 (RFC 8018 §7.1). It has its own salt and iterations, so that those of MacData count for
@@ -108,14 +93,14 @@ impl<'a> Pbmac1<'a> {
         &self,
         content: &[u8],
         expected: &[u8],
-        password: &Password,
+        password: &mut Password,
         budget: &mut Budget,
     ) -> Result<()> {
-        let mut key = SecretBytes::zeroed(self.key_len);
-        self.derivation.derive(password.bytes(), budget, &mut key)?;
-        match constant_time_eq(&hmac(self.digest, &key, content)?, expected) {
-            true => Ok(()),
-            false => Err(Failure::WrongPassword),
-        }
+        let fitting = password.find(Form::Bytes, |form| {
+            let mut key = SecretBytes::zeroed(self.key_len);
+            self.derivation.derive(form, budget, &mut key)?;
+            is_mac(self.digest, &key, content, expected)
+        })?;
+        fitting.ok_or(Failure::WrongPassword)
     }
 }

@@ -12,27 +12,26 @@ use crate::{
     budget::{Budget, MAX_SCRYPT_MEMORY},
     failure::{Failure, Result},
     oid,
-    password::Password,
+    password::{Form, Password},
 };
 
-/// Decrypts `data` by the AlgorithmIdentifier whose inside is `algorithm`. A wrong password can
-/// give a valid padding by chance, so a plaintext counts only if it `fits`.
+/// Decrypts `data` by the AlgorithmIdentifier whose inside is `algorithm`, and notes in `password` in
+/// which form it fits. A wrong password can give a valid padding by chance, so a plaintext counts only
+/// if it `fits`.
 ///
 /// # Errors
 /// [`Failure::WrongPassword`] if no form of the password gives such a plaintext.
 pub(crate) fn open(
     algorithm: Reader<'_>,
     data: &[u8],
-    password: &Password,
+    password: &mut Password,
     budget: &mut Budget,
     fits: fn(&[u8]) -> bool,
 ) -> Result<SecretBytes> {
     let scheme = Scheme::read(algorithm)?;
     let plaintext = match &scheme {
         Scheme::Pkcs12(scheme) => scheme.open(data, password, budget, fits)?,
-        Scheme::Pbes2(scheme) => scheme
-            .open(data, password.bytes(), budget)?
-            .filter(|plaintext| fits(plaintext)),
+        Scheme::Pbes2(scheme) => scheme.open(data, password, budget, fits)?,
     };
     plaintext.ok_or(Failure::WrongPassword)
 }
@@ -78,11 +77,11 @@ impl Pkcs12<'_> {
     fn open(
         &self,
         data: &[u8],
-        password: &Password,
+        password: &mut Password,
         budget: &mut Budget,
         fits: fn(&[u8]) -> bool,
     ) -> Result<Option<SecretBytes>> {
-        for form in password.bmp_forms() {
+        password.find(Form::Bmp, |form| {
             let mut derive = |purpose, len| -> Result<SecretBytes> {
                 let mut out = SecretBytes::zeroed(len);
                 if len > 0 {
@@ -101,11 +100,8 @@ impl Pkcs12<'_> {
             let key = derive(Pkcs12Purpose::Key, self.cipher.key_len())?;
             let iv = derive(Pkcs12Purpose::Iv, self.cipher.iv_len())?;
             let plaintext = decrypted(decrypt(self.cipher, &key, &iv, data))?;
-            if let Some(plaintext) = plaintext.filter(|plaintext| fits(plaintext)) {
-                return Ok(Some(plaintext));
-            }
-        }
-        Ok(None)
+            Ok(plaintext.filter(|plaintext| fits(plaintext)))
+        })
     }
 }
 
@@ -138,12 +134,16 @@ impl<'a> Pbes2<'a> {
     fn open(
         &self,
         data: &[u8],
-        password: &[u8],
+        password: &mut Password,
         budget: &mut Budget,
+        fits: fn(&[u8]) -> bool,
     ) -> Result<Option<SecretBytes>> {
-        let mut key = SecretBytes::zeroed(self.cipher.key_len());
-        self.derivation.derive(password, budget, &mut key)?;
-        decrypted(decrypt(self.cipher, &key, &self.iv, data))
+        password.find(Form::Bytes, |form| {
+            let mut key = SecretBytes::zeroed(self.cipher.key_len());
+            self.derivation.derive(form, budget, &mut key)?;
+            let plaintext = decrypted(decrypt(self.cipher, &key, &self.iv, data))?;
+            Ok(plaintext.filter(|plaintext| fits(plaintext)))
+        })
     }
 }
 

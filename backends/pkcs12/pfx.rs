@@ -69,7 +69,7 @@ pub(crate) fn open(file: &[u8], password: &[u8]) -> Result<Bags> {
     let mut password = Password::new(password);
     let mut budget = Budget::new();
     let proof = pfx.authenticate(&mut password, &mut budget)?;
-    let mut walk = Walk::new(&password, budget, proof);
+    let mut walk = Walk::new(&mut password, budget, proof);
     let mut safes = Reader::new(&pfx.content).sequence()?;
     while let Some(safe) = safes.next()? {
         if safe.identifier != SEQUENCE {

@@ -15,7 +15,7 @@ use crate::{
     encode::{self, NULL, element, explicit, joined, octets, sequence},
     failure::Result,
     oid,
-    password::Password,
+    password::{Form, Password},
     pbe,
     pfx::{self, Pfx},
 };
@@ -46,7 +46,7 @@ pub(crate) fn rewrite(
     let mut budget = Budget::new();
     pfx.authenticate(&mut old, &mut budget)?;
     let mut rewriter = Rewriter {
-        old: &old,
+        old: &mut old,
         new: &Password::new(new),
         budget,
         iterations: iterations(parts),
@@ -69,7 +69,7 @@ fn iterations(parts: usize) -> u32 {
 }
 
 struct Rewriter<'p> {
-    old: &'p Password,
+    old: &'p mut Password,
     new: &'p Password,
     budget: Budget,
     iterations: u32,
@@ -191,7 +191,7 @@ impl Rewriter<'_> {
         random(&mut salt)?;
         random(&mut iv)?;
         let mut key = SecretBytes::zeroed(Cipher::Aes256.key_len());
-        let password = self.new.bytes();
+        let password = self.new.likeliest(Form::Bytes);
         pbkdf2(Digest::Sha256, password, &salt, self.iterations, &mut key)?;
         let ciphertext = pbe::encrypt_aes256(&key, &iv, plaintext)?;
         let prf = sequence(&[&encode::oid(oid::HMAC_SHA256), NULL]);
@@ -209,7 +209,7 @@ impl Rewriter<'_> {
         random(&mut salt)?;
         let digest = Digest::Sha256;
         let mut key = SecretBytes::zeroed(digest.len());
-        let password = self.new.bmp_forms().next().unwrap_or_default();
+        let password = self.new.likeliest(Form::Bmp);
         let purpose = Pkcs12Purpose::Mac;
         pkcs12_kdf(digest, purpose, password, &salt, self.iterations, &mut key)?;
         let mac = hmac(digest, &key, content)?;
