@@ -1,6 +1,6 @@
 //! The object identifiers of PKCS#12 files: RFC 7292, RFC 8018, RFC 7914, RFC 2985.
 
-use ctk_crypto::Cipher;
+use ctk_crypto::PbeCipher;
 use ctk_token::Digest;
 use der::asn1::ObjectIdentifier;
 
@@ -34,21 +34,21 @@ pub(crate) const AES256_CBC: ObjectIdentifier = oid("2.16.840.1.101.3.4.1.42");
 pub(crate) const RC2_CBC: ObjectIdentifier = oid("1.2.840.113549.3.2");
 
 /// RFC 7292 Appendix C: password encryption with SHA-1 and the PKCS#12 key derivation.
-const PBES1: [(ObjectIdentifier, Cipher); 6] = [
-    (oid("1.2.840.113549.1.12.1.1"), Cipher::Rc4_128),
-    (oid("1.2.840.113549.1.12.1.2"), Cipher::Rc4_40),
-    (oid("1.2.840.113549.1.12.1.3"), Cipher::DesEde3),
-    (oid("1.2.840.113549.1.12.1.4"), Cipher::DesEde2),
-    (oid("1.2.840.113549.1.12.1.5"), Cipher::Rc2_128),
-    (oid("1.2.840.113549.1.12.1.6"), Cipher::Rc2_40),
+const PBES1: [(ObjectIdentifier, PbeCipher); 6] = [
+    (oid("1.2.840.113549.1.12.1.1"), PbeCipher::Rc4_128),
+    (oid("1.2.840.113549.1.12.1.2"), PbeCipher::Rc4_40),
+    (oid("1.2.840.113549.1.12.1.3"), PbeCipher::DesEde3),
+    (oid("1.2.840.113549.1.12.1.4"), PbeCipher::DesEde2),
+    (oid("1.2.840.113549.1.12.1.5"), PbeCipher::Rc2_128),
+    (oid("1.2.840.113549.1.12.1.6"), PbeCipher::Rc2_40),
 ];
 
 /// Encryption schemes of PBES2 whose parameter is nothing but the IV.
-const CIPHERS: [(ObjectIdentifier, Cipher); 4] = [
-    (oid("2.16.840.1.101.3.4.1.2"), Cipher::Aes128),
-    (oid("2.16.840.1.101.3.4.1.22"), Cipher::Aes192),
-    (AES256_CBC, Cipher::Aes256),
-    (oid("1.2.840.113549.3.7"), Cipher::DesEde3),
+const CIPHERS: [(ObjectIdentifier, PbeCipher); 4] = [
+    (oid("2.16.840.1.101.3.4.1.2"), PbeCipher::Aes128),
+    (oid("2.16.840.1.101.3.4.1.22"), PbeCipher::Aes192),
+    (AES256_CBC, PbeCipher::Aes256),
+    (oid("1.2.840.113549.3.7"), PbeCipher::DesEde3),
 ];
 
 /// HMAC with these hash functions: RFC 8018 §B.1, NIST's registry for SHA-3.
@@ -73,12 +73,12 @@ const DIGESTS: [(ObjectIdentifier, Digest); 5] = [
 ];
 
 /// The cipher of a PKCS#12 password encryption.
-pub(crate) fn pbes1(content: &[u8]) -> Option<Cipher> {
+pub(crate) fn pbes1(content: &[u8]) -> Option<PbeCipher> {
     find(&PBES1, content)
 }
 
 /// The cipher of a PBES2 encryption scheme.
-pub(crate) fn cipher(content: &[u8]) -> Option<Cipher> {
+pub(crate) fn cipher(content: &[u8]) -> Option<PbeCipher> {
     find(&CIPHERS, content)
 }
 

@@ -2,8 +2,8 @@
 //! RFC 7914 §7).
 
 use ctk_crypto::{
-    Cipher, CipherMode, CipherStream, Pkcs12Purpose, SecretBytes, decrypt, pbkdf2, pkcs12_kdf,
-    scrypt,
+    CipherMode, CipherStream, PbeCipher, Pkcs12Purpose, SecretBytes, pbe_decrypt, pbkdf2,
+    pkcs12_kdf, scrypt,
 };
 use ctk_token::{Digest, TokenError};
 
@@ -68,7 +68,7 @@ impl<'a> Scheme<'a> {
 
 /// Key and IV from the PKCS#12 key derivation with SHA-1.
 struct Pkcs12<'a> {
-    cipher: Cipher,
+    cipher: PbeCipher,
     salt: Octets<'a>,
     iterations: u64,
 }
@@ -99,7 +99,7 @@ impl Pkcs12<'_> {
             };
             let key = derive(Pkcs12Purpose::Key, self.cipher.key_len())?;
             let iv = derive(Pkcs12Purpose::Iv, self.cipher.iv_len())?;
-            let plaintext = decrypted(decrypt(self.cipher, &key, &iv, data))?;
+            let plaintext = decrypted(pbe_decrypt(self.cipher, &key, &iv, data))?;
             Ok(plaintext.filter(|plaintext| fits(plaintext)))
         })
     }
@@ -108,7 +108,7 @@ impl Pkcs12<'_> {
 /// A key derivation and an encryption scheme, each with its own parameters.
 struct Pbes2<'a> {
     derivation: Derivation<'a>,
-    cipher: Cipher,
+    cipher: PbeCipher,
     iv: Octets<'a>,
 }
 
@@ -141,7 +141,7 @@ impl<'a> Pbes2<'a> {
         password.find(Form::Bytes, |form| {
             let mut key = SecretBytes::zeroed(self.cipher.key_len());
             self.derivation.derive(form, budget, &mut key)?;
-            let plaintext = decrypted(decrypt(self.cipher, &key, &self.iv, data))?;
+            let plaintext = decrypted(pbe_decrypt(self.cipher, &key, &self.iv, data))?;
             Ok(plaintext.filter(|plaintext| fits(plaintext)))
         })
     }
@@ -229,7 +229,7 @@ impl<'a> Derivation<'a> {
 fn read_cipher<'a>(
     mut algorithm: Reader<'a>,
     key_len: Option<u64>,
-) -> Result<(Cipher, Octets<'a>)> {
+) -> Result<(PbeCipher, Octets<'a>)> {
     let name = algorithm.oid()?;
     if let Some(cipher) = oid::cipher(name) {
         return Ok((cipher, algorithm.string(OCTET_STRING)?));
@@ -241,8 +241,8 @@ fn read_cipher<'a>(
     let mut parameters = algorithm.sequence()?;
     let version = optional_unsigned(&mut parameters)?;
     let cipher = match (version, key_len) {
-        (Some(58), None | Some(16)) => Cipher::Rc2_128,
-        (Some(160), None | Some(5)) => Cipher::Rc2_40,
+        (Some(58), None | Some(16)) => PbeCipher::Rc2_128,
+        (Some(160), None | Some(5)) => PbeCipher::Rc2_40,
         _ => {
             return Err(Failure::Unsupported(
                 "RC2 with an unusual key length".into(),

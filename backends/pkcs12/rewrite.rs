@@ -4,7 +4,7 @@
 //! AES-256-CBC with PBKDF2 and HMAC-SHA-256 (RFC 8018 §6.2), and the MAC of RFC 7292 with SHA-256.
 //! PBMAC1 (RFC 9579) would be the better MAC, but only the newest readers know it.
 
-use ctk_crypto::{Cipher, Pkcs12Purpose, SecretBytes, hmac, pbkdf2, pkcs12_kdf, random};
+use ctk_crypto::{PbeCipher, Pkcs12Purpose, SecretBytes, hmac, pbkdf2, pkcs12_kdf, random};
 use ctk_token::Digest;
 use zeroize::Zeroizing;
 
@@ -190,7 +190,7 @@ impl Rewriter<'_> {
         let (mut salt, mut iv) = ([0; SALT], [0; 16]);
         random(&mut salt)?;
         random(&mut iv)?;
-        let mut key = SecretBytes::zeroed(Cipher::Aes256.key_len());
+        let mut key = SecretBytes::zeroed(PbeCipher::Aes256.key_len());
         let password = self.new.likeliest(Form::Bytes);
         pbkdf2(Digest::Sha256, password, &salt, self.iterations, &mut key)?;
         let ciphertext = pbe::encrypt_aes256(&key, &iv, plaintext)?;

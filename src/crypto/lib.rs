@@ -17,7 +17,6 @@ compile_error!("choose a crypto library: feature aws-lc (the default) or openssl
 
 mod agreement;
 mod available;
-mod cipher;
 mod curve;
 mod decryption;
 mod der;
@@ -33,6 +32,7 @@ mod kdf;
 mod key;
 mod key_wrap;
 mod mac;
+mod pbe;
 mod per_thread;
 mod pkcs7;
 mod pkcs8;
@@ -47,7 +47,6 @@ mod unpadding;
 mod verify;
 
 pub use available::has_key_type;
-pub use cipher::{Cipher, decrypt};
 pub use curve::check_point;
 pub use decryption::{Decryption, RsaEncryption};
 pub use digest::{Hash, Hasher, hash};
@@ -61,6 +60,7 @@ pub use key_wrap::{
     key_wrap_padded_len, key_wrap_pkcs7,
 };
 pub use mac::{Mac, hmac};
+pub use pbe::{PbeCipher, pbe_decrypt};
 pub use per_thread::PerThread;
 pub use post_quantum::{check_encapsulation_key, encapsulate};
 pub use reduction::Reduction;

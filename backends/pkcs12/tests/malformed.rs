@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ctk_crypto::{Cipher, Pkcs12Purpose, pkcs12_kdf};
+use ctk_crypto::{PbeCipher, Pkcs12Purpose, pkcs12_kdf};
 use ctk_pkcs12::{Inventory, inspect};
 use ctk_token::{Digest, Result, TokenError, TokenSession};
 use support::{
@@ -336,7 +336,8 @@ fn parts_that_fit_any_password_prove_none() {
     let purpose = Pkcs12Purpose::Key;
     pkcs12_kdf(Digest::Sha1, purpose, &password, b"", 1, &mut stream_key).unwrap();
     let fits = |plaintext: &[u8]| {
-        let stream = ctk_crypto::decrypt(Cipher::Rc4_128, &stream_key, &[], plaintext).unwrap();
+        let stream =
+            ctk_crypto::pbe_decrypt(PbeCipher::Rc4_128, &stream_key, &[], plaintext).unwrap();
         rc4_part(&stream)
     };
     let shrouded = support::shrouded(&workshop, "ec", "another", "");
