@@ -468,5 +468,7 @@ impl AuthOperation for StoredPinOperation<'_> {
     }
 }
 
+#[cfg(all(test, feature = "pkcs12"))]
+mod conformance;
 #[cfg(test)]
 mod tests;
