@@ -10,7 +10,7 @@ use ctk_token::{
     AuthMethod, AuthOperation, AuthSecret, Key, KeyAlgorithm, ObjectId, Operation, Reason, Result,
     Role, Token, TokenError, TokenSession,
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -36,8 +36,10 @@ struct Counted(Arc<PrivateKey>);
 /// One application's use of a file.
 pub(crate) struct Session {
     token: Arc<FileToken>,
-    /// `None` before login. Held only to look up or swap, never while a key works.
+    /// Those of each thread: `None` before login. Held only to look up or swap, never while a key works.
     keys: PerThread<ThreadKeys>,
+    /// Held while the keys of all threads are changed, so that a login and its end are each whole.
+    changing: Mutex<()>,
 }
 
 impl Session {
@@ -46,6 +48,7 @@ impl Session {
         Self {
             token,
             keys: PerThread::new(ThreadKeys::default),
+            changing: Mutex::new(()),
         }
     }
 
@@ -84,13 +87,14 @@ impl Session {
 
     /// Makes these the keys of the session; `None` after a login's end.
     fn replace_keys(&self, ready: Option<&ReadyKeys>) {
+        let _changing = self.changing.lock();
+        let counted = |(id, key): (&ObjectId, &Arc<PrivateKey>)| {
+            (id.clone(), Arc::new(Counted(Arc::clone(key))))
+        };
         for own in self.keys.all() {
-            let counted = |(id, key): (&ObjectId, &Arc<PrivateKey>)| {
-                (id.clone(), Arc::new(Counted(Arc::clone(key))))
-            };
             let new = ready.map(|ready| ready.iter().map(counted).collect());
             let before = std::mem::replace(&mut *own.write(), new);
-            // Freed after the lock.
+            // Freed after the thread's lock: whoever signs right now keeps its key until it is done.
             drop(before);
         }
     }
@@ -220,7 +224,6 @@ impl TokenSession for Session {
 
     fn end_auth(&self, role: Role) {
         if role == Role::User {
-            // Freed after the lock: whoever signs right now keeps its key until it is done.
             self.replace_keys(None);
         }
     }

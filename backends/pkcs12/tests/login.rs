@@ -50,6 +50,40 @@ fn a_file_that_checks_no_password_takes_the_empty_one_only() {
 }
 
 #[test]
+fn a_login_that_races_its_end_is_whole_or_not_at_all() {
+    let workshop = Workshop::new();
+    workshop.identity("ec", "ec");
+    workshop.openssl(
+        "pkcs12 -export -inkey ec.key -in ec.crt -out work.p12 -iter 1 -maciter \
+                 -passout pass:correct",
+    );
+    let path = workshop.path("work.p12");
+    let token = token(configuration(&path, inspect(&path, b"correct").unwrap()));
+    let contents = token.contents();
+    let key = contents.keys().next().unwrap();
+    for _ in 0..100 {
+        let session = token.create_session().unwrap();
+        let logged_in = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                log_in(&*session, b"correct").unwrap();
+                logged_in.store(true, Ordering::SeqCst);
+            });
+            while !logged_in.load(Ordering::SeqCst) {
+                session.end_auth(Role::User);
+            }
+        });
+        // More threads than there are places in which the keys could be.
+        let answers: Vec<bool> = (0..20)
+            .map(|_| thread::scope(|scope| scope.spawn(|| sign(&*session, key, 1).is_ok()).join()))
+            .map(Result::unwrap)
+            .collect();
+        let signed = answers.iter().filter(|signed| **signed).count();
+        assert!([0, answers.len()].contains(&signed), "{answers:?}");
+    }
+}
+
+#[test]
 fn a_failed_login_leaves_an_earlier_one_alone() {
     let workshop = Workshop::new();
     workshop.identity("ec", "ec");
