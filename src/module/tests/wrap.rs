@@ -184,6 +184,51 @@ fn wrapped_keys_that_are_wrong_are_told() {
 }
 
 #[test]
+fn a_key_that_wants_a_trusted_one_around_it_goes_under_no_other() {
+    let token = TestToken::new(
+        &[Identity::rsa(2048, 1)],
+        Settings {
+            decrypts: true,
+            has_admin: true,
+            ..Settings::default()
+        },
+    );
+    let _module = Module::start(&[token]);
+    let session = open(0, CKF_SERIAL_SESSION | CKF_RW_SESSION);
+    let sixteen = number(16);
+    let made = |more: &[(CK_ATTRIBUTE_TYPE, &[u8])]| {
+        let template = [&[(CKA_VALUE_LEN, &sixteen[..])], more].concat();
+        generate(session, &Mechanism::new(CKM_AES_KEY_GEN), &template)
+    };
+    let wants = made(&[(CKA_WRAP_WITH_TRUSTED, YES), (CKA_EXTRACTABLE, YES)]).unwrap();
+    let key_wrap = Mechanism::new(CKM_AES_KEY_WRAP_KWP);
+    let pkcs1 = Mechanism::new(CKM_RSA_PKCS);
+    let all = [
+        (&key_wrap, aes(session, 32)),
+        (&key_wrap, made(&[(CKA_TRUSTED, NO)]).unwrap()),
+        (&pkcs1, public_key(session, 1)),
+    ];
+    for role in [None, Some(CKU_USER), Some(CKU_SO)] {
+        role.map(|role| assert_eq!(login(session, role, Some(PIN)), CKR_OK));
+        for (mechanism, wrapping) in all {
+            let refused = wrap(session, mechanism, wrapping, wants);
+            assert_eq!(
+                refused,
+                Err(CKR_KEY_NOT_WRAPPABLE),
+                "{role:?} {mechanism:?}"
+            );
+        }
+        let trusted = made(&[(CKA_TRUSTED, YES)]);
+        if role == Some(CKU_SO) {
+            wrap(session, &key_wrap, trusted.unwrap(), wants).unwrap();
+        } else {
+            assert_eq!(trusted, Err(CKR_ATTRIBUTE_READ_ONLY), "{role:?}");
+        }
+        role.map(|_| assert_eq!(unsafe { ctk_pkcs11::abi::C_Logout(session) }, CKR_OK));
+    }
+}
+
+#[test]
 fn what_may_not_be_wrapped_is_not_a_byte_of_it() {
     let identity = Identity::rsa(2048, 1);
     let module = Module::start(&[decrypting(identity, false)]);
@@ -209,8 +254,6 @@ fn what_may_not_be_wrapped_is_not_a_byte_of_it() {
         refused(made(&[(CKA_EXTRACTABLE, NO)])),
         CKR_KEY_UNEXTRACTABLE
     );
-    let trusting = made(&[(CKA_WRAP_WITH_TRUSTED, YES)]);
-    assert_eq!(refused(trusting), CKR_KEY_NOT_WRAPPABLE);
     // A sensitive one may be, if it is extractable.
     let sensitive = made(&[(CKA_SENSITIVE, YES), (CKA_EXTRACTABLE, YES)]);
     wrap(session, &key_wrap, wrapping, sensitive).unwrap();
