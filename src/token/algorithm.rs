@@ -143,7 +143,8 @@ pub enum KeyAlgorithm {
     EcdsaMessage(Digest),
     /// Ed25519 or Ed448 over a message, without context (RFC 8032).
     EdDsa,
-    /// ML-DSA over a message, without context (FIPS 204 §5.2).
+    /// ML-DSA over a message, without context (FIPS 204 §5.2), hedged: with fresh randomness in each signature, the
+    /// default of FIPS 204 §3.4. No key store is asked for the deterministic variant.
     MlDsa,
     /// The raw shared secret of two keys: the x coordinate (SP 800-56A §5.7.1.2, RFC 7748 §6).
     Ecdh,

@@ -444,7 +444,8 @@ fn pure_eddsa(parameter: Input<'_>) -> Result<()> {
 }
 
 /// No parameter, or a CK_SIGN_ADDITIONAL_CONTEXT (PKCS#11 §6.67.5) without context. Signatures are
-/// hedged, so one that must not be is refused; for verification it makes no difference.
+/// hedged by the contract ([`KeyAlgorithm::MlDsa`]), so one that must not be is refused; for
+/// verification it makes no difference.
 fn ml_dsa(parameter: Input<'_>, purpose: Purpose) -> Result<()> {
     if parameter.len() == 0 {
         return Ok(());

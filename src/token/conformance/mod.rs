@@ -65,7 +65,7 @@ pub trait Fixture {
 }
 
 /// How many rules there are.
-pub const RULES: usize = 21;
+pub const RULES: usize = 22;
 
 /// Runs every rule and returns the names of the rules that held, in order.
 pub fn run(fixture: &dyn Fixture) -> Vec<&'static str> {
@@ -108,6 +108,10 @@ pub fn run(fixture: &dyn Fixture) -> Vec<&'static str> {
         (
             "every supported algorithm signs",
             signatures::every_supported_algorithm_signs,
+        ),
+        (
+            "no two ML-DSA signatures are the same",
+            signatures::ml_dsa_is_hedged,
         ),
         (
             "an input of the wrong length is refused",

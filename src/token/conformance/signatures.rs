@@ -80,6 +80,26 @@ pub(super) fn every_supported_algorithm_signs(fixture: &dyn Fixture) {
     }
 }
 
+pub(super) fn ml_dsa_is_hedged(fixture: &dyn Fixture) {
+    for token in tokens(&*fixture.driver()) {
+        let session = session(&*token);
+        for key in token.contents().keys() {
+            let algorithm = KeyAlgorithm::MlDsa;
+            if !session.supports(Operation::Sign, &key.id, algorithm) {
+                continue;
+            }
+            let signatures = [(); 2].map(|()| {
+                authenticate(fixture, &*session);
+                let mut signature = vec![0; key.public_key.max_signature_len()];
+                let answer = session.sign(&key.id, algorithm, b"message", &mut signature);
+                assert!(answer.is_ok(), "{}: {answer:?}", key.label);
+                signature
+            });
+            assert_ne!(signatures[0], signatures[1], "{}: deterministic", key.label);
+        }
+    }
+}
+
 pub(super) fn wrong_lengths_are_refused(fixture: &dyn Fixture) {
     for token in tokens(&*fixture.driver()) {
         let session = session(&*token);
