@@ -1,5 +1,7 @@
 //! Rules for decryption and key agreement.
 
+use std::collections::HashSet;
+
 use super::{
     Fixture, decryption_algorithms, exchange_algorithms,
     steps::{authenticate, session, tokens},
@@ -62,6 +64,7 @@ fn decrypts(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algori
         KeyAlgorithm::RsaRaw => vec![block(7), block(0)],
         _ => vec![b"a secret".to_vec(), Vec::new(), vec![0; 16]],
     };
+    let last = plaintexts[0].clone();
     for plaintext in plaintexts {
         authenticate(fixture, session);
         let answer = decrypt(session, key, algorithm, &encrypted(&plaintext, algorithm));
@@ -77,29 +80,116 @@ fn decrypts(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algori
             key.label
         );
     }
-    // A block without any padding in it.
-    let unpadded = encrypted(&block(1), KeyAlgorithm::RsaRaw);
     authenticate(fixture, session);
-    let answer = decrypt(session, key, algorithm, &unpadded);
+    let answer = decrypt(session, key, algorithm, &vec![0xff; modulus.len()]);
+    assert_eq!(
+        answer,
+        Err(TokenError::DataInvalid),
+        "{}: a number that is not below the modulus, with {algorithm:?}",
+        key.label
+    );
+    let wrong: Vec<_> = wrong_blocks(modulus.len())
+        .into_iter()
+        // One that begins with 01 may be none for a modulus of an odd length.
+        .filter(|block| **block < **modulus)
+        .map(|block| (encrypted(&block, KeyAlgorithm::RsaRaw), block))
+        .collect();
+    let wrong_answers = || -> Vec<_> {
+        let answers = wrong.iter().map(|(ciphertext, _)| {
+            authenticate(fixture, session);
+            decrypt(session, key, algorithm, ciphertext)
+        });
+        answers.collect()
+    };
     match algorithm {
         KeyAlgorithm::RsaPkcs1 => {
-            assert!(
-                answer.is_ok(),
-                "{}: {algorithm:?} tells that the padding is wrong: {answer:?}",
-                key.label
-            );
-            authenticate(fixture, session);
-            let again = decrypt(session, key, algorithm, &unpadded);
-            assert_eq!(answer, again, "{}: another answer each time", key.label);
+            let blocks: Vec<_> = wrong.iter().map(|(_, block)| &**block).collect();
+            let answers = wrong_answers();
+            rejects_implicitly(&key.label, &blocks, &answers);
+            let again = wrong_answers();
+            assert_eq!(answers, again, "{}: another answer each time", key.label);
         }
         KeyAlgorithm::RsaRaw => {}
-        _ => assert_eq!(
-            answer,
-            Err(TokenError::BadCiphertext),
-            "{}: {algorithm:?}",
-            key.label
-        ),
+        _ => {
+            for answer in wrong_answers() {
+                let refused = Err(TokenError::BadCiphertext);
+                assert_eq!(answer, refused, "{}: {algorithm:?}", key.label);
+            }
+        }
     }
+    authenticate(fixture, session);
+    let answer = decrypt(session, key, algorithm, &encrypted(&last, algorithm));
+    assert_eq!(
+        answer,
+        Ok(last),
+        "{}: {algorithm:?} after wrong ones",
+        key.label
+    );
+}
+
+/// Blocks without any padding of v1.5 or OAEP in them, each wrong in another way or with another
+/// message.
+fn wrong_blocks(len: usize) -> Vec<Vec<u8>> {
+    // What v1.5 wants: 00 02, eight bytes or more that are not zero, a zero and the message.
+    let padded = |salt: u8, message_len: usize| {
+        let mut block: Vec<u8> = (0..len)
+            .map(|at| (at as u8).wrapping_mul(7).wrapping_add(salt) | 1)
+            .collect();
+        block[..2].copy_from_slice(&[0, 2]);
+        block[len - message_len - 1] = 0;
+        block
+    };
+    let mut blocks = Vec::new();
+    for salt in [16, 80, 144, 208] {
+        let at = usize::from(salt / 16);
+        let mut other_first = padded(salt, at);
+        other_first[0] = 1;
+        let mut other_second = padded(salt, at + 16);
+        other_second[1] = salt;
+        let mut too_short = padded(salt, at + 32);
+        too_short[2 + at % 8] = 0;
+        let mut endless = padded(salt, at);
+        endless[len - at - 1] = 1;
+        blocks.extend([other_first, other_second, too_short, endless]);
+    }
+    blocks
+}
+
+/// What wrong paddings give must look like what right ones do: plaintexts of every length with
+/// nothing in common, neither with one another nor with the block. By chance an honest key store
+/// fails here once in more than 10^9 times.
+fn rejects_implicitly(label: &str, blocks: &[&[u8]], answers: &[Result<Vec<u8>>]) {
+    let plaintexts: Vec<&[u8]> = answers
+        .iter()
+        .map(|answer| match answer {
+            Ok(plaintext) => &**plaintext,
+            Err(error) => panic!("{label}: tells that the padding is wrong: {error}"),
+        })
+        .collect();
+    let lengths: HashSet<usize> = plaintexts.iter().map(|plaintext| plaintext.len()).collect();
+    assert!(
+        lengths.len() > 2,
+        "{label}: wrong paddings are told by the plaintext's length: {lengths:?}"
+    );
+    // Shorter ones may be the same by chance.
+    let long = plaintexts.iter().filter(|plaintext| plaintext.len() >= 8);
+    let long: Vec<&[u8]> = long.copied().collect();
+    assert!(
+        long.len() > 2,
+        "{label}: wrong paddings are told by short plaintexts: {lengths:?}"
+    );
+    for (block, plaintext) in blocks.iter().zip(&plaintexts) {
+        assert!(
+            plaintext.len() < 8 || !block.ends_with(plaintext),
+            "{label}: a wrong padding gives the end of its block"
+        );
+    }
+    let starts: HashSet<&[u8]> = long.iter().map(|plaintext| &plaintext[..8]).collect();
+    assert_eq!(
+        starts.len(),
+        long.len(),
+        "{label}: different ciphertexts with wrong paddings give the same plaintext"
+    );
 }
 
 fn decrypt(

@@ -159,3 +159,6 @@ pub fn run(fixture: &dyn Fixture) -> Vec<&'static str> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! The suite finds what it is there to find: a token of paper keeps every rule, and fails with each
+//! of its faults.
+#![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    hash::Hasher,
+    panic,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::*;
+use crate::*;
+
+/// How a token of paper breaks the contract.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fault {
+    None,
+    WrongPaddingIsNothing,
+    WrongPaddingIsZeros,
+    WrongPaddingIsOneSecret,
+    WrongPaddingIsTheBlock,
+    WrongPaddingIsNew,
+    TakesEveryNumber,
+}
+
+/// One key whose private operation does nothing: what is encrypted is there to read.
+#[derive(Clone)]
+struct Paper {
+    fault: Fault,
+    contents: Arc<KeychainContents>,
+    pin: Arc<Mutex<Vec<u8>>>,
+}
+
+struct PaperSession {
+    paper: Paper,
+    is_authenticated: AtomicBool,
+    rejected: Mutex<u8>,
+}
+
+struct Login<'a>(&'a PaperSession);
+
+const LEN: usize = 128;
+const ID: &[u8] = b"key";
+const MAX_PIN: usize = 20;
+
+impl Paper {
+    fn new(fault: Fault) -> Self {
+        let mut modulus = [0xcc; LEN];
+        modulus[LEN - 1] = 1;
+        let public_key = PublicKey::rsa(&modulus, &[3]).unwrap();
+        let constraint = Constraint::Auth(AuthId(1), Reuse::Session);
+        let key = Key {
+            sign: constraint,
+            decrypt: constraint,
+            ..Key::new(ObjectId::new(ID), "paper", &[1], public_key)
+        };
+        let contents = KeychainContents {
+            generation: 0,
+            items: vec![Item::Key(Box::new(key))],
+        };
+        Self {
+            fault,
+            contents: Arc::new(contents),
+            pin: Arc::new(Mutex::new(b"right".to_vec())),
+        }
+    }
+}
+
+impl TokenDriver for Paper {
+    fn name(&self) -> &'static str {
+        "paper"
+    }
+
+    fn slots(&self) -> Vec<Arc<dyn Slot>> {
+        vec![Arc::new(Place(Arc::new(self.clone())))]
+    }
+}
+
+struct Place(Arc<Paper>);
+
+impl Slot for Place {
+    fn id(&self) -> &str {
+        "paper"
+    }
+
+    fn token(&self) -> Option<Arc<dyn Token>> {
+        Some(self.0.clone())
+    }
+}
+
+impl Token for Paper {
+    fn info(&self) -> TokenInfo {
+        TokenInfo {
+            max_pin_len: MAX_PIN,
+            writable: true,
+            ..TokenInfo::software("Paper", "Paper", "1")
+        }
+    }
+
+    fn contents(&self) -> Arc<KeychainContents> {
+        self.contents.clone()
+    }
+
+    fn create_session(&self) -> Result<Arc<dyn TokenSession>> {
+        Ok(Arc::new(PaperSession {
+            paper: self.clone(),
+            is_authenticated: AtomicBool::new(false),
+            rejected: Mutex::new(0),
+        }))
+    }
+}
+
+impl AuthOperation for Login<'_> {
+    fn method(&self) -> AuthMethod {
+        AuthMethod::Password
+    }
+
+    fn finish(self: Box<Self>, secret: AuthSecret<'_>) -> Result<()> {
+        self.0.check(secret)?;
+        self.0.is_authenticated.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+impl PaperSession {
+    fn check(&self, secret: AuthSecret<'_>) -> Result<()> {
+        let AuthSecret::Pin(pin) = secret else {
+            return Err(TokenError::BadParameter);
+        };
+        match **self.paper.pin.lock().unwrap() == *pin {
+            true => Ok(()),
+            false => Err(TokenError::AuthenticationFailed { tries: None }),
+        }
+    }
+
+    /// The key may be used, in this form, for this block.
+    fn refuse(
+        &self,
+        operation: Operation,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        block: &[u8],
+        room: usize,
+    ) -> Result<()> {
+        if key.as_bytes() != ID {
+            return Err(TokenError::ObjectNotFound);
+        }
+        if !self.supports(operation, key, algorithm) {
+            return Err(TokenError::NotSupported);
+        }
+        if !self.is_authenticated.load(Ordering::SeqCst) {
+            return Err(TokenError::AuthenticationNeeded);
+        }
+        if room < LEN {
+            return Err(TokenError::BadParameter);
+        }
+        match block.len() {
+            LEN if block[0] > 0xcb && self.paper.fault != Fault::TakesEveryNumber => {
+                Err(TokenError::DataInvalid)
+            }
+            LEN => Ok(()),
+            _ => Err(TokenError::DataLength),
+        }
+    }
+
+    fn made_up(&self, block: &[u8]) -> Vec<u8> {
+        let hash = |number: u8, salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(block);
+            hasher.write(&[number, salt]);
+            hasher.finish().to_be_bytes()
+        };
+        let mut rejected = self.rejected.lock().unwrap();
+        *rejected = rejected.wrapping_add(1);
+        let salt = match self.paper.fault {
+            Fault::WrongPaddingIsNothing => return Vec::new(),
+            Fault::WrongPaddingIsZeros => return vec![0; 16],
+            Fault::WrongPaddingIsTheBlock => {
+                return block[10 + usize::from(hash(0, 0)[0] % 8)..].into();
+            }
+            Fault::WrongPaddingIsOneSecret => {
+                return vec![0x5a; usize::from(hash(0, 0)[0] % 100)];
+            }
+            Fault::WrongPaddingIsNew => *rejected,
+            _ => 0,
+        };
+        let text = (1..=20).flat_map(|number| hash(number, salt));
+        text.take(usize::from(hash(0, salt)[0]) % (LEN - 11))
+            .collect()
+    }
+}
+
+/// What follows 00 02, eight bytes or more that are not zero and a zero.
+fn unpadded(block: &[u8]) -> Option<&[u8]> {
+    let rest = block.strip_prefix(&[0, 2])?;
+    let zero = rest.iter().position(|byte| *byte == 0)?;
+    (zero >= 8).then(|| &rest[zero + 1..])
+}
+
+impl TokenSession for PaperSession {
+    fn begin_auth(
+        &self,
+        role: Role,
+        _item: Option<&ObjectId>,
+    ) -> Result<Box<dyn AuthOperation + '_>> {
+        match role {
+            Role::User => Ok(Box::new(Login(self))),
+            _ => Err(TokenError::NotSupported),
+        }
+    }
+
+    fn end_auth(&self, role: Role) {
+        if role == Role::User {
+            self.is_authenticated.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
+        let is_right = match operation {
+            Operation::Sign => algorithm == KeyAlgorithm::RsaRaw,
+            Operation::Decrypt => {
+                matches!(algorithm, KeyAlgorithm::RsaRaw | KeyAlgorithm::RsaPkcs1)
+            }
+            Operation::KeyExchange => false,
+        };
+        is_right && key.as_bytes() == ID
+    }
+
+    fn sign(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        signature: &mut [u8],
+    ) -> Result<usize> {
+        self.refuse(Operation::Sign, key, algorithm, input, signature.len())?;
+        signature[..LEN].copy_from_slice(input);
+        Ok(LEN)
+    }
+
+    fn decrypt(
+        &self,
+        key: &ObjectId,
+        algorithm: KeyAlgorithm,
+        input: &[u8],
+        plaintext: &mut [u8],
+    ) -> Result<usize> {
+        self.refuse(Operation::Decrypt, key, algorithm, input, plaintext.len())?;
+        let text = match algorithm {
+            KeyAlgorithm::RsaRaw => input.to_vec(),
+            _ => unpadded(input).map_or_else(|| self.made_up(input), <[u8]>::to_vec),
+        };
+        plaintext[..text.len()].copy_from_slice(&text);
+        Ok(text.len())
+    }
+}
+
+struct Desk(Fault);
+
+impl Fixture for Desk {
+    fn driver(&self) -> Box<dyn TokenDriver> {
+        Box::new(Paper::new(self.0))
+    }
+
+    fn pin(&self) -> Option<&[u8]> {
+        Some(b"right")
+    }
+
+    fn wrong_pin(&self) -> &[u8] {
+        b"wrong"
+    }
+
+    fn verify(&self, _: &PublicKey, _: KeyAlgorithm, input: &[u8], signature: &[u8]) -> bool {
+        input == signature
+    }
+
+    fn encrypt(&self, _: &PublicKey, how: KeyAlgorithm, plaintext: &[u8]) -> Option<Vec<u8>> {
+        let mut block = vec![0; LEN - plaintext.len()];
+        if how == KeyAlgorithm::RsaPkcs1 {
+            block.fill(0xee);
+            block[..2].copy_from_slice(&[0, 2]);
+            block[LEN - plaintext.len() - 1] = 0;
+        }
+        block.extend(plaintext);
+        Some(block)
+    }
+}
+
+#[test]
+fn a_token_of_paper_keeps_every_rule() {
+    assert_eq!(run(&Desk(Fault::None)).len(), RULES);
+}
+
+#[test]
+fn every_fault_is_found() {
+    for (fault, said) in [
+        (
+            Fault::WrongPaddingIsNothing,
+            "told by the plaintext's length",
+        ),
+        (Fault::WrongPaddingIsZeros, "told by the plaintext's length"),
+        (Fault::WrongPaddingIsOneSecret, "give the same plaintext"),
+        (Fault::WrongPaddingIsTheBlock, "gives the end of its block"),
+        (Fault::WrongPaddingIsNew, "another answer each time"),
+        (Fault::TakesEveryNumber, "not below the modulus"),
+    ] {
+        let found = panic::catch_unwind(|| run(&Desk(fault))).unwrap_err();
+        let found = found.downcast_ref::<String>().unwrap();
+        assert!(found.contains(said), "{fault:?}: {found}");
+    }
+}
