@@ -59,6 +59,18 @@ impl Memory {
         address
     }
 
+    /// A copy of these bytes at an odd address.
+    pub fn unaligned(&mut self, bytes: &[u8]) -> usize {
+        let mut shifted = vec![PATTERN];
+        shifted.extend(bytes);
+        self.bytes(&shifted) + 1
+    }
+
+    /// Everything in all pieces, for looking for what must not be there.
+    pub fn contents(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(Piece::content)
+    }
+
     /// Room for `len` bytes, filled with 0xCC.
     pub fn room(&mut self, len: usize) -> usize {
         self.bytes(&vec![0xCC; len])
@@ -224,4 +236,21 @@ names! {
 pub fn rv_name(rv: CK_RV) -> String {
     let known = NAMES.iter().find(|(value, _)| *value == rv);
     known.map_or_else(|| format!("{rv:#x}"), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_before_or_after_a_piece_is_noticed() {
+        for offset in [-1isize, 8] {
+            let mut memory = Memory::default();
+            let at = memory.room(8);
+            assert!(memory.is_whole());
+            // SAFETY: guards are on both sides of it.
+            unsafe { (at as *mut u8).offset(offset).write(0) };
+            assert!(!memory.is_whole(), "{offset}");
+        }
+    }
 }
