@@ -9,9 +9,9 @@ use softhsm_tests::{
     tls::{self, PAGE_TEXT},
 };
 
-/// SunPKCS11 of Java 17 hands on the low byte of each character of a PIN, so that ASCII it must be.
-const PIN: &str = "Pa55 %&word";
-const WRONG_PIN: &str = "Pa55 %&Word";
+/// SunPKCS11 of Java 17 hands on the low byte of each character of a PIN, so that the "ö" comes as a byte that is no UTF-8.
+const PIN: &str = "Pa55 %&wörd";
+const WRONG_PIN: &str = "Pa55 %&Wörd";
 /// It compiles the program and makes RSA keys.
 const LIMIT: Duration = process::LIMIT.saturating_mul(2);
 const PIN_REFUSED: &str = "CKR_PIN_INCORRECT";
