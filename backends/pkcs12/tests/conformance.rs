@@ -160,8 +160,9 @@ fn conforms() {
         files.push(seeded(&workshop, name, oid, seed_len));
     }
     let before = fs::read(workshop.path("rsa.p12")).unwrap();
-    let held = conformance::run(&Files(files));
-    assert_eq!(held.len(), conformance::RULES);
+    for outcome in conformance::run(&Files(files)) {
+        assert_eq!(outcome.not_applicable, None, "{}", outcome.rule);
+    }
     // The secret was changed to and fro.
     assert_ne!(before, fs::read(workshop.path("rsa.p12")).unwrap());
 }

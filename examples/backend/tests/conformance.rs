@@ -25,5 +25,8 @@ impl conformance::Fixture for Example {
 
 #[test]
 fn conforms() {
-    assert_eq!(conformance::run(&Example).len(), conformance::RULES);
+    let outcomes = conformance::run(&Example);
+    let held = outcomes.iter().filter(|it| it.not_applicable.is_none());
+    // Seven are about a PIN, which it does not have, and one about ML-DSA.
+    assert_eq!(held.count(), conformance::RULES - 8);
 }

@@ -3,12 +3,12 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Fixture,
+    Fixture, Verdict,
     steps::{authenticate, session, tokens},
 };
 use crate::{Item, KeychainContents, ObjectId, PublicKey, Slot};
 
-pub(super) fn slots_are_stable(fixture: &dyn Fixture) {
+pub(super) fn slots_are_stable(fixture: &dyn Fixture) -> Verdict {
     let driver = fixture.driver();
     assert!(!driver.name().is_empty(), "the driver has no name");
     let ids = |slots: Vec<Arc<dyn Slot>>| -> Vec<String> {
@@ -27,9 +27,10 @@ pub(super) fn slots_are_stable(fixture: &dyn Fixture) {
         first.len(),
         "two slots with one id: {first:?}"
     );
+    Ok(())
 }
 
-pub(super) fn slot_keeps_its_token(fixture: &dyn Fixture) {
+pub(super) fn slot_keeps_its_token(fixture: &dyn Fixture) -> Verdict {
     let driver = fixture.driver();
     for slot in driver.slots() {
         match (slot.token(), slot.token()) {
@@ -44,9 +45,10 @@ pub(super) fn slot_keeps_its_token(fixture: &dyn Fixture) {
             _ => panic!("slot {}: a token that comes and goes", slot.id()),
         }
     }
+    Ok(())
 }
 
-pub(super) fn token_describes_itself(fixture: &dyn Fixture) {
+pub(super) fn token_describes_itself(fixture: &dyn Fixture) -> Verdict {
     for token in tokens(&*fixture.driver()) {
         let info = token.info();
         assert!(!info.label.is_empty(), "a token without label");
@@ -67,9 +69,10 @@ pub(super) fn token_describes_itself(fixture: &dyn Fixture) {
         );
         assert_eq!(info, token.info(), "two looks at the token differ");
     }
+    Ok(())
 }
 
-pub(super) fn items_are_unique(fixture: &dyn Fixture) {
+pub(super) fn items_are_unique(fixture: &dyn Fixture) -> Verdict {
     let (driver, other) = (fixture.driver(), fixture.driver());
     for (token, other) in tokens(&*driver).into_iter().zip(tokens(&*other)) {
         let contents = token.contents();
@@ -104,9 +107,10 @@ pub(super) fn items_are_unique(fixture: &dyn Fixture) {
             "two certificates with one identity"
         );
     }
+    Ok(())
 }
 
-pub(super) fn identities_fit(fixture: &dyn Fixture) {
+pub(super) fn identities_fit(fixture: &dyn Fixture) -> Verdict {
     for token in tokens(&*fixture.driver()) {
         let contents = token.contents();
         for key in contents.keys() {
@@ -130,9 +134,10 @@ pub(super) fn identities_fit(fixture: &dyn Fixture) {
             );
         }
     }
+    Ok(())
 }
 
-pub(super) fn contents_are_a_snapshot(fixture: &dyn Fixture) {
+pub(super) fn contents_are_a_snapshot(fixture: &dyn Fixture) -> Verdict {
     for token in tokens(&*fixture.driver()) {
         let first = token.contents();
         let session = session(&*token);
@@ -148,4 +153,5 @@ pub(super) fn contents_are_a_snapshot(fixture: &dyn Fixture) {
             "a generation that shrinks"
         );
     }
+    Ok(())
 }

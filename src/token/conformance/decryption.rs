@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 
 use super::{
-    Fixture, decryption_algorithms, exchange_algorithms,
+    Fixture, Verdict, decryption_algorithms, exchange_algorithms,
     steps::{authenticate, session, tokens},
 };
 use crate::{
     Constraint, Key, KeyAlgorithm, Operation, PublicKeyMaterial, Result, TokenError, TokenSession,
 };
 
-pub(super) fn every_supported_algorithm_decrypts(fixture: &dyn Fixture) {
+pub(super) fn every_supported_algorithm_decrypts(fixture: &dyn Fixture) -> Verdict {
     for token in tokens(&*fixture.driver()) {
         let session = session(&*token);
         for key in token.contents().keys() {
@@ -38,6 +38,7 @@ pub(super) fn every_supported_algorithm_decrypts(fixture: &dyn Fixture) {
             );
         }
     }
+    Ok(())
 }
 
 fn decrypts(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algorithm: KeyAlgorithm) {
@@ -94,8 +95,8 @@ fn decrypts(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algori
         .filter(|block| **block < **modulus)
         .map(|block| (encrypted(&block, KeyAlgorithm::RsaRaw), block))
         .collect();
-    let wrong_answers = || -> Vec<_> {
-        let answers = wrong.iter().map(|(ciphertext, _)| {
+    let wrong_answers = |count: usize| -> Vec<_> {
+        let answers = wrong.iter().take(count).map(|(ciphertext, _)| {
             authenticate(fixture, session);
             decrypt(session, key, algorithm, ciphertext)
         });
@@ -104,14 +105,19 @@ fn decrypts(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algori
     match algorithm {
         KeyAlgorithm::RsaPkcs1 => {
             let blocks: Vec<_> = wrong.iter().map(|(_, block)| &**block).collect();
-            let answers = wrong_answers();
+            let answers = wrong_answers(wrong.len());
             rejects_implicitly(&key.label, &blocks, &answers);
-            let again = wrong_answers();
-            assert_eq!(answers, again, "{}: another answer each time", key.label);
+            let again = wrong_answers(3);
+            assert_eq!(
+                answers[..3],
+                again,
+                "{}: another answer each time",
+                key.label
+            );
         }
         KeyAlgorithm::RsaRaw => {}
         _ => {
-            for answer in wrong_answers() {
+            for answer in wrong_answers(3) {
                 let refused = Err(TokenError::BadCiphertext);
                 assert_eq!(answer, refused, "{}: {algorithm:?}", key.label);
             }
@@ -208,7 +214,7 @@ fn decrypt(
     Ok(plaintext)
 }
 
-pub(super) fn every_supported_algorithm_agrees(fixture: &dyn Fixture) {
+pub(super) fn every_supported_algorithm_agrees(fixture: &dyn Fixture) -> Verdict {
     for token in tokens(&*fixture.driver()) {
         let session = session(&*token);
         for key in token.contents().keys() {
@@ -235,6 +241,7 @@ pub(super) fn every_supported_algorithm_agrees(fixture: &dyn Fixture) {
             );
         }
     }
+    Ok(())
 }
 
 fn agrees(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algorithm: KeyAlgorithm) {

@@ -3,34 +3,12 @@
 use std::thread;
 
 use super::{
-    Fixture, sample_input, signing_algorithms,
+    EACH_TIME, Fixture, NotApplicable, Verdict, sample_input, signing_algorithms,
     steps::{authenticate, first_key, must_sign, session, sign, supported, tokens},
 };
-use crate::{
-    Constraint, KeyAlgorithm, ObjectId, Operation, PublicKey, PublicKeyMaterial, TokenError,
-};
+use crate::{Constraint, KeyAlgorithm, Operation, PublicKey, PublicKeyMaterial, TokenError};
 
-pub(super) fn unknown_key_is_not_found(fixture: &dyn Fixture) {
-    let (token, key) = first_key(&*fixture.driver());
-    let session = session(&*token);
-    authenticate(fixture, &*session);
-    let nobody = ObjectId::new(b"no such object \0\xff");
-    for algorithm in signing_algorithms() {
-        assert!(!session.supports(Operation::Sign, &nobody, algorithm));
-        let Some(input) = sample_input(&key.public_key, algorithm, 0) else {
-            continue;
-        };
-        let mut signature = vec![0; 4096];
-        let answer = session.sign(&nobody, algorithm, &input, &mut signature);
-        assert_eq!(
-            answer,
-            Err(TokenError::ObjectNotFound),
-            "{algorithm:?} with an unknown key"
-        );
-    }
-}
-
-pub(super) fn every_supported_algorithm_signs(fixture: &dyn Fixture) {
+pub(super) fn every_supported_algorithm_signs(fixture: &dyn Fixture) -> Verdict {
     for token in tokens(&*fixture.driver()) {
         let session = session(&*token);
         for key in token.contents().keys() {
@@ -78,9 +56,11 @@ pub(super) fn every_supported_algorithm_signs(fixture: &dyn Fixture) {
             );
         }
     }
+    Ok(())
 }
 
-pub(super) fn ml_dsa_is_hedged(fixture: &dyn Fixture) {
+pub(super) fn ml_dsa_is_hedged(fixture: &dyn Fixture) -> Verdict {
+    let mut verdict = Err(NotApplicable("no key is for ML-DSA"));
     for token in tokens(&*fixture.driver()) {
         let session = session(&*token);
         for key in token.contents().keys() {
@@ -96,11 +76,13 @@ pub(super) fn ml_dsa_is_hedged(fixture: &dyn Fixture) {
                 signature
             });
             assert_ne!(signatures[0], signatures[1], "{}: deterministic", key.label);
+            verdict = Ok(());
         }
     }
+    verdict
 }
 
-pub(super) fn wrong_lengths_are_refused(fixture: &dyn Fixture) {
+pub(super) fn wrong_lengths_are_refused(fixture: &dyn Fixture) -> Verdict {
     for token in tokens(&*fixture.driver()) {
         let session = session(&*token);
         for key in token.contents().keys() {
@@ -128,6 +110,7 @@ pub(super) fn wrong_lengths_are_refused(fixture: &dyn Fixture) {
             }
         }
     }
+    Ok(())
 }
 
 /// Lengths that `algorithm` does not take as input with this key. A message may have any.
@@ -144,10 +127,10 @@ fn wrong_lengths(key: &PublicKey, algorithm: KeyAlgorithm) -> Vec<usize> {
     }
 }
 
-pub(super) fn threads_sign(fixture: &dyn Fixture) {
+pub(super) fn threads_sign(fixture: &dyn Fixture) -> Verdict {
     let (token, key) = first_key(&*fixture.driver());
     if matches!(key.sign, Constraint::Auth(_, crate::Reuse::Operation)) {
-        return;
+        return Err(EACH_TIME);
     }
     let session = session(&*token);
     authenticate(fixture, &*session);
@@ -186,27 +169,5 @@ pub(super) fn threads_sign(fixture: &dyn Fixture) {
             "a mixed-up signature"
         );
     }
-}
-
-pub(super) fn short_buffers_are_refused(fixture: &dyn Fixture) {
-    for token in tokens(&*fixture.driver()) {
-        let session = session(&*token);
-        let contents = token.contents();
-        for key in contents.keys().filter(|key| key.sign != Constraint::Never) {
-            let (algorithm, input) = supported(&*session, key);
-            for len in [0, 1, key.public_key.max_signature_len() - 1] {
-                authenticate(fixture, &*session);
-                let mut signature = vec![0; len];
-                let answer = session.sign(&key.id, algorithm, &input, &mut signature);
-                assert_eq!(
-                    answer,
-                    Err(TokenError::BadParameter),
-                    "{}: room for {len} bytes with {algorithm:?}",
-                    key.label
-                );
-            }
-            authenticate(fixture, &*session);
-            must_sign(fixture, &*session, key, 12);
-        }
-    }
+    Ok(())
 }

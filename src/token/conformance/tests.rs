@@ -25,6 +25,11 @@ enum Fault {
     WrongPaddingIsTheBlock,
     WrongPaddingIsNew,
     TakesEveryNumber,
+    DecryptsWithUnknownKeys,
+    FillsShortBuffers,
+    TakesLongSecrets,
+    HasSecretsOfOtherRoles,
+    KeepsTheOldSecret,
 }
 
 /// One key whose private operation does nothing: what is encrypted is there to read.
@@ -146,10 +151,13 @@ impl PaperSession {
         block: &[u8],
         room: usize,
     ) -> Result<()> {
-        if key.as_bytes() != ID {
+        let is_found = key.as_bytes() == ID
+            || operation == Operation::Decrypt
+                && self.paper.fault == Fault::DecryptsWithUnknownKeys;
+        if !is_found {
             return Err(TokenError::ObjectNotFound);
         }
-        if !self.supports(operation, key, algorithm) {
+        if !self.supports(operation, &ObjectId::new(ID), algorithm) {
             return Err(TokenError::NotSupported);
         }
         if !self.is_authenticated.load(Ordering::SeqCst) {
@@ -249,17 +257,42 @@ impl TokenSession for PaperSession {
         input: &[u8],
         plaintext: &mut [u8],
     ) -> Result<usize> {
-        self.refuse(Operation::Decrypt, key, algorithm, input, plaintext.len())?;
+        let room = match self.paper.fault {
+            Fault::FillsShortBuffers => LEN,
+            _ => plaintext.len(),
+        };
+        self.refuse(Operation::Decrypt, key, algorithm, input, room)?;
         let text = match algorithm {
             KeyAlgorithm::RsaRaw => input.to_vec(),
             _ => unpadded(input).map_or_else(|| self.made_up(input), <[u8]>::to_vec),
         };
-        plaintext[..text.len()].copy_from_slice(&text);
+        let room = plaintext.len();
+        let text = text.get(..room).unwrap_or(&text);
+        plaintext[..text.len()].copy_from_slice(text);
         Ok(text.len())
+    }
+
+    fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
+        let fault = self.paper.fault;
+        if role != Role::User && fault != Fault::HasSecretsOfOtherRoles {
+            return Err(TokenError::NotSupported);
+        }
+        self.check(old)?;
+        if new.len() > MAX_PIN && fault != Fault::TakesLongSecrets {
+            return Err(TokenError::PinLength {
+                min: 0,
+                max: MAX_PIN,
+            });
+        }
+        if fault != Fault::KeepsTheOldSecret {
+            *self.paper.pin.lock().unwrap() = new.to_vec();
+        }
+        Ok(())
     }
 }
 
-struct Desk(Fault);
+/// A fixture; with or without another secret.
+struct Desk(Fault, Option<&'static [u8]>);
 
 impl Fixture for Desk {
     fn driver(&self) -> Box<dyn TokenDriver> {
@@ -272,6 +305,10 @@ impl Fixture for Desk {
 
     fn wrong_pin(&self) -> &[u8] {
         b"wrong"
+    }
+
+    fn new_pin(&self) -> Option<&[u8]> {
+        self.1
     }
 
     fn verify(&self, _: &PublicKey, _: KeyAlgorithm, input: &[u8], signature: &[u8]) -> bool {
@@ -290,9 +327,14 @@ impl Fixture for Desk {
     }
 }
 
+const NEW: Option<&[u8]> = Some(b"another");
+
 #[test]
 fn a_token_of_paper_keeps_every_rule() {
-    assert_eq!(run(&Desk(Fault::None)).len(), RULES);
+    let outcomes = run(&Desk(Fault::None, NEW));
+    assert_eq!(outcomes.len(), RULES);
+    let left_out: Vec<_> = outcomes.iter().filter_map(|it| it.not_applicable).collect();
+    assert_eq!(left_out, ["no key is for ML-DSA"]);
 }
 
 #[test]
@@ -307,9 +349,26 @@ fn every_fault_is_found() {
         (Fault::WrongPaddingIsTheBlock, "gives the end of its block"),
         (Fault::WrongPaddingIsNew, "another answer each time"),
         (Fault::TakesEveryNumber, "not below the modulus"),
+        (Fault::DecryptsWithUnknownKeys, "with an unknown key"),
+        (Fault::FillsShortBuffers, "room for 0 bytes"),
+        (Fault::TakesLongSecrets, "a new secret of 21 bytes"),
+        (Fault::HasSecretsOfOtherRoles, "the secret of Context"),
+        (Fault::KeepsTheOldSecret, "the old secret after a change"),
     ] {
-        let found = panic::catch_unwind(|| run(&Desk(fault))).unwrap_err();
-        let found = found.downcast_ref::<String>().unwrap();
+        let found = broken(&Desk(fault, NEW));
         assert!(found.contains(said), "{fault:?}: {found}");
     }
+}
+
+/// A backend whose secret can be changed does not conform by keeping quiet about it.
+#[test]
+fn a_forgotten_secret_is_found() {
+    let found = broken(&Desk(Fault::None, None));
+    assert!(found.contains("the fixture needs another one"), "{found}");
+}
+
+/// What the suite says of a token that it refuses.
+fn broken(desk: &Desk) -> String {
+    let said = panic::catch_unwind(|| run(desk)).unwrap_err();
+    said.downcast_ref::<String>().unwrap().clone()
 }
