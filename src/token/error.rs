@@ -65,8 +65,8 @@ pub enum TokenError {
     BadParameter,
     /// The input has a length that the algorithm and key do not take.
     DataLength,
-    /// The input has the right length and a value that the algorithm does not take with this key, such as an RSA block
-    /// that is not below the modulus.
+    /// The input has the right length and a value that is not taken: an RSA block that is not below
+    /// the modulus, a new secret with bytes that no secret of this token can have.
     DataInvalid,
     /// Decryption failed. One answer for every cause.
     BadCiphertext,
@@ -106,7 +106,7 @@ impl fmt::Display for TokenError {
             Self::NotSupported => f.write_str("this token cannot do that"),
             Self::BadParameter => f.write_str("unsupported algorithm parameters"),
             Self::DataLength => f.write_str("input of the wrong length"),
-            Self::DataInvalid => f.write_str("input that this key cannot take"),
+            Self::DataInvalid => f.write_str("a value that is not taken"),
             Self::BadCiphertext => f.write_str("decryption failed"),
             Self::ObjectNotFound => f.write_str("no such object on the token"),
             Self::TokenRemoved => f.write_str("the token was removed"),

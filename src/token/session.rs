@@ -122,15 +122,22 @@ pub trait TokenSession: Send + Sync {
 
     /// Signs `input` and returns how many bytes of `signature` were written.
     ///
-    /// `signature` is at least [`PublicKey::max_signature_len`](crate::PublicKey::max_signature_len) bytes long.
-    /// RSA signatures have the modulus' length, ECDSA's are DER.
+    /// `signature` is at least [`PublicKey::max_signature_len`](crate::PublicKey::max_signature_len)
+    /// bytes long. RSA signatures have the modulus' length, ECDSA's are DER.
     ///
     /// # Errors
-    /// [`TokenError::AuthenticationNeeded`] before login and, for a key with [`Reuse::Operation`](crate::Reuse), before
-    /// the operation's own authentication; [`StateLost`](TokenError::StateLost) if there was a login and the key store
-    /// has forgotten it; [`NotSupported`](TokenError::NotSupported) for what [`supports`](Self::supports) denies,
-    /// [`DataLength`](TokenError::DataLength) for an input that the form does not take,
-    /// [`ObjectNotFound`](TokenError::ObjectNotFound), and whatever keeps the key store from being reached.
+    /// [`TokenError::ObjectNotFound`] for a key that the token does not have,
+    /// [`NotSupported`](TokenError::NotSupported) for what [`supports`](Self::supports) denies;
+    /// [`AuthenticationNeeded`](TokenError::AuthenticationNeeded) before login and, for a key with
+    /// [`Reuse::Operation`](crate::Reuse), before the operation's own authentication;
+    /// [`StateLost`](TokenError::StateLost) if there was a login and the key store has forgotten it.
+    /// Then, of what is asked: [`BadParameter`](TokenError::BadParameter) if `signature` is shorter
+    /// than said above, however long this signature would be;
+    /// [`DataLength`](TokenError::DataLength) for an input of a length that the form does not take,
+    /// [`DataInvalid`](TokenError::DataInvalid) for an RSA block that is not below the modulus. And
+    /// whatever keeps the key store from being reached: [`Unreachable`](TokenError::Unreachable),
+    /// [`TimedOut`](TokenError::TimedOut), [`Corrupted`](TokenError::Corrupted),
+    /// [`TokenRemoved`](TokenError::TokenRemoved).
     #[doc(alias = "tokenSession:signData:usingKey:algorithm:error:")]
     fn sign(
         &self,
@@ -140,11 +147,16 @@ pub trait TokenSession: Send + Sync {
         signature: &mut [u8],
     ) -> Result<usize>;
 
-    /// Decrypts `input` and returns how many bytes of `plaintext` were written; `plaintext` is as long as the modulus.
+    /// Decrypts `input`, as long as the modulus, and returns how many bytes of `plaintext` were
+    /// written; `plaintext` is at least as long as the modulus, whatever will be written.
     /// [`KeyAlgorithm::RsaRaw`] writes the whole block, leading zeros included.
     ///
     /// # Errors
-    /// As [`sign`](Self::sign), and [`TokenError::BadCiphertext`]. [`TokenError::NotSupported`] by default.
+    /// As [`sign`](Self::sign): [`TokenError::BadParameter`] for too short a `plaintext`,
+    /// [`DataLength`](TokenError::DataLength) and [`DataInvalid`](TokenError::DataInvalid) for an
+    /// input that is no ciphertext for this modulus, in every form. [`TokenError::BadCiphertext`] for a
+    /// wrong OAEP block; a wrong block of [`KeyAlgorithm::RsaPkcs1`] is no error.
+    /// [`TokenError::NotSupported`] by default.
     #[doc(alias = "tokenSession:decryptData:usingKey:algorithm:error:")]
     fn decrypt(
         &self,
@@ -157,15 +169,20 @@ pub trait TokenSession: Send + Sync {
         Err(TokenError::NotSupported)
     }
 
-    /// Agrees on a secret with somebody else and returns how many bytes of `secret` were written.
+    /// Agrees on a secret with somebody else and returns how many bytes of `secret` were written;
+    /// `secret` is at least
+    /// [`PublicKey::shared_secret_len`](crate::PublicKey::shared_secret_len) bytes long.
     ///
-    /// For [`KeyAlgorithm::Ecdh`] and its sibling `peer` is a public key, an uncompressed point of the key's curve or 32 or
-    /// 56 raw bytes, and the secret is the raw x coordinate, as long as a field element. For [`KeyAlgorithm::MlKem`]
-    /// `peer` is a ciphertext and the secret has 32 bytes; a ciphertext of the right length always gives one.
+    /// For [`KeyAlgorithm::Ecdh`] and its sibling `peer` is a public key, an uncompressed point of the
+    /// key's curve or 32 or 56 raw bytes, and the secret is the raw x coordinate, as long as a field
+    /// element. For [`KeyAlgorithm::MlKem`] `peer` is a ciphertext and the secret has 32 bytes; a
+    /// ciphertext of the right length always gives one.
     ///
     /// # Errors
-    /// As [`sign`](Self::sign), and [`TokenError::BadParameter`] for a `peer` that is not a public key of this kind, or
-    /// with which the secret would be all zeros. [`TokenError::NotSupported`] by default.
+    /// As [`sign`](Self::sign), with [`TokenError::BadParameter`] for too short a `secret`, for a `peer`
+    /// that is not a public key of this kind, and for one with which the secret would be all zeros;
+    /// [`TokenError::DataLength`] for an ML-KEM ciphertext of the wrong length.
+    /// [`TokenError::NotSupported`] by default.
     #[doc(
         alias = "tokenSession:performKeyExchangeWithPublicKey:usingKey:algorithm:parameters:error:"
     )]
@@ -194,8 +211,16 @@ pub trait TokenSession: Send + Sync {
     /// afterwards or nothing has changed, whenever the process or the machine stops.
     ///
     /// # Errors
-    /// As [`AuthOperation::finish`], with [`TokenError::PinLength`] also for a `new` of the wrong length, and
-    /// [`TokenError::ReadOnly`] where it cannot be written. [`TokenError::NotSupported`] by default.
+    /// As [`AuthOperation::finish`], with [`TokenError::PinLength`] also for a `new` of the wrong
+    /// length and [`BadParameter`](TokenError::BadParameter) also for an `old` that the token should
+    /// get by itself and cannot; [`DataInvalid`](TokenError::DataInvalid) for a `new` of the right
+    /// length that cannot be a secret of this token, such as one that is not text;
+    /// [`ReadOnly`](TokenError::ReadOnly) where it cannot be written,
+    /// [`Unreachable`](TokenError::Unreachable) if it could not be written now, or somebody else is
+    /// changing it, [`TimedOut`](TokenError::TimedOut) if the key store did not answer, and
+    /// [`Corrupted`](TokenError::Corrupted) if what there is could not be kept as it is.
+    /// [`NotSupported`](TokenError::NotSupported) for a role that the token does not have, and by
+    /// default.
     fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
         let _ = (role, old, new);
         Err(TokenError::NotSupported)

@@ -135,8 +135,8 @@ pub fn run(fixture: &dyn Fixture) -> Vec<Outcome> {
             signatures::ml_dsa_is_hedged,
         ),
         (
-            "an input of the wrong length is refused",
-            signatures::wrong_lengths_are_refused,
+            "an input that cannot be signed is refused",
+            signatures::wrong_inputs_are_refused,
         ),
         (
             "too little room is refused",

@@ -82,7 +82,7 @@ pub(super) fn ml_dsa_is_hedged(fixture: &dyn Fixture) -> Verdict {
     verdict
 }
 
-pub(super) fn wrong_lengths_are_refused(fixture: &dyn Fixture) -> Verdict {
+pub(super) fn wrong_inputs_are_refused(fixture: &dyn Fixture) -> Verdict {
     for token in tokens(&*fixture.driver()) {
         let session = session(&*token);
         for key in token.contents().keys() {
@@ -103,6 +103,19 @@ pub(super) fn wrong_lengths_are_refused(fixture: &dyn Fixture) -> Verdict {
                         key.label
                     );
                 }
+            }
+            if session.supports(Operation::Sign, &key.id, KeyAlgorithm::RsaRaw) {
+                authenticate(fixture, &*session);
+                let mut signature = vec![0; key.public_key.max_signature_len()];
+                let block = vec![0xff; signature.len()];
+                let algorithm = KeyAlgorithm::RsaRaw;
+                let answer = session.sign(&key.id, algorithm, &block, &mut signature);
+                assert_eq!(
+                    answer,
+                    Err(TokenError::DataInvalid),
+                    "{}: signs a number that is not below the modulus",
+                    key.label
+                );
             }
             if key.sign != Constraint::Never {
                 authenticate(fixture, &*session);

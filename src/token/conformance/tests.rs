@@ -24,7 +24,8 @@ enum Fault {
     WrongPaddingIsOneSecret,
     WrongPaddingIsTheBlock,
     WrongPaddingIsNew,
-    TakesEveryNumber,
+    SignsEveryNumber,
+    DecryptsEveryNumber,
     DecryptsWithUnknownKeys,
     FillsShortBuffers,
     TakesLongSecrets,
@@ -166,8 +167,12 @@ impl PaperSession {
         if room < LEN {
             return Err(TokenError::BadParameter);
         }
+        let takes_every_number = match operation {
+            Operation::Sign => Fault::SignsEveryNumber,
+            _ => Fault::DecryptsEveryNumber,
+        };
         match block.len() {
-            LEN if block[0] > 0xcb && self.paper.fault != Fault::TakesEveryNumber => {
+            LEN if block[0] > 0xcb && self.paper.fault != takes_every_number => {
                 Err(TokenError::DataInvalid)
             }
             LEN => Ok(()),
@@ -348,7 +353,8 @@ fn every_fault_is_found() {
         (Fault::WrongPaddingIsOneSecret, "give the same plaintext"),
         (Fault::WrongPaddingIsTheBlock, "gives the end of its block"),
         (Fault::WrongPaddingIsNew, "another answer each time"),
-        (Fault::TakesEveryNumber, "not below the modulus"),
+        (Fault::SignsEveryNumber, "signs a number"),
+        (Fault::DecryptsEveryNumber, "decrypts a number"),
         (Fault::DecryptsWithUnknownKeys, "with an unknown key"),
         (Fault::FillsShortBuffers, "room for 0 bytes"),
         (Fault::TakesLongSecrets, "a new secret of 21 bytes"),
