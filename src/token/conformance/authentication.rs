@@ -1,6 +1,6 @@
 //! Rules for secrets: what they open, for whom and for how long.
 
-use std::thread;
+use std::{collections::HashSet, thread};
 
 use super::{
     EACH_TIME, Fixture, NO_PIN, Verdict, decryption_algorithms, exchange_algorithms,
@@ -39,7 +39,8 @@ pub(super) fn keys_need_authentication(fixture: &dyn Fixture) -> Verdict {
     Ok(())
 }
 
-/// Before an authentication, an operation other than signing fails for the lack of one, or because the key is not for it.
+/// Before an authentication, an operation other than signing fails for the lack of one, or because
+/// the key is not for it.
 fn needs_authentication(session: &dyn TokenSession, key: &Key) {
     let decryption = decryption_algorithms().into_iter();
     let exchange = exchange_algorithms().into_iter();
@@ -215,6 +216,21 @@ pub(super) fn logins_race_their_end(fixture: &dyn Fixture) -> Verdict {
             Err(error) => assert_eq!(error, TokenError::AuthenticationNeeded, "{}", key.label),
         }
     }
+    // Nobody logs in or out any more: whichever was last, every thread says the same.
+    let afterwards: HashSet<bool> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..20).map(|_| scope.spawn(|| sign().is_ok())).collect();
+        let answers = threads.into_iter().map(|thread| match thread.join() {
+            Ok(signed) => signed,
+            Err(_) => panic!("a signing thread failed"),
+        });
+        answers.collect()
+    });
+    assert_eq!(
+        afterwards.len(),
+        1,
+        "{}: some threads are logged in and some are not",
+        key.label
+    );
     session.end_auth(Role::User);
     must_need_authentication(&*session, &key);
     authenticate(fixture, &*session);
