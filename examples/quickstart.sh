@@ -1,5 +1,5 @@
 #!/bin/bash
-# Shows ctk-pkcs11 from nothing: builds it, turns a .p12 file into a token, and lets unmodified programs sign with it.
+# Shows ctk-pkcs11 from nothing: builds it, turns a .p12 file into a token, and lets unmodified programs sign and decrypt with it.
 #
 #   examples/quickstart.sh [WORK_FOLDER]        default: quickstart-work beside this script
 #
@@ -201,6 +201,28 @@ sign_with "$ec" -m ECDSA-SHA256 --signature-format openssl
 openssl dgst -sha256 -verify ec.pub -signature signature message >>"$log" 2>&1
 ok "openssl has verified an ECDSA signature"
 
+step "Decrypting with the RSA key: pkcs11-tool --decrypt, of what openssl has encrypted"
+head -c 32 /dev/urandom >secret
+{
+    openssl pkeyutl -encrypt -pubin -inkey rsa.pub -in secret -out sealed \
+        -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256
+    pkcs11-tool --module "$module" --login --pin "$pin" --id "$rsa" --decrypt -m RSA-PKCS-OAEP \
+        --hash-algorithm SHA256 --mgf MGF1-SHA256 --input-file sealed --output-file opened </dev/null
+    cmp secret opened
+} >>"$log" 2>&1
+ok "the same 32 bytes, by RSA-OAEP"
+
+step "Agreeing on a secret with the P-256 key: pkcs11-tool --derive"
+{
+    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out peer.key
+    openssl pkey -in peer.key -pubout -outform DER -out peer.der
+    pkcs11-tool --module "$module" --login --pin "$pin" --id "$ec" --derive -m ECDH1-DERIVE --input-file peer.der \
+        --output-file agreed </dev/null
+    openssl pkeyutl -derive -inkey peer.key -peerkey ec.pub -out expected
+    cmp expected agreed
+} >>"$log" 2>&1
+ok "the same $(stat -c %s agreed) bytes that openssl has with the other key"
+
 step "TLS: openssl s_client, with the engine, at a server that demands a certificate"
 tls_port=$(free_port)
 openssl s_server -accept "127.0.0.1:$tls_port" -cert server.crt -key server.key -CAfile authority.crt \
@@ -280,6 +302,16 @@ read_key() { printf '%s\n' "$pin" | ./client "$module" read "$1"; }
 refused CKR_ATTRIBUTE_SENSITIVE read_key "$rsa"
 refused CKR_ATTRIBUTE_SENSITIVE read_key "$ec"
 ok "CKR_ATTRIBUTE_SENSITIVE, for the RSA exponent and for the EC value"
+
+step "Giving the file another password: ctk passwd alice"
+old=$pin pin=battery-staple
+printf '%s\n' "$old" "$pin" | "$ctk" passwd alice 2>&1 | tee -a "$log" | indent
+refused CKR_PIN_INCORRECT pkcs11-tool --module "$module" --login --pin "$old" --id "$rsa" --sign -m SHA256-RSA-PKCS \
+    --input-file message --output-file refused.sig
+sign_with "$rsa" -m SHA256-RSA-PKCS
+openssl dgst -sha256 -verify rsa.pub -signature signature message >>"$log" 2>&1
+openssl pkcs12 -in alice.p12 -noout -passin "pass:$pin" >>"$log" 2>&1
+ok "the old one is refused; the new one signs, and opens the file for openssl"
 
 printf '\nTo use it:  export PATH=%s:$PATH;  ctk add FILE.p12;  and give programs the module %s\n' "$CARGO_TARGET_DIR/release" "$module"
 echo "All $steps steps passed in $(duration "$SECONDS"). What was made is in $work."
