@@ -175,3 +175,14 @@ pub fn read(output: &str) -> Transcript {
         })
         .collect()
 }
+
+/// The names and digits of what a script kept, from what [`crate::runner::run`] has written.
+pub fn kept(output: &str) -> HashMap<String, String> {
+    let lines = output
+        .lines()
+        .filter_map(|line| line.split_once(crate::runner::KEPT));
+    let fields = lines.filter_map(|(_, line)| line.trim_start_matches('\t').split_once('\t'));
+    fields
+        .map(|(name, digits)| (name.to_owned(), digits.to_owned()))
+        .collect()
+}

@@ -11,7 +11,7 @@ mod table;
 use std::{collections::HashSet, env, fs, path::Path, process::Command, time::Duration};
 
 use compare::{Report, Transcript};
-use runner::TOKEN;
+use runner::{KEPT, TOKEN};
 use softhsm_tests::{
     bed::{Bed, Kind, PIN},
     isolated::Environment,
@@ -25,6 +25,8 @@ const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const SCRIPT: &str = "CTK_COMPARE_SCRIPT";
 const MODULE: &str = "CTK_COMPARE_MODULE";
 const IDS: &str = "CTK_COMPARE_IDS";
+/// And what the other module wrote in the scripts before.
+const PEERS: &str = "CTK_COMPARE_PEERS";
 
 const KINDS: &[(Kind, &str)] = &[
     (Kind::Rsa2048, "rsa"),
@@ -39,7 +41,12 @@ fn differences_from_softhsm2_are_expected() {
     if let Ok(name) = env::var(SCRIPT) {
         let script = scripts.iter().find(|script| script.name == name);
         let variable = |name| env::var(name).expect("a variable");
-        runner::run(script.expect("a script"), &variable(MODULE), &variable(IDS));
+        runner::run(
+            script.expect("a script"),
+            &variable(MODULE),
+            &variable(IDS),
+            &variable(PEERS),
+        );
         // SoftHSM2's library crashes at the end of a process that unloads OpenSSL before it.
         // SAFETY: a plain system call.
         unsafe { libc::_exit(0) };
@@ -51,6 +58,7 @@ fn differences_from_softhsm2_are_expected() {
     }
 
     let (bed, ids) = tokens();
+    let (mut our_kept, mut their_kept) = (String::new(), String::new());
     let whole = Work::new();
     copy(bed.work.path(), whole.path());
     let mut report = Report::default();
@@ -59,8 +67,14 @@ fn differences_from_softhsm2_are_expected() {
         if only.as_deref().is_some_and(|only| only != script.name) {
             continue;
         }
-        let ours = transcript(&bed, script.name, &bed.module, &ids);
-        let theirs = transcript(&bed, script.name, Path::new(SOFTHSM), &ids);
+        let run = |module, peers: &str| transcript(&bed, script.name, module, &ids, peers);
+        let (ours, our_output) = run(&bed.module, &their_kept);
+        let (theirs, their_output) = run(Path::new(SOFTHSM), &our_kept);
+        for (kept, output) in [(&mut our_kept, our_output), (&mut their_kept, their_output)] {
+            let lines = output.lines().filter(|line| line.contains(KEPT));
+            let lines = lines.filter(|line| !line.contains("ciphertext"));
+            kept.extend(lines.flat_map(|line| [line, "\n"]));
+        }
         if only.is_some() {
             for (number, step) in script.steps.iter().enumerate() {
                 println!(
@@ -196,7 +210,14 @@ fn variables(bed: &Bed) -> Vec<(String, String)> {
     variables
 }
 
-fn transcript(bed: &Bed, script: &str, module: &Path, ids: &str) -> Transcript {
+/// What a script in a process of its own answered, and all that it wrote.
+fn transcript(
+    bed: &Bed,
+    script: &str,
+    module: &Path,
+    ids: &str,
+    peers: &str,
+) -> (Transcript, String) {
     let mut command = bed.command(env::current_exe().expect("this program"));
     command
         .args([
@@ -207,7 +228,8 @@ fn transcript(bed: &Bed, script: &str, module: &Path, ids: &str) -> Transcript {
         .envs(variables(bed))
         .env(SCRIPT, script)
         .env(MODULE, module)
-        .env(IDS, ids);
+        .env(IDS, ids)
+        .env(PEERS, peers);
     let outcome = run_within(Duration::from_secs(120), &mut command, b"");
     let text = outcome.text();
     let mut transcript = compare::read(&String::from_utf8_lossy(&outcome.stdout));
@@ -218,5 +240,8 @@ fn transcript(bed: &Bed, script: &str, module: &Path, ids: &str) -> Transcript {
             vec![format!("the process ended: {}", outcome.status)],
         );
     }
-    transcript
+    (
+        transcript,
+        String::from_utf8_lossy(&outcome.stdout).into_owned(),
+    )
 }

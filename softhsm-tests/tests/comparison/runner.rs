@@ -15,6 +15,8 @@ use crate::script::{Arg, Script, Start, Step};
 pub const TOKEN: &str = "token";
 /// What a line of a transcript begins with.
 pub const MARK: &str = "STEP";
+/// What a line begins with that has the name and the digits of something kept for the other module.
+pub const KEPT: &str = "KEPT";
 
 /// A buffer that a step gives to the module.
 enum Output {
@@ -35,15 +37,18 @@ struct Runner {
     slot: usize,
     handles: HashMap<String, u64>,
     kept: HashMap<&'static str, Vec<u8>>,
+    /// What the other module wrote in earlier scripts, by its name, as digits.
+    peers: HashMap<String, String>,
 }
 
 /// Runs a script in this process, with a line on standard output for each step.
-pub fn run(script: &Script, module: &str, ids: &str) {
+pub fn run(script: &Script, module: &str, ids: &str, peers: &str) {
     let mut runner = Runner {
         module: Module::load_from(module.as_ref()),
         slot: 0,
         handles: HashMap::new(),
         kept: HashMap::new(),
+        peers: crate::compare::kept(peers),
     };
     runner.begin(script.start, ids);
     let mut stdout = std::io::stdout();
@@ -83,10 +88,7 @@ impl Runner {
         }
         for line in ids.lines() {
             let (name, id) = line.split_once(' ').expect("a name and an id");
-            let id: Vec<u8> = (0..id.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(&id[at..at + 2], 16).expect("digits"))
-                .collect();
+            let id = unhex(id);
             for (class, text) in [
                 (CKO_PRIVATE_KEY, "private"),
                 (CKO_PUBLIC_KEY, "public"),
@@ -184,6 +186,11 @@ impl Runner {
             Arg::Kept(name) => {
                 let bytes = self.kept.get(name).ok_or(*name)?;
                 arguments.extend([memory.bytes(bytes), bytes.len()]);
+            }
+            Arg::Peers(name) => {
+                let digits = self.peers.get(*name).ok_or(*name)?;
+                let bytes = unhex(digits);
+                arguments.extend([memory.bytes(&bytes), bytes.len()]);
             }
             Arg::Damaged(name) => {
                 let mut bytes = self.kept.get(name).ok_or(*name)?.clone();
@@ -322,6 +329,7 @@ impl Runner {
 
     fn keep(&mut self, step: &Step, bytes: &[u8]) {
         if let Some(name) = step.keep {
+            println!("{KEPT}\t{name}\t{}", hex(bytes));
             self.kept.insert(name, bytes.to_vec());
         }
     }
@@ -341,6 +349,16 @@ fn shown(bytes: &[u8], random: bool) -> String {
     if random {
         return format!("{} random bytes", bytes.len());
     }
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("={digits}")
+    format!("={}", hex(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(digits: &str) -> Vec<u8> {
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("digits"))
+        .collect()
 }

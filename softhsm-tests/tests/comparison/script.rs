@@ -54,6 +54,8 @@ pub enum Arg {
     Bytes(Vec<u8>),
     /// Bytes that an earlier step wrote, with their length.
     Kept(&'static str),
+    /// What a step of this name, in an earlier script, wrote in the other module.
+    Peers(&'static str),
     /// The same with the last byte changed.
     Damaged(&'static str),
     /// NULL and this length.

@@ -137,6 +137,7 @@ pub const EXPECTED: &[Difference] = &[
     row("order of calls", &["verify init meanwhile", "search meanwhile", "digest meanwhile"], "CKR_OK", "CKR_OPERATION_ACTIVE", MEANWHILE),
     row("order of calls", &["one part after update"], "CKR_OPERATION_ACTIVE", "CKR_OPERATION_NOT_INITIALIZED", PARTS_RUN),
     row("order of calls", &["cancel by a NULL mechanism"], "CKR_OK", "CKR_ARGUMENTS_BAD", CANCEL),
+    row("signatures of the other", &["CKM_EDDSA verify"], "CKR_OK", "CKR_SIGNATURE_INVALID", EDDSA_PUBLIC),
     row("mistakes in signing", &["no key"], "CKR_KEY_HANDLE_INVALID", "CKR_OBJECT_HANDLE_INVALID", KEY_HANDLE),
     row("mistakes in signing", &["certificate as key"], "CKR_KEY_HANDLE_INVALID", "CKR_KEY_FUNCTION_NOT_PERMITTED", KEY_HANDLE),
     row("mistakes in signing", &[

@@ -2,6 +2,7 @@
 
 mod agreed_keys;
 mod ciphers;
+mod digests_and_macs;
 mod general;
 mod generated_keys;
 mod keys;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Script> {
         objects::all(),
         session_objects::all(),
         object_changes::all(),
+        digests_and_macs::all(),
         signatures::all(),
         signing_mistakes::all(),
         rsa_encryption::all(),

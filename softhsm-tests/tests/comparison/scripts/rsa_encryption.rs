@@ -8,7 +8,7 @@ use crate::script::{Arg, S, Script, Start, bytes};
 const NONE: Parameter = Parameter::None;
 
 pub fn all() -> Vec<Script> {
-    vec![rsa(), too_long()]
+    vec![rsa(), exchanged(), too_long()]
 }
 
 fn oaep(hash: u64, mgf: u64, label: &[u8]) -> Parameter {
@@ -261,6 +261,29 @@ fn rsa() -> Script {
     );
     s.call("parts: final", "C_EncryptFinal", [S, Arg::Room(256)])
         .random();
+    s
+}
+
+/// What one module encrypted, the other decrypts.
+fn exchanged() -> Script {
+    let mut s = Script::with_own_sessions("ciphertexts of the other", Start::LoggedIn);
+    let oaep = oaep(CKM_SHA_1, CKG_MGF1_SHA1, b"");
+    for (name, kind, parameter) in [
+        ("PKCS #1", CKM_RSA_PKCS, &NONE),
+        ("PKCS #1, all of it", CKM_RSA_PKCS, &NONE),
+        ("OAEP", CKM_RSA_PKCS_OAEP, &oaep),
+        ("OAEP, all of it", CKM_RSA_PKCS_OAEP, &oaep),
+    ] {
+        s.init(
+            format!("{name} init"),
+            "C_DecryptInit",
+            kind,
+            parameter,
+            "rsa private",
+        );
+        let arguments = [S, Arg::Peers(name), Arg::Room(256)];
+        s.call(format!("{name} decrypt"), "C_Decrypt", arguments);
+    }
     s
 }
 
