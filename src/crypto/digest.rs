@@ -6,20 +6,30 @@ use std::ops::Deref;
 use ctk_token::{Digest, Result};
 use openssl::hash::MessageDigest;
 use openssl::md::MdRef;
+use zeroize::Zeroizing;
 
 use crate::sys;
 
-/// A finished hash or message authentication code of 16 to 64 bytes. Derefs to them.
-#[derive(Clone, Copy)]
+/// A finished hash or message authentication code of 16 to 64 bytes. Derefs to them. What it is of may
+/// be a secret, and then it is one itself: it is wiped when dropped, and no copy is made unasked.
+#[derive(Clone)]
 pub struct Hash {
-    bytes: [u8; Digest::MAX_LEN],
+    bytes: Zeroizing<[u8; Digest::MAX_LEN]>,
     len: usize,
 }
 
 impl Hash {
-    /// The first `len` of these bytes.
-    pub(crate) fn new(bytes: [u8; Digest::MAX_LEN], len: usize) -> Self {
-        Self { bytes, len }
+    /// The first `len` of what `write` makes of zeros.
+    pub(crate) fn written(
+        len: usize,
+        write: impl FnOnce(&mut [u8; Digest::MAX_LEN]) -> Result<()>,
+    ) -> Result<Self> {
+        let mut hash = Self {
+            bytes: Zeroizing::new([0; Digest::MAX_LEN]),
+            len,
+        };
+        write(&mut hash.bytes)?;
+        Ok(hash)
     }
 }
 
@@ -68,12 +78,7 @@ impl Hasher {
 
     /// The hash of everything taken.
     pub fn finish(mut self) -> Result<Hash> {
-        let mut hash = Hash {
-            bytes: [0; Digest::MAX_LEN],
-            len: self.digest.len(),
-        };
-        self.context.finish(&mut hash.bytes)?;
-        Ok(hash)
+        Hash::written(self.digest.len(), |bytes| self.context.finish(bytes))
     }
 
     /// Writes the hash into `out`, of at least [`Digest::len`] bytes, and begins anew without a new context.
@@ -207,6 +212,14 @@ mod tests {
 
         let mut hasher = Hasher::new(Digest::Sha256).unwrap();
         assert!(hasher.finish_into(&mut [0; 31]).is_err());
+    }
+
+    #[test]
+    fn a_hash_is_wiped() {
+        const { assert!(std::mem::needs_drop::<Hash>()) };
+        let mut bytes = hash(Digest::Sha1, b"PIN").unwrap().bytes;
+        zeroize::Zeroize::zeroize(&mut bytes);
+        assert_eq!(*bytes, [0; Digest::MAX_LEN]);
     }
 
     #[test]

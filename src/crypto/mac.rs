@@ -95,17 +95,19 @@ impl Mac {
 
     /// The code of everything taken.
     pub fn finish(mut self) -> Result<Hash> {
-        let len = self.len();
-        let mut bytes = [0; Digest::MAX_LEN];
+        Hash::written(self.len(), |bytes| self.write(bytes))
+    }
+
+    /// Writes the code into `out`, of at least [`len`](Self::len) bytes; the rest of it stays.
+    fn write(&mut self, out: &mut [u8]) -> Result<()> {
+        let out = out.get_mut(..self.len()).ok_or(TokenError::BadParameter)?;
         match &mut self.state {
             State::Hmac { context, .. } => {
-                context
-                    .digest_sign_final(Some(&mut bytes))
-                    .map_err(sys::failed)?;
+                let written = context.digest_sign_final(Some(out));
+                written.map(drop).map_err(sys::failed)
             }
-            State::Cmac(context) => context.finish(&mut bytes)?,
+            State::Cmac(context) => context.finish(out),
         }
-        Ok(Hash::new(bytes, len))
     }
 }
 
@@ -117,6 +119,13 @@ pub fn hmac(digest: Digest, key: &[u8], data: &[u8]) -> Result<Hash> {
     let mut mac = Mac::new(digest, key)?;
     mac.update(data)?;
     mac.finish()
+}
+
+/// The same into `out`, of at least [`Digest::len`] bytes: for a secret, which has one place then.
+pub(crate) fn hmac_into(digest: Digest, key: &[u8], data: &[u8], out: &mut [u8]) -> Result<()> {
+    let mut mac = Mac::new(digest, key)?;
+    mac.update(data)?;
+    mac.write(out)
 }
 
 #[cfg(test)]
@@ -237,6 +246,12 @@ mod tests {
                 mac.update(&[]).unwrap();
                 let code = mac.finish().unwrap();
                 assert_eq!(*code, *outer, "{digest:?} {len}");
+                let mut place = [7; Digest::MAX_LEN + 1];
+                hmac_into(digest, &key, &message, &mut place).unwrap();
+                assert_eq!(place[..digest.len()], *code);
+                assert!(place[digest.len()..].iter().all(|byte| *byte == 7));
+                let short = &mut place[..digest.len() - 1];
+                assert!(hmac_into(digest, &key, &message, short).is_err());
                 assert!(crate::constant_time_eq(
                     &code,
                     &hmac(digest, &key, &message).unwrap()

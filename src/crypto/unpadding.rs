@@ -13,7 +13,7 @@ use subtle::{
 use zeroize::Zeroizing;
 
 use crate::encoding::{Block, MAX_BLOCK, mask};
-use crate::{digest, hmac};
+use crate::{digest, mac::hmac_into};
 
 /// The shortest padding of a v1.5 block: 00 02, eight other bytes, 00 (RFC 8017 §7.2.1).
 pub(crate) const PKCS1_PADDING: usize = 11;
@@ -42,7 +42,7 @@ pub(crate) fn unpad_pkcs1(
     let mut made_up = Block::new([0; MAX_BLOCK]);
     let made_up = made_up.get_mut(..len).ok_or(TokenError::BadParameter)?;
     let mut derived_key = Zeroizing::new([0; 32]);
-    derived_key.copy_from_slice(&hmac(Digest::Sha256, rejection_key, ciphertext)?);
+    hmac_into(Digest::Sha256, rejection_key, ciphertext, &mut *derived_key)?;
     expand(&*derived_key, b"message", made_up)?;
     let made_up_len = made_up_len(&*derived_key, longest)?;
 
@@ -162,10 +162,12 @@ fn made_up_len(derived_key: &[u8], longest: usize) -> Result<u32> {
 /// Fills with HMAC-SHA256 of counter ‖ label ‖ length in bits (draft-irtf-cfrg-rsa-guidance §7.1).
 fn expand(key: &[u8], label: &[u8], out: &mut [u8]) -> Result<()> {
     let bits = u16::try_from(8 * out.len()).map_err(|_| TokenError::BadParameter)?;
+    let mut code = Zeroizing::new([0; 32]);
     for (counter, chunk) in (0_u16..).zip(out.chunks_mut(32)) {
         let input = [&counter.to_be_bytes()[..], label, &bits.to_be_bytes()].concat();
-        for (byte, mac) in chunk.iter_mut().zip(&*hmac(Digest::Sha256, key, &input)?) {
-            *byte = *mac;
+        hmac_into(Digest::Sha256, key, &input, &mut *code)?;
+        for (byte, made) in chunk.iter_mut().zip(&*code) {
+            *byte = *made;
         }
     }
     Ok(())
