@@ -39,6 +39,7 @@ mod pkcs8;
 mod post_quantum;
 mod reduction;
 mod rsa;
+mod rsa_check;
 mod secret;
 mod stream;
 #[allow(unsafe_code)]
@@ -97,11 +98,16 @@ pub fn library_version() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
     fn the_library_is_the_one_of_the_feature() {
         let version = library_version();
+        // Not by println, which shows nothing of a test that passes: each run says what it has tested.
+        let line = format!("crypto library: {version}\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
         let name = if cfg!(feature = "aws-lc") {
             "AWS-LC "
         } else {

@@ -7,9 +7,9 @@ use openssl::{
 };
 use zeroize::Zeroizing;
 
-use crate::{digest, sys};
+use crate::{digest, rsa_check, sys};
 
-/// The moduli that are taken, in bits: shorter ones are broken, longer ones take seconds to check.
+/// The moduli that are taken, in bits: shorter ones are broken, longer ones are in nobody's use and slow.
 pub(crate) const BITS: std::ops::RangeInclusive<u32> = 1024..=8192;
 
 /// An RSA private key. Used directly: the library blinds, uses the Chinese remainders and checks their result.
@@ -31,7 +31,7 @@ impl RsaKey {
                 BITS.end()
             ))));
         }
-        if !key.check_key().unwrap_or(false) {
+        if !rsa_check::is_sound(&key) {
             return Err(unsound());
         }
         let exponent = key.d().to_vec_padded(key.size() as i32);

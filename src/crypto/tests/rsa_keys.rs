@@ -216,7 +216,7 @@ fn a_key_for_pss_only_does_nothing_else() {
     }
 }
 
-/// Too short is broken; too long takes seconds to check.
+/// Too short is broken; too long is slow.
 #[test]
 fn rsa_keys_have_1024_to_8192_bits() {
     for bits in [512, 1023] {
@@ -229,15 +229,27 @@ fn rsa_keys_have_1024_to_8192_bits() {
     let taken = |der: &[u8]| PrivateKey::from_pkcs8(der).map(|key| key.public_key().key_type());
     assert_eq!(taken(&rsa(1025)), Ok(KeyType::Rsa { bits: 1025 }));
 
-    // Long keys take long to make, but of two Mersenne primes only a moment. OpenSSL proves for seconds that they are prime.
-    if cfg!(feature = "aws-lc") {
-        assert_eq!(
-            taken(&mersenne(3217, 4423)),
-            Ok(KeyType::Rsa { bits: 7640 })
-        );
-    }
+    // Long keys take long to make, but of two Mersenne primes only a moment.
+    assert_eq!(
+        taken(&mersenne(3217, 4423)),
+        Ok(KeyType::Rsa { bits: 7640 })
+    );
     let refused = taken(&mersenne(4253, 4423)).unwrap_err().to_string();
     assert!(refused.contains("8676 bits"), "{refused}");
+}
+
+/// The numbers of such a key belong together, so that only what it computes tells.
+#[test]
+fn a_key_of_a_number_that_is_not_prime_signs_nothing() {
+    // 2^521 − 1 is prime and 2^523 − 1 is not, which Fermat's test with 3 tells.
+    match PrivateKey::from_pkcs8(&mersenne(523, 521)) {
+        Err(error) => assert!(matches!(error, TokenError::Corrupted(_)), "{error:?}"),
+        Ok(key) => {
+            let mut signature = vec![0; key.public_key().max_signature_len()];
+            let signed = key.sign(KeyAlgorithm::RsaRaw, &block(&key), &mut signature);
+            assert!(signed.is_err(), "{signed:?}");
+        }
+    }
 }
 
 /// The key of the primes 2^p − 1 and 2^q − 1.
@@ -278,6 +290,7 @@ fn a_damaged_rsa_key_is_refused() {
     let parsed = parsed.rsa().unwrap();
     for (name, number) in [
         ("n", parsed.n()),
+        ("e", parsed.e()),
         ("d", parsed.d()),
         ("p", parsed.p().unwrap()),
         ("q", parsed.q().unwrap()),
