@@ -1,6 +1,6 @@
 //! The command line, as people write it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::LazyLock};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ctk_host::{PinSource, config};
@@ -33,7 +33,7 @@ problems and ends with 0, for the other tokens can be used.";
 
 /// Registers certificates and private keys as tokens, for every program that speaks PKCS#11
 #[derive(Debug, Parser)]
-#[command(name = "ctk", version, after_long_help = AFTER)]
+#[command(name = "ctk", version, long_version = long_version(), after_long_help = AFTER)]
 pub(crate) struct Arguments {
     /// Print one JSON object instead of text
     #[arg(long, global = true)]
@@ -145,6 +145,18 @@ pub(crate) struct RemoveArguments {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+}
+
+/// What `ctk --version` says; `ctk -V` says the first line.
+fn long_version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "{}\ncrypto library: {}",
+            env!("CARGO_PKG_VERSION"),
+            ctk_crypto::library_version()
+        )
+    });
+    &TEXT
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -49,6 +49,14 @@ pub(crate) fn run(console: &Console) -> Outcome {
     let mut checks = Vec::new();
     check_configuration(console, &mut checks);
     check_programs(&mut checks);
+    checks.push(Check {
+        state: State::Ok,
+        subject: "crypto library".to_owned(),
+        message: format!(
+            "this command has {}; what the module has is the first line of its log (CTK_LOG=info)",
+            ctk_crypto::library_version()
+        ),
+    });
     let ok = checks.iter().all(|check| check.state != State::Problem);
     let report = Report { checks, ok };
     if console.json {

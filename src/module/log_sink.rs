@@ -41,8 +41,8 @@ impl Log for Sink {
     fn flush(&self) {}
 }
 
-/// Starts the log, once, if the environment asks for it. The environment of a program with special
-/// rights is not asked.
+/// Starts the log, once, if the environment asks for it, with the crypto library that this module
+/// really has. The environment of a program with special rights is not asked.
 pub(crate) fn start(environment: &Environment) {
     // Nothing that a thread could be in the middle of while another one forks.
     static STARTED: AtomicBool = AtomicBool::new(false);
@@ -66,6 +66,8 @@ pub(crate) fn start(environment: &Environment) {
         && log::set_logger(Box::leak(Box::new(sink))).is_ok()
     {
         log::set_max_level(level);
+        // Asked for only where the line is written.
+        log::info!("crypto library: {}", ctk_crypto::library_version());
     }
 }
 

@@ -432,11 +432,23 @@ fn help_completions_and_the_manual_are_there() {
     let script = bed.ctk(&["completions", "bash"], "").succeeded();
     bed.run(Command::new("bash").arg("-n"), &script).succeeded();
     assert!(bed.ctk(&["man"], "").succeeded().contains(".TH ctk 1"));
-    assert!(
-        bed.ctk(&["--version"], "")
-            .succeeded()
-            .starts_with("ctk 0.")
-    );
+}
+
+#[test]
+fn the_version_and_the_doctor_name_the_crypto_library() {
+    let library = if cfg!(feature = "aws-lc") {
+        "AWS-LC "
+    } else {
+        "OpenSSL 3."
+    };
+    let bed = Bed::new();
+    let long = bed.ctk(&["--version"], "").succeeded();
+    let (first, second) = long.split_once('\n').unwrap();
+    assert!(first.starts_with("ctk 0."), "{long}");
+    let version = second.strip_prefix("crypto library: ").expect(&long).trim();
+    assert!(version.starts_with(library), "{long}");
+    assert_eq!(bed.ctk(&["-V"], "").succeeded().trim(), first);
+    assert!(bed.doctor().to_string().contains(version));
 }
 
 #[test]
