@@ -2,7 +2,7 @@
 # Installs what the tests need, builds the release module, and runs every check and every test of this repository.
 #
 #   softhsm-tests/run.sh               everything
-#   softhsm-tests/run.sh --vendored    only this crate's tests, with a module that is built on OpenSSL instead of AWS-LC
+#   softhsm-tests/run.sh --vendored    every test again, and clippy, with everything built on OpenSSL instead of AWS-LC
 #
 # From nothing on Debian 12, as root or with sudo. What it makes is in cargo's target folder and softhsm-tests/work, but for the
 # packages it installs, cargo's own folder (crates, the advisory database of cargo-deny), and, where rustup is, the components
@@ -14,6 +14,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source softhsm-tests/install.sh
 
 CARGO_DENY_VERSION=0.20.2
+
+# What is built on OpenSSL by --vendored: every crate that the crypto library reaches, and the contract.
+VENDORED_PACKAGES=(ctk-token ctk-crypto ctk-pkcs12 ctk-host ctk-pkcs11 ctk ctk-example-backend)
 
 vendored=
 case ${1-} in
@@ -46,6 +49,8 @@ chmod 711 "$TMPDIR" # a program that runs as another user must come through
 export TMPDIR
 # A test that cannot run here adds a line "NAME: why" to this file.
 export CTK_TEST_SKIPS=$work/test-skips
+# The library that the tests must find in what is built.
+export CTK_CRYPTO_LIBRARY=aws-lc
 # How long each test that damages its input goes on, from a start of its own each time.
 export CTK_FUZZ_SECONDS=${CTK_FUZZ_SECONDS:-60}
 : >"$CTK_TEST_SKIPS"
@@ -144,7 +149,7 @@ run_tests() {
     set +e # the first program of the pipe is the one whose status counts
     CTK_MODULE=$folder/libctk_pkcs11.so CTK_COMMAND=$folder/ctk \
         cargo test "$@" --locked --no-fail-fast </dev/null 2>&1 | tee "$log" |
-        grep --line-buffered -E '^(     Running|   Doc-tests|test result|test .*(FAILED|ignored))|^error|panicked at'
+        grep --line-buffered -E '^(     Running|   Doc-tests|test result|test .*(FAILED|ignored))|^error|panicked at|crypto library: '
     status=${PIPESTATUS[0]}
     set -e
 
@@ -176,9 +181,12 @@ quickstart() {
     tail -n 1 "$work/quickstart.out" | grep -qE '^All [0-9]+ steps passed in .*\. What was made is in '
 }
 
-# The module on OpenSSL: its own build, and its own tests of this crate. That the library is OpenSSL shows in what it is made of.
+# Everything on OpenSSL: module and command as a person installs them, and every test but the benchmark's, which compares with AWS-LC.
 run_vendored() {
-    local folder package name
+    local features=(--no-default-features --features "openssl-vendored pkcs12")
+    local packages=() package name folder
+    for package in "${VENDORED_PACKAGES[@]}" softhsm-tests; do packages+=(-p "$package"); done
+    export CTK_CRYPTO_LIBRARY=openssl
     export CARGO_TARGET_DIR=$CARGO_TARGET_DIR/openssl-vendored
     folder=$CARGO_TARGET_DIR/release
     for package in ctk-pkcs11 ctk; do
@@ -186,22 +194,38 @@ run_vendored() {
         check "$package on OpenSSL: release build" \
             cargo build --release --locked -p "$package" --no-default-features --features openssl-vendored
         [ "$failed" -eq 0 ] || finish
-        check "$package on OpenSSL: no other library is in it" built_on_openssl "$package" "$folder/$name"
+        check "$package on OpenSSL: no other library is in it" \
+            built_on_openssl "$folder/$name" -e normal,build -p "$package" --no-default-features --features openssl-vendored
         say "$name: $(tail -n 1 "$last_log")"
     done
-    run_tests "$folder" -p softhsm-tests
+    check "tests on OpenSSL: no other library is in them" made_of_openssl -e normal,build,dev "${packages[@]}" "${features[@]}"
+    toolchain_check "cargo clippy on OpenSSL" clippy \
+        cargo clippy "${packages[@]}" "${features[@]}" --all-targets --locked -- -D warnings
+    run_tests "$folder" "${packages[@]}" "${features[@]}"
     finish
 }
 
-# Neither the crate nor a word of AWS-LC is in it, and the sources of OpenSSL are; its version is the last line.
+# built_on_openssl FILE ARGUMENTS…: what cargo tree's ARGUMENTS describe, and FILE, which is built from it, have OpenSSL and nothing
+# of AWS-LC.
 built_on_openssl() {
-    local package=$1 file=$2 tree
-    tree=$(cargo tree --locked -e normal,build --prefix none -p "$package" --no-default-features --features openssl-vendored)
-    if grep '^aws-lc' <<<"$tree" || strings "$file" | grep -i 'aws-lc'; then
+    local file=$1
+    shift
+    if strings "$file" | grep -i 'aws-lc'; then
         echo "AWS-LC is in it"
         return 1
     fi
     strings "$file" | grep -c 'providers/implementations/' || { echo "OpenSSL 3 is not in it"; return 1; }
+    made_of_openssl "$@"
+}
+
+# made_of_openssl ARGUMENTS…: the crates have the sources of OpenSSL among them, whose version is the last line, and not AWS-LC's.
+made_of_openssl() {
+    local tree
+    tree=$(cargo tree --locked --prefix none "$@") || return 1
+    if grep '^aws-lc' <<<"$tree"; then
+        echo "AWS-LC is in it"
+        return 1
+    fi
     grep -m 1 -o '^openssl-src v[0-9.+]*' <<<"$tree"
 }
 
@@ -210,7 +234,7 @@ install_packages "${BUILD_PACKAGES[@]}" "${SHOW_PACKAGES[@]}" "${TEST_PACKAGES[@
 find_rust || stop "finding Rust"
 make_venv "$work/venv" >"$work/venv.log" 2>&1 || { tail -n 20 "$work/venv.log"; stop "installing ${PYTHON_PACKAGES[*]}"; }
 # Debian's cargo-web comes without rustfmt and clippy; rustup can add them.
-command -v rustup >/dev/null || EXPECTED_SKIPS+=("cargo fmt" "cargo clippy")
+command -v rustup >/dev/null || EXPECTED_SKIPS+=("cargo fmt" "cargo clippy" "cargo clippy on OpenSSL")
 say "$(rustc --version), $(openssl version | cut -d' ' -f1-2), $(nproc) cores"
 if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
     mkdir -m 755 /run/sshd && made_run_sshd=1
