@@ -103,14 +103,13 @@ impl Aes {
             AesMode::Gcm if decrypts => input.len().saturating_sub(self.tag_len),
             _ => self.stream.update_len(input.len()) + self.stream.finish_len(),
         };
-        let room = out.room(longest);
         let exact = !decrypts || self.mode != AesMode::CbcPad;
-        if room != Ok(Room::Enough) && (exact || room == Ok(Room::Query)) {
-            return Ok(After::told(room));
+        if !out.fits(longest) && (exact || out.is_query()) {
+            return Ok(After::told(out.room(longest)));
         }
         let during = self.during();
-        if room == Ok(Room::Enough) {
-            run(&mut self.stream, input.bytes(), out, during)?;
+        if out.fits(longest) {
+            run(&mut self.stream, input, out, during)?;
             return Ok(After::Over);
         }
         // The plaintext may be up to a block shorter than it could be, and fit.
@@ -118,7 +117,7 @@ impl Aes {
             .stream
             .try_clone()
             .map_err(|error| self.failed(&error))?;
-        match run(&mut attempt, input.bytes(), out, during) {
+        match run(&mut attempt, input, out, during) {
             Ok(()) => Ok(After::Over),
             Err(Error::BufferTooSmall) => Ok(After::Stays(Err(Error::BufferTooSmall))),
             Err(error) => Err(error),
@@ -201,12 +200,17 @@ impl Aes {
 
 /// Puts a whole input through and hands the result out, by way of memory of our own: the caller's
 /// two buffers may be one, and nothing is written there of a plaintext that turns out wrong.
-fn run(stream: &mut CipherStream, input: &[u8], out: List<'_, u8>, during: During) -> Result<()> {
+fn run(
+    stream: &mut CipherStream,
+    input: Input<'_>,
+    out: List<'_, u8>,
+    during: During,
+) -> Result<()> {
     let failed = |error: TokenError| Error::from_token(during, &error);
     let ready = stream.update_len(input.len());
     let mut output = buffer(ready.saturating_add(BLOCK))?;
     output.truncate(ready);
-    stream.update(input, &mut output).map_err(failed)?;
+    stream.update(input.bytes(), &mut output).map_err(failed)?;
     let last = stream.finish().map_err(failed)?;
     if output.is_empty() {
         return out.fill(last);

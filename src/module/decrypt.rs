@@ -84,7 +84,12 @@ pub(crate) fn decrypt(
     let (data, out) = (data?, out?);
     let after = match &mut *taken {
         Decrypting::Rsa(rsa) if rsa.collected.is_some() => Err(Error::OperationActive),
-        Decrypting::Rsa(rsa) => rsa.answer(session, data.bytes(), out),
+        Decrypting::Rsa(rsa) => {
+            // Of what is too long, so much stays too long.
+            let longest = rsa.plan.input_len() + 1;
+            let ciphertext = data.bytes().iter().take(longest).copied().collect();
+            rsa.answer(session, ciphertext, out)
+        }
         Decrypting::Aes(aes) => aes.whole(data, out),
     };
     match after? {
@@ -123,10 +128,8 @@ pub(crate) fn finish(session: &Session, out: Result<List<'_, u8>>) -> Result<()>
     let out = out?;
     let after = match &mut *taken {
         Decrypting::Rsa(rsa) => {
-            let ciphertext = rsa.collected.take().unwrap_or_default();
-            let after = rsa.answer(session, &ciphertext, out);
-            rsa.collected = Some(ciphertext);
-            after
+            let ciphertext = rsa.collected.get_or_insert_default().clone();
+            rsa.answer(session, ciphertext, out)
         }
         Decrypting::Aes(aes) => aes.end(out),
     };
@@ -159,21 +162,28 @@ impl RsaDecrypting {
 
     /// Decrypts all of it. A query is answered with the length of the longest plaintext, and
     /// nothing is decrypted for it.
-    fn answer(&mut self, session: &Session, ciphertext: &[u8], out: List<'_, u8>) -> Result<After> {
-        let room = match &self.kept {
-            Some((of, plaintext)) if of == ciphertext => {
-                return match out.room(plaintext.len()) {
-                    Ok(Room::Enough) => out.fill(plaintext).map(|()| After::Over),
-                    room => Ok(After::told(room)),
-                };
-            }
-            _ => out.room(self.plan.max_plaintext_len()),
-        };
-        if room == Ok(Room::Query) {
-            return Ok(After::told(room));
+    ///
+    /// The ciphertext is a copy of our own: where the caller's is, the plaintext or its length may
+    /// go.
+    fn answer(
+        &mut self,
+        session: &Session,
+        ciphertext: Vec<u8>,
+        out: List<'_, u8>,
+    ) -> Result<After> {
+        if let Some((of, plaintext)) = &self.kept
+            && *of == ciphertext
+        {
+            return match out.room(plaintext.len()) {
+                Ok(Room::Enough) => out.fill(plaintext).map(|()| After::Over),
+                room => Ok(After::told(room)),
+            };
+        }
+        if out.is_query() {
+            return Ok(After::told(out.room(self.plan.max_plaintext_len())));
         }
         let mut plaintext: Block = Zeroizing::new([0; MAX_BLOCK]);
-        let len = match self.plan.decrypt(ciphertext, &mut plaintext) {
+        let len = match self.plan.decrypt(&ciphertext, &mut plaintext) {
             Ok(len) => len,
             Err(error) => {
                 let failure = self.plan.failed(session, During::Decrypting, &error);
@@ -187,7 +197,7 @@ impl RsaDecrypting {
         match out.fill(plaintext) {
             Ok(()) => Ok(After::Over),
             Err(error) => {
-                self.kept = Some((ciphertext.to_vec(), Zeroizing::new(plaintext.to_vec())));
+                self.kept = Some((ciphertext, Zeroizing::new(plaintext.to_vec())));
                 Ok(After::Stays(Err(error)))
             }
         }

@@ -65,7 +65,7 @@ pub(crate) fn encrypt(
     let (data, out) = (data?, out?);
     let after = match &mut *taken {
         Encrypting::Rsa(rsa) if rsa.collected.is_some() => Err(Error::OperationActive),
-        Encrypting::Rsa(rsa) => rsa.plan.answer(data.bytes(), out),
+        Encrypting::Rsa(rsa) => rsa.plan.answer(data, out),
         Encrypting::Aes(aes) => aes.whole(data, out),
     };
     match after? {
@@ -105,7 +105,7 @@ pub(crate) fn finish(session: &Session, out: Result<List<'_, u8>>) -> Result<()>
     let after = match &mut *taken {
         Encrypting::Rsa(rsa) => {
             let plaintext = rsa.collected.get_or_insert_default();
-            rsa.plan.answer(plaintext, out)
+            rsa.plan.answer(Input::own(plaintext), out)
         }
         Encrypting::Aes(aes) => aes.end(out),
     };
@@ -212,14 +212,14 @@ impl RsaPlan {
         ctk_crypto::encrypt(&self.how, key, block, out)
     }
 
-    fn answer(&self, plaintext: &[u8], out: List<'_, u8>) -> Result<After> {
+    fn answer(&self, plaintext: Input<'_>, out: List<'_, u8>) -> Result<After> {
         let room = out.room(self.len);
         if room != Ok(Room::Enough) {
             return Ok(After::told(room));
         }
         let mut ciphertext = [0; MAX_BLOCK];
         let len = self
-            .encrypt(plaintext, &mut ciphertext)
+            .encrypt(plaintext.bytes(), &mut ciphertext)
             .map_err(|error| Error::from_token(During::Operation, &error))?;
         out.fill(ciphertext.get(..len).unwrap_or_default())
             .map(|()| After::Over)

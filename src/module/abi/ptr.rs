@@ -2,8 +2,10 @@
 //! through here.
 //!
 //! Callers' memory may be unaligned (Java and ctypes build templates so) and may overlap (a
-//! signature written over its data), so it is only copied, and never borrowed as a reference across
-//! a write.
+//! signature written over its data, a length kept in the buffer that it is for), so no reference to
+//! it is alive while it is written to. A function that gets both an [`Input`] and somewhere to write
+//! passes the `Input` on as it is: a reference among a function's parameters is alive until that
+//! function returns, used or not.
 
 use std::{ffi::c_void, marker::PhantomData};
 
@@ -65,13 +67,14 @@ impl<'a> Input<'a> {
         self.len
     }
 
-    /// The bytes. Let go of them before anything is written to the caller's memory: the two may
-    /// overlap.
+    /// The bytes. They are to be let go of before anything is written to the caller's memory, and
+    /// not to be passed to a function that writes there.
     pub(crate) fn bytes(&self) -> &'a [u8] {
         if self.len == 0 {
             return &[];
         }
-        // SAFETY: not NULL and short enough, as checked in `input`; readable by its promise.
+        // SAFETY: not NULL and short enough, as checked in `input`; readable by its promise, and not
+        // written to meanwhile by the rule at the head of this file.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 
@@ -218,13 +221,23 @@ impl<'a, T: Copy> List<'a, T> {
 }
 
 impl<T: Copy> List<'_, T> {
+    /// Whether the caller asks for the number only.
+    pub(crate) fn is_query(&self) -> bool {
+        self.target.is_null()
+    }
+
+    /// Whether `needed` elements fit. Nothing is stored.
+    pub(crate) fn fits(&self, needed: usize) -> bool {
+        !self.is_query() && self.room >= needed
+    }
+
     /// Whether `needed` elements fit. The number is stored unless they do.
     pub(crate) fn room(&self, needed: usize) -> Result<Room> {
-        if !self.target.is_null() && self.room >= needed {
+        if self.fits(needed) {
             return Ok(Room::Enough);
         }
         self.store_count(needed);
-        if self.target.is_null() {
+        if self.is_query() {
             Ok(Room::Query)
         } else {
             Err(Error::BufferTooSmall)

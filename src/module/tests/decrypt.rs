@@ -259,32 +259,6 @@ fn a_ciphertext_comes_in_parts() {
 }
 
 #[test]
-fn input_and_output_may_be_one_buffer() {
-    let module = Module::start(&[token(false, Reuse::Session)]);
-    let session = module.open_and_login();
-    let mut buffer = sealed(MESSAGE, Padding::PKCS1);
-    let mut len = buffer.len() as CK_ULONG;
-    decrypt_init(session, &pkcs1(), key(session, 1)).unwrap();
-    let start = buffer.as_mut_ptr();
-    let rv = unsafe { C_Decrypt(session, start, len, start, &raw mut len) };
-    assert_eq!(rv, CKR_OK);
-    assert_eq!(&buffer[..len as usize], MESSAGE);
-
-    let aes = aes(session, 32);
-    let cbc = with_iv(CKM_AES_CBC_PAD, &[1; 16]);
-    let mut buffer = [7; 100];
-    encrypt_init(session, &cbc, aes).unwrap();
-    let start = buffer.as_mut_ptr();
-    let mut len = 100;
-    let rv = unsafe { C_Encrypt(session, start, 35, start, &raw mut len) };
-    assert_eq!((rv, len), (CKR_OK, 48));
-    decrypt_init(session, &cbc, aes).unwrap();
-    let rv = unsafe { C_Decrypt(session, start, 48, start, &raw mut len) };
-    assert_eq!((rv, len), (CKR_OK, 35));
-    assert_eq!(buffer[..35], [7; 35]);
-}
-
-#[test]
 fn each_wrong_key_mechanism_and_parameter_has_its_answer() {
     let module = Module::start(&[token(false, Reuse::Session)]);
     let session = module.open_and_login();
