@@ -8,10 +8,11 @@ use crate::{RsaEncryption, digest::md, fork, rsa, sys, verify};
 /// Encrypts for the owner of an RSA key: writes a ciphertext as long as the modulus and returns its length.
 ///
 /// # Errors
-/// [`TokenError::NotSupported`] for another kind of key and one for RSASSA-PSS only, [`TokenError::BadParameter`] if the
-/// modulus is too short for the hash or `out` shorter than the modulus, [`TokenError::DataLength`] for a plaintext that is too
-/// long, or for [`RsaEncryption::Raw`] not as long as the modulus, [`TokenError::DataInvalid`] for a raw block that is not
-/// below the modulus.
+/// [`TokenError::NotSupported`] for another kind of key, one for RSASSA-PSS only and one that the
+/// library cannot use; [`TokenError::BadParameter`] if the modulus is too short for the hash or `out`
+/// shorter than the modulus, [`TokenError::DataLength`] for a plaintext that is too long, or for
+/// [`RsaEncryption::Raw`] not as long as the modulus, [`TokenError::DataInvalid`] for a raw block that
+/// is not below the modulus.
 pub fn encrypt(
     how: &RsaEncryption,
     key: &PublicKey,

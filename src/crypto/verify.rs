@@ -67,7 +67,8 @@ pub fn verify(
 /// [`KeyAlgorithm::RsaRaw`] the whole block. Writes it to `out`, at least as long as the modulus, and returns its length.
 ///
 /// # Errors
-/// [`TokenError::NotSupported`] for other forms and keys, [`TokenError::BadParameter`] if `out` is too short,
+/// [`TokenError::NotSupported`] for other forms and keys and for a key that the library cannot use,
+/// [`TokenError::BadParameter`] if `out` is too short,
 /// [`TokenError::DataLength`] for a signature that is not as long as the modulus, [`TokenError::DataInvalid`] for one that
 /// is not below it or has another padding.
 pub fn verify_recover(
@@ -107,8 +108,6 @@ fn verify_by_recovery(
     match verify_recover(key, algorithm, signature, &mut signed) {
         Ok(len) => Ok(signed.get(..len) == Some(input)),
         Err(TokenError::DataLength | TokenError::DataInvalid) => Ok(false),
-        // The raw operation fails for a modulus that is none.
-        Err(TokenError::Unreachable(_)) => Err(TokenError::NotSupported),
         Err(error) => Err(error),
     }
 }
@@ -156,15 +155,21 @@ pub(crate) fn library_key(key: &PublicKey) -> Result<PKey<Public>> {
     library_key.map_err(|_| TokenError::NotSupported)
 }
 
-/// The same of an RSA key.
+/// The same of an RSA key. Numbers that the library would refuse in the middle of an operation, as if
+/// it had failed, are refused here: anybody can hand over two numbers and call them a key.
 pub(crate) fn library_rsa(key: &PublicKey) -> Result<Rsa<Public>> {
     sys::ready();
     let PublicKeyMaterial::Rsa { modulus, exponent } = key.material() else {
         return Err(TokenError::NotSupported);
     };
-    BigNum::from_slice(modulus)
-        .and_then(|n| Rsa::from_public_components(n, BigNum::from_slice(exponent)?))
-        .map_err(|_| TokenError::NotSupported)
+    let number = |bytes| BigNum::from_slice(bytes).map_err(sys::failed);
+    let (n, e) = (number(modulus)?, number(exponent)?);
+    // A modulus is a product of odd primes, and an exponent has no factor in common with p - 1.
+    let is_key = n.is_odd() && e.is_odd() && e.num_bits() > 1 && e.ucmp(&n).is_lt();
+    if !is_key || !sys::takes_rsa(n.num_bits(), e.num_bits()) {
+        return Err(TokenError::NotSupported);
+    }
+    Rsa::from_public_components(n, e).map_err(sys::failed)
 }
 
 #[cfg(test)]
@@ -173,6 +178,7 @@ mod tests {
 
     use super::*;
     use crate::hex::unhex;
+    use crate::{RsaEncryption, encrypt};
 
     /// RFC 6979 §A.2.5: P-256, SHA-256, "sample".
     #[test]
@@ -198,10 +204,8 @@ mod tests {
         assert_eq!(verify(&key, algorithm, b"sample", &fixed), Ok(false));
     }
 
-    /// A point that is not on its curve, and an even modulus: refused or false, as the library finds out, but never
-    /// a panic and never true.
     #[test]
-    fn impossible_public_keys_verify_nothing() {
+    fn a_point_that_is_not_on_its_curve_verifies_nothing() {
         let spki = [
             unhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
             vec![7; 64],
@@ -213,21 +217,70 @@ mod tests {
             verify(&key, KeyAlgorithm::EcdsaDigest, &[1; 32], &signature),
             Err(TokenError::NotSupported)
         );
+    }
 
-        let spki = [
-            unhex("30819f300d06092a864886f70d010101050003818d0030818902818100"),
-            vec![0xc6; 128],
-            unhex("0203010001"),
-        ]
-        .concat();
-        let key = PublicKey::from_spki(&spki).unwrap();
-        assert_eq!(key.key_type(), KeyType::Rsa { bits: 1024 });
-        for algorithm in [
-            KeyAlgorithm::RsaPkcs1,
-            KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256),
-        ] {
-            let answer = verify(&key, algorithm, &[1; 32], &[1; 128]);
-            assert!(answer != Ok(true), "{answer:?}");
+    /// Two numbers that are no RSA key, or none that the library takes: every operation says so, and
+    /// none that the library has failed.
+    #[test]
+    fn impossible_rsa_keys_are_not_supported() {
+        let odd = [0xc7; 128];
+        let mut even = odd;
+        even[127] = 0xc6;
+        let long = [&[1_u8][..], &[0; 7], &[1]].concat();
+        let keys: [(&[u8], &[u8]); 7] = [
+            (&even, &[1, 0, 1]),
+            (&odd, &[1]),
+            (&odd, &[2]),
+            (&odd, &[1, 0, 0]),
+            (&odd, &odd),
+            (&[0xc7; 512], &long),
+            (&[0xc7; 2049], &[3]),
+        ];
+        for (n, e) in keys {
+            let key = PublicKey::rsa(n, e).unwrap();
+            let refused = Err(TokenError::NotSupported);
+            let (input, mut out) = (vec![1; n.len()], vec![0; n.len()]);
+            for algorithm in [
+                KeyAlgorithm::RsaRaw,
+                KeyAlgorithm::RsaPkcs1,
+                KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256),
+            ] {
+                let len = match algorithm {
+                    KeyAlgorithm::RsaRaw => n.len(),
+                    _ => 32,
+                };
+                let answer = verify(&key, algorithm, &input[..len], &input);
+                assert_eq!(answer, Err(TokenError::NotSupported), "{algorithm:?}");
+            }
+            for algorithm in [KeyAlgorithm::RsaRaw, KeyAlgorithm::RsaPkcs1] {
+                let answer = verify_recover(&key, algorithm, &input, &mut out);
+                assert_eq!(answer, refused, "{algorithm:?}");
+            }
+            let oaep = RsaEncryption::Oaep {
+                digest: Digest::Sha1,
+                mgf: Digest::Sha1,
+                label: Vec::new(),
+            };
+            for how in [RsaEncryption::Raw, RsaEncryption::Pkcs1, oaep] {
+                let len = match how {
+                    RsaEncryption::Raw => n.len(),
+                    _ => 8,
+                };
+                let answer = encrypt(&how, &key, &input[..len], &mut out);
+                assert_eq!(answer, refused, "{how:?}");
+            }
+        }
+    }
+
+    /// The longest exponents that the libraries take, and the shortest.
+    #[test]
+    fn odd_exponents_are_used() {
+        let fermat = [0x01, 0, 0, 0, 1];
+        for exponent in [&[3][..], &[1, 0, 1], &fermat] {
+            let key = PublicKey::rsa(&[0xc7; 128], exponent).unwrap();
+            let mut out = [0; 128];
+            let written = encrypt(&RsaEncryption::Pkcs1, &key, b"text", &mut out);
+            assert_eq!(written, Ok(128), "{exponent:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ mod pages;
 mod symmetric;
 
 pub(crate) use kem::{decapsulate, encapsulate};
-pub(crate) use library::{X448, legacy_ciphers, ready};
+pub(crate) use library::{X448, legacy_ciphers, ready, takes_rsa};
 pub(crate) use pages::LockedPages;
 pub(crate) use symmetric::{CipherContext, CmacContext, Direction, rc2_40_cbc, rc2_cbc};
 
@@ -57,6 +57,11 @@ mod library {
     /// As above.
     pub(crate) unsafe fn begin_decapsulate(_context: *mut EVP_PKEY_CTX) -> c_int {
         1
+    }
+
+    /// Whether public operations are done with a modulus and an exponent of so many bits.
+    pub(crate) fn takes_rsa(modulus_bits: i32, exponent_bits: i32) -> bool {
+        modulus_bits <= 16 * 1024 && exponent_bits <= 33
     }
 
     /// AWS-LC reads no configuration and initialises itself.
@@ -105,6 +110,11 @@ mod library {
     pub(crate) unsafe fn begin_decapsulate(context: *mut EVP_PKEY_CTX) -> c_int {
         // SAFETY: as above.
         unsafe { openssl_sys::EVP_PKEY_decapsulate_init(context, std::ptr::null()) }
+    }
+
+    /// Whether public operations are done with a modulus and an exponent of so many bits.
+    pub(crate) fn takes_rsa(modulus_bits: i32, exponent_bits: i32) -> bool {
+        modulus_bits <= 16 * 1024 && (modulus_bits <= 3072 || exponent_bits <= 64)
     }
 
     /// Must run before any other call: without it OpenSSL reads the host's openssl.cnf, which may load this very
