@@ -7,7 +7,10 @@ use ctk_token::TokenError;
 use zeroize::Zeroizing;
 
 use crate::{
-    abi::ptr::{Input, List, Room},
+    abi::{
+        parameter::Parameter,
+        ptr::{Input, List, Room},
+    },
     error::{During, Error, Result},
     key,
     mechanism::table::AesMode,
@@ -63,7 +66,7 @@ impl Aes {
         mechanism: CK_MECHANISM_TYPE,
         mode: AesMode,
         direction: Direction,
-        parameter: Result<Input<'_>>,
+        parameter: Result<Parameter<'_>>,
         handle: CK_OBJECT_HANDLE,
     ) -> Result<Self> {
         let usage = match direction {
@@ -257,7 +260,7 @@ pub(crate) fn secret_key_type(object: &SessionObject) -> Option<CK_KEY_TYPE> {
 ///
 /// # Errors
 /// CKR_MECHANISM_PARAM_INVALID.
-pub(crate) fn parameters(mode: AesMode, parameter: Input<'_>) -> Result<(CipherMode, Vec<u8>)> {
+pub(crate) fn parameters(mode: AesMode, parameter: Parameter<'_>) -> Result<(CipherMode, Vec<u8>)> {
     let invalid = Error::MechanismParamInvalid;
     match mode {
         AesMode::Ecb if parameter.len() == 0 => Ok((CipherMode::AesEcb, Vec::new())),

@@ -12,7 +12,10 @@ use once_cell::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::{
-    abi::ptr::{Input, List, Mechanism, Room},
+    abi::{
+        parameter::Parameter,
+        ptr::{Input, List, Mechanism, Room},
+    },
     cipher::{Aes, After, Direction},
     error::{During, Error, Result},
     key::{self, Authenticates, Failure, PrivateUse},
@@ -221,7 +224,7 @@ impl RsaDecryption {
     pub(crate) fn new(
         session: &Session,
         row: &Row,
-        parameter: Result<Input<'_>>,
+        parameter: Result<Parameter<'_>>,
         handle: CK_OBJECT_HANDLE,
         usage: CK_ATTRIBUTE_TYPE,
     ) -> Result<Self> {

@@ -25,9 +25,7 @@ pub(crate) fn init(session: &Session, mechanism: Option<Mechanism<'_>>) -> Resul
         let Form::Digest(digest) = table::row_for(mechanism.kind, CKF_DIGEST)?.form else {
             return Err(Error::MechanismInvalid);
         };
-        if mechanism.parameter?.len() > 0 {
-            return Err(Error::MechanismParamInvalid);
-        }
+        mechanism.parameter?.none()?;
         Ok(Digesting {
             digest,
             parts: None,

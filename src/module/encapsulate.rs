@@ -37,7 +37,7 @@ pub(crate) fn encapsulate(
         return Err(Error::KeyTypeInconsistent);
     }
     key::check_allowed(session, key, row.mechanism)?;
-    no_parameter(mechanism.parameter)?;
+    mechanism.parameter?.none()?;
     let new = new_secret(session, template)?;
     let len = public_key.key_type().ciphertext_len();
     let len = len.ok_or(Error::KeyTypeInconsistent)?;
@@ -74,7 +74,7 @@ pub(crate) fn decapsulate(
     }
     let private = private.permitted_for(Operation::KeyExchange, CKA_DECAPSULATE)?;
     key::check_allowed(session, key, row.mechanism)?;
-    no_parameter(mechanism.parameter)?;
+    mechanism.parameter?.none()?;
     let algorithm = KeyAlgorithm::MlKem;
     if !private.supports(Operation::KeyExchange, algorithm) {
         return Err(Error::MechanismInvalid);
@@ -95,14 +95,6 @@ pub(crate) fn decapsulate(
     written.map_err(|error| private.failed(session, During::Unwrapping, &error).error)?;
     handle.set(new.make(session, secret)?);
     Ok(())
-}
-
-fn no_parameter(parameter: Result<Input<'_>>) -> Result<()> {
-    if parameter?.len() == 0 {
-        Ok(())
-    } else {
-        Err(Error::MechanismParamInvalid)
-    }
 }
 
 /// A key that has the secret's length: nothing is said of cutting it.

@@ -6,7 +6,10 @@ use ctk_token::{KeyType, TokenError};
 use zeroize::Zeroizing;
 
 use crate::{
-    abi::ptr::{Input, List, Mechanism, Room},
+    abi::{
+        parameter::Parameter,
+        ptr::{Input, List, Mechanism, Room},
+    },
     cipher::{Aes, After, Direction},
     error::{During, Error, Result},
     key::{self, PublicUse},
@@ -154,7 +157,7 @@ impl RsaPlan {
     pub(crate) fn new(
         session: &Session,
         row: &Row,
-        parameter: Result<Input<'_>>,
+        parameter: Result<Parameter<'_>>,
         handle: CK_OBJECT_HANDLE,
         usage: CK_ATTRIBUTE_TYPE,
     ) -> Result<Self> {

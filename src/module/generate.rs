@@ -6,7 +6,7 @@ use ctk_crypto::{PrivateKey, SecretBytes, has_key_type, random};
 use ctk_token::{KeyType, TokenError};
 
 use crate::{
-    abi::ptr::{Input, Mechanism, Place, Template},
+    abi::ptr::{Mechanism, Place, Template},
     error::{During, Error, Result},
     mechanism::table::{self, Form, KeyPair, SecretKeyType},
     object::{
@@ -33,15 +33,12 @@ pub(crate) fn key(
         Form::Key(SecretKeyType::Aes) => CKK_AES,
         _ => CKK_GENERIC_SECRET,
     };
-    no_parameter(mechanism.parameter)?;
+    mechanism.parameter?.none()?;
     let how = How::Generated(row.mechanism);
     let wish = Wish::new(session, Class::SecretKey, how, template)?;
     check_key_type(&wish, key_type)?;
     let len = wish.value_len()?.ok_or(Error::TemplateIncomplete)?;
-    let longest = row.form.key_sizes().map_or(0, |(_, longest)| longest);
-    if CK_ULONG::try_from(len).is_ok_and(|len| len > longest)
-        || make::check_secret_len(key_type, len).is_err()
-    {
+    if make::check_secret_len(key_type, len).is_err() {
         return Err(Error::AttributeValueInvalid);
     }
     let mut value = SecretBytes::zeroed(len);
@@ -66,7 +63,7 @@ pub(crate) fn key_pair(
     let Form::KeyPair(pair) = row.form else {
         return Err(Error::MechanismInvalid);
     };
-    no_parameter(mechanism.parameter)?;
+    mechanism.parameter?.none()?;
     let how = How::Generated(row.mechanism);
     let public = Wish::new(session, Class::PublicKey, how, public_template)?;
     let private = Wish::new(session, Class::PrivateKey, how, private_template)?;
@@ -74,6 +71,7 @@ pub(crate) fn key_pair(
         check_key_type(wish, key_type(pair))?;
     }
     let kind = kind(pair, &public)?;
+    make::check_key_pair(&public, &private, kind)?;
     let key = PrivateKey::generate(kind).map_err(|error| match error {
         TokenError::BadParameter => Error::AttributeValueInvalid,
         error => Error::from_token(During::Operation, &error),
@@ -82,14 +80,6 @@ pub(crate) fn key_pair(
     public_handle.set(public);
     private_handle.set(private);
     Ok(())
-}
-
-fn no_parameter(parameter: Result<Input<'_>>) -> Result<()> {
-    if parameter?.len() == 0 {
-        Ok(())
-    } else {
-        Err(Error::MechanismParamInvalid)
-    }
 }
 
 /// CKA_KEY_TYPE is in the mechanism already.

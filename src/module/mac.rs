@@ -7,7 +7,7 @@ use ctk_crypto::Mac;
 use ctk_token::{Digest, TokenError};
 
 use crate::{
-    abi::ptr::{Input, Mechanism},
+    abi::{parameter::Parameter, ptr::Mechanism},
     error::{Error, Result},
     key,
     mechanism::table::{Form, MacLen},
@@ -98,7 +98,7 @@ impl Kind {
     }
 
     /// The length that is asked for, in bytes. None at all would fit every message.
-    fn len(self, asked: MacLen, parameter: Input<'_>) -> Result<usize> {
+    fn len(self, asked: MacLen, parameter: Parameter<'_>) -> Result<usize> {
         let whole = match self {
             Self::Hmac(digest) => digest.len(),
             Self::Cmac => CMAC_LEN,

@@ -4,7 +4,7 @@ use cryptoki_sys::*;
 use ctk_crypto::RsaEncryption;
 
 use crate::{
-    abi::ptr::Input,
+    abi::parameter::Parameter,
     error::{Error, Result},
     mechanism::table::{self, Form},
 };
@@ -13,7 +13,7 @@ use crate::{
 ///
 /// # Errors
 /// CKR_MECHANISM_PARAM_INVALID, and CKR_MECHANISM_INVALID for one that does not encrypt with RSA.
-pub(crate) fn rsa_encryption(form: Form, parameter: Input<'_>) -> Result<RsaEncryption> {
+pub(crate) fn rsa_encryption(form: Form, parameter: Parameter<'_>) -> Result<RsaEncryption> {
     match form {
         Form::RsaPkcs1(None) | Form::RsaX509 if parameter.len() > 0 => {
             Err(Error::MechanismParamInvalid)
@@ -26,7 +26,7 @@ pub(crate) fn rsa_encryption(form: Form, parameter: Input<'_>) -> Result<RsaEncr
 }
 
 /// CK_RSA_PKCS_OAEP_PARAMS (PKCS#11 §6.1.7).
-fn oaep(parameter: Input<'_>) -> Result<RsaEncryption> {
+fn oaep(parameter: Parameter<'_>) -> Result<RsaEncryption> {
     let invalid = Error::MechanismParamInvalid;
     let parameter = parameter.oaep()?;
     // No other source than a label in the structure was ever defined, an empty one included. But

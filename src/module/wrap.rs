@@ -14,7 +14,10 @@ use ctk_token::TokenError;
 use zeroize::Zeroizing;
 
 use crate::{
-    abi::ptr::{Input, List, Mechanism, Place, Room, Template},
+    abi::{
+        parameter::Parameter,
+        ptr::{Input, List, Mechanism, Place, Room, Template},
+    },
     cipher::{self, buffer},
     decrypt::RsaDecryption,
     encrypt::RsaPlan,
@@ -137,7 +140,7 @@ impl Wrapping {
     fn new(
         session: &Session,
         row: &Row,
-        parameter: Result<Input<'_>>,
+        parameter: Result<Parameter<'_>>,
         handle: CK_OBJECT_HANDLE,
     ) -> Result<Self> {
         Ok(match row.form {
@@ -240,7 +243,7 @@ impl Unwrapping {
     fn new(
         session: &Session,
         row: &Row,
-        parameter: Result<Input<'_>>,
+        parameter: Result<Parameter<'_>>,
         handle: CK_OBJECT_HANDLE,
     ) -> Result<Self> {
         Ok(match row.form {
@@ -339,7 +342,7 @@ impl AesWrap {
     fn new(
         session: &Session,
         row: &Row,
-        parameter: Result<Input<'_>>,
+        parameter: Result<Parameter<'_>>,
         handle: CK_OBJECT_HANDLE,
         usage: CK_ATTRIBUTE_TYPE,
     ) -> Result<Self> {

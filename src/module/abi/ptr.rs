@@ -11,6 +11,7 @@ use std::{ffi::c_void, marker::PhantomData};
 
 use cryptoki_sys::*;
 
+use super::parameter::{Parameter, parameter};
 use crate::error::{Error, Result};
 
 /// A length on the C side. None of ours comes near to the limit; one that did would read as
@@ -77,26 +78,7 @@ impl<'a> Input<'a> {
         // written to meanwhile by the rule at the head of this file.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
-
-    /// The parameter structure that the bytes are, if they have its length.
-    pub(crate) fn read<T: Parameter>(&self) -> Option<T> {
-        if self.len != size_of::<T>() {
-            return None;
-        }
-        // SAFETY: as many bytes as `T` has, and any bytes make a `T` by the promise of `Parameter`.
-        Some(unsafe { self.start.cast::<T>().read_unaligned() })
-    }
 }
-
-/// A mechanism's parameter structure.
-///
-/// # Safety
-/// Any bytes of its size are a valid value.
-pub(crate) unsafe trait Parameter: Copy {}
-// SAFETY: three integers.
-unsafe impl Parameter for CK_RSA_PKCS_PSS_PARAMS {}
-// SAFETY: two integers and a pointer that we do not follow.
-unsafe impl Parameter for CK_EDDSA_PARAMS {}
 
 /// Bytes that need not be there: `None` is NULL without a length.
 ///
@@ -405,19 +387,19 @@ impl<'a> Entry<'a> {
 pub(crate) struct Mechanism<'a> {
     pub(crate) kind: CK_MECHANISM_TYPE,
     /// What the caller passes; an error if that is NULL with a length.
-    pub(crate) parameter: Result<Input<'a>>,
+    pub(crate) parameter: Result<Parameter<'a>>,
 }
 
 /// The mechanism, or `None` for NULL.
 ///
 /// # Safety
-/// `mechanism` is NULL or valid, and its pParameter NULL or valid for its length, while the
-/// function runs.
+/// `mechanism` is NULL or valid, and its pParameter is NULL or what PKCS#11 makes of it, as
+/// [`parameter`] says, while the function runs.
 pub(crate) unsafe fn mechanism<'a>(mechanism: *const CK_MECHANISM) -> Option<Mechanism<'a>> {
     // SAFETY: the caller's promise.
     let mechanism = unsafe { optional(mechanism) }?;
     // SAFETY: the caller's promise.
-    let parameter = unsafe { input(mechanism.pParameter.cast::<u8>(), mechanism.ulParameterLen) };
+    let parameter = unsafe { parameter(mechanism.pParameter, mechanism.ulParameterLen) };
     Some(Mechanism {
         kind: mechanism.mechanism,
         parameter: parameter.map_err(|_| Error::MechanismParamInvalid),

@@ -4,7 +4,7 @@ use cryptoki_sys::*;
 use ctk_token::{Curve, Digest, KeyAlgorithm, KeyType, Pss, PublicKey};
 
 use crate::{
-    abi::ptr::Input,
+    abi::parameter::Parameter,
     error::{Error, Result},
 };
 
@@ -295,7 +295,9 @@ impl Form {
             | Self::RsaOaep
             | Self::KeyPair(KeyPair::Rsa) => Some((1024, 8192)),
             Self::Digest(_) => Some((0, 0)),
-            Self::Hmac(..) | Self::Key(SecretKeyType::Generic) => Some((1, 1024)),
+            Self::Hmac(..) | Self::Key(SecretKeyType::Generic) => {
+                Some((1, CK_ULONG::from(MAX_SECRET_LEN)))
+            }
             Self::Cmac(_) | Self::Aes(_) | Self::KeyWrap { .. } | Self::Key(SecretKeyType::Aes) => {
                 Some((16, 32))
             }
@@ -344,19 +346,25 @@ impl Form {
     ///
     /// # Errors
     /// CKR_MECHANISM_PARAM_INVALID for a parameter that it does not take.
-    pub(crate) fn algorithm(self, parameter: Input<'_>, purpose: Purpose) -> Result<KeyAlgorithm> {
+    pub(crate) fn algorithm(
+        self,
+        parameter: Parameter<'_>,
+        purpose: Purpose,
+    ) -> Result<KeyAlgorithm> {
         match self {
-            Self::RsaPkcs1(digest) => none(parameter)
+            Self::RsaPkcs1(digest) => parameter
+                .none()
                 .map(|()| digest.map_or(KeyAlgorithm::RsaPkcs1, KeyAlgorithm::RsaPkcs1Message)),
             Self::RsaPss(None) => pss(parameter).map(KeyAlgorithm::RsaPssDigest),
             Self::RsaPss(Some(digest)) => match pss(parameter)? {
                 pss if pss.digest == digest => Ok(KeyAlgorithm::RsaPssMessage(pss)),
                 _ => Err(Error::MechanismParamInvalid),
             },
-            Self::Ecdsa(digest) => none(parameter)
+            Self::Ecdsa(digest) => parameter
+                .none()
                 .map(|()| digest.map_or(KeyAlgorithm::EcdsaDigest, KeyAlgorithm::EcdsaMessage)),
             Self::EdDsa => pure_eddsa(parameter).map(|()| KeyAlgorithm::EdDsa),
-            Self::RsaX509 => none(parameter).map(|()| KeyAlgorithm::RsaRaw),
+            Self::RsaX509 => parameter.none().map(|()| KeyAlgorithm::RsaRaw),
             Self::MlDsa => ml_dsa(parameter, purpose).map(|()| KeyAlgorithm::MlDsa),
             _ => Err(Error::MechanismInvalid),
         }
@@ -404,16 +412,8 @@ pub(crate) fn mgf_digest(mgf: CK_RSA_PKCS_MGF_TYPE) -> Option<Digest> {
     })
 }
 
-fn none(parameter: Input<'_>) -> Result<()> {
-    if parameter.len() == 0 {
-        Ok(())
-    } else {
-        Err(Error::MechanismParamInvalid)
-    }
-}
-
 /// CK_RSA_PKCS_PSS_PARAMS (PKCS#11 §6.1.9).
-fn pss(parameter: Input<'_>) -> Result<Pss> {
+fn pss(parameter: Parameter<'_>) -> Result<Pss> {
     let invalid = Error::MechanismParamInvalid;
     let parameter: CK_RSA_PKCS_PSS_PARAMS = parameter.read().ok_or(invalid)?;
     let digest = digest_of(parameter.hashAlg).ok_or(invalid)?;
@@ -431,7 +431,7 @@ fn pss(parameter: Input<'_>) -> Result<Pss> {
 /// By the table of that section such a structure would mean Ed25519ctx with an empty context, which
 /// is another signature. But our keys name their curve by its RFC 8410 identifier, and for those
 /// the section fixes the mechanism by the curve: pure mode, with or without the structure.
-fn pure_eddsa(parameter: Input<'_>) -> Result<()> {
+fn pure_eddsa(parameter: Parameter<'_>) -> Result<()> {
     if parameter.len() == 0 {
         return Ok(());
     }
@@ -446,7 +446,7 @@ fn pure_eddsa(parameter: Input<'_>) -> Result<()> {
 /// No parameter, or a CK_SIGN_ADDITIONAL_CONTEXT (PKCS#11 §6.67.5) without context. Signatures are
 /// hedged by the contract ([`KeyAlgorithm::MlDsa`]), so one that must not be is refused; for
 /// verification it makes no difference.
-fn ml_dsa(parameter: Input<'_>, purpose: Purpose) -> Result<()> {
+fn ml_dsa(parameter: Parameter<'_>, purpose: Purpose) -> Result<()> {
     if parameter.len() == 0 {
         return Ok(());
     }
