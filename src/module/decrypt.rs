@@ -4,11 +4,8 @@
 //! plaintext gets it from here the second time.
 
 use cryptoki_sys::*;
-use ctk_crypto::{
-    Block, Decryption, MAX_BLOCK, RsaEncryption, SecretBytes, hmac, random, x963_kdf,
-};
+use ctk_crypto::{Block, Decryption, MAX_BLOCK, RsaEncryption, hmac, x963_kdf};
 use ctk_token::{Digest, KeyAlgorithm, Operation, TokenError};
-use once_cell::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -19,6 +16,7 @@ use crate::{
     cipher::{Aes, After, Direction},
     error::{During, Error, Result},
     key::{self, Authenticates, Failure, PrivateUse},
+    library,
     mechanism::table::{self, Form, Row},
     oaep::rsa_encryption,
     session::Session,
@@ -211,9 +209,12 @@ impl RsaDecrypting {
 /// for C_UnwrapKey.
 pub(crate) struct RsaDecryption {
     key: PrivateUse,
-    /// The key's own name where it is.
     decryption: Decryption,
+    /// What the plaintexts are derived from that stand for wrong ciphertexts; zeros where the token
+    /// makes them up.
     rejection_key: Zeroizing<[u8; 32]>,
+    /// The same for the keys that stand for wrong wrapped ones, if there are any.
+    made_up_from: Option<Zeroizing<[u8; 32]>>,
 }
 
 impl RsaDecryption {
@@ -249,15 +250,19 @@ impl RsaDecryption {
         if decryption.input_len() > MAX_BLOCK {
             return Err(Error::KeySizeRange);
         }
-        let mut rejection_key = Zeroizing::new([0; 32]);
-        if implicitly_rejects && decryption.performed() == KeyAlgorithm::RsaRaw {
-            let derived = secret_of(b"reject", key.public_key.spki())
-                .map_err(|error| Error::from_token(During::Init, &error))?;
-            rejection_key.copy_from_slice(&derived);
-        }
+        let spki = key.public_key.spki();
+        let rejection_key = match decryption.performed() {
+            KeyAlgorithm::RsaRaw if implicitly_rejects => secret_of(b"reject", spki)?,
+            _ => Zeroizing::new([0; 32]),
+        };
+        let made_up_from = match usage {
+            CKA_UNWRAP if implicitly_rejects => Some(secret_of(b"unwrap", spki)?),
+            _ => None,
+        };
         Ok(Self {
             decryption,
             rejection_key,
+            made_up_from,
             key: private,
         })
     }
@@ -295,14 +300,16 @@ impl RsaDecryption {
 
     /// Fills `key` with what nobody can tell and what is the same for the same ciphertext: the secret
     /// key that a wrong one wraps.
+    ///
+    /// # Errors
+    /// [`TokenError::NotSupported`] for what is no PKCS#1 v1.5 for C_UnwrapKey.
     pub(crate) fn made_up_key(
         &self,
         ciphertext: &[u8],
         key: &mut [u8],
     ) -> std::result::Result<(), TokenError> {
-        let spki = self.key.key().map_err(|_| TokenError::ObjectNotFound)?;
-        let secret = secret_of(b"unwrap", spki.public_key.spki())?;
-        let secret = hmac(Digest::Sha256, &secret, ciphertext)?;
+        let secret = self.made_up_from.as_ref().ok_or(TokenError::NotSupported)?;
+        let secret = hmac(Digest::Sha256, &**secret, ciphertext)?;
         x963_kdf(Digest::Sha256, &secret, &[], key)
     }
 
@@ -315,11 +322,12 @@ impl RsaDecryption {
 /// A secret that belongs to a purpose and a key and stays in this process: what is made up for
 /// ciphertexts that are none is derived from it. Nobody outside can tell it, and the same
 /// ciphertext always gives the same.
-fn secret_of(purpose: &[u8], spki: &[u8]) -> std::result::Result<ctk_crypto::Hash, TokenError> {
-    static SECRET: OnceCell<SecretBytes> = OnceCell::new();
-    let secret = SECRET.get_or_try_init(|| {
-        let mut secret = SecretBytes::zeroed(32);
-        random(&mut secret).map(|()| secret)
-    })?;
-    hmac(Digest::Sha256, secret, &[purpose, spki].concat())
+fn secret_of(purpose: &[u8], spki: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+    let failed = |error: TokenError| Error::from_token(During::Init, &error);
+    let library = library::current()?;
+    let secret = library.secret().map_err(failed)?;
+    let mac = hmac(Digest::Sha256, secret, &[purpose, spki].concat()).map_err(failed)?;
+    let mut derived = Zeroizing::new([0; 32]);
+    derived.copy_from_slice(&mac);
+    Ok(derived)
 }

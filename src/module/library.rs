@@ -11,7 +11,9 @@ use std::{
 };
 
 use cryptoki_sys::{CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG};
-use ctk_crypto::PerThread;
+use ctk_crypto::{PerThread, SecretBytes, random};
+use ctk_token::TokenError;
+use once_cell::sync::OnceCell;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::{
@@ -137,6 +139,8 @@ pub(crate) struct Library {
     slots: Mutex<Vec<Arc<SlotEntry>>>,
     /// Slots know of it as well, to close what they see removed.
     pub(crate) sessions: Arc<Sessions>,
+    /// Made when it is first asked for.
+    secret: OnceCell<SecretBytes>,
     ended: Mutex<bool>,
     ending: Condvar,
 }
@@ -147,6 +151,7 @@ impl Library {
             source,
             slots: Mutex::default(),
             sessions: Arc::default(),
+            secret: OnceCell::new(),
             ended: Mutex::new(false),
             ending: Condvar::new(),
         };
@@ -188,6 +193,19 @@ impl Library {
         // One that was being opened while another thread saw the removal.
         self.sessions.close_with(&session.insertion);
         Err(Error::SessionHandleInvalid)
+    }
+
+    /// 32 random bytes that nobody else has: no other process, and nobody after C_Finalize. A forked
+    /// child has a library, and so a secret, of its own.
+    ///
+    /// # Errors
+    /// Those of the crypto library's random numbers.
+    pub(crate) fn secret(&self) -> std::result::Result<&[u8], TokenError> {
+        let secret = self.secret.get_or_try_init(|| {
+            let mut secret = SecretBytes::zeroed(32);
+            random(&mut secret).map(|()| secret)
+        })?;
+        Ok(secret)
     }
 
     /// Blocks until a slot may have changed or `slice` is over.

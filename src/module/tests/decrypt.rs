@@ -189,6 +189,32 @@ fn a_wrong_padding_is_a_plaintext_like_any_other() {
 }
 
 #[test]
+fn what_stands_for_wrong_ciphertexts_ends_with_the_library() {
+    let token = token(true, Reuse::Session);
+    let wrong = [1, 2, 3, 4].map(|first| {
+        let mut block = pkcs1_block(MESSAGE);
+        block[0] = first;
+        of_block(&block)
+    });
+    let made_up = || {
+        let module = Module::start(&[Arc::clone(&token)]);
+        let session = module.open_and_login();
+        let key = key(session, 1);
+        let len = number(48);
+        let template = readable(&GENERIC, &len);
+        let plaintexts = wrong.each_ref().map(|ciphertext| {
+            decrypt_init(session, &pkcs1(), key).unwrap();
+            with_room(C_Decrypt, session, ciphertext, MODULUS).unwrap()
+        });
+        let unwrapped = unwrap(session, &pkcs1(), key, &wrong[0], &template).unwrap();
+        (plaintexts, bytes_of(session, unwrapped))
+    };
+    let (before, after) = (made_up(), made_up());
+    assert_ne!(before.0, after.0);
+    assert_ne!(before.1, after.1);
+}
+
+#[test]
 fn a_private_key_is_asked_once_and_not_for_a_length() {
     let token = token(false, Reuse::Session);
     let module = Module::start(&[Arc::clone(&token)]);
