@@ -293,9 +293,15 @@ const OTHER_PASSWORD: &str = "parts of it have another password and would be los
                               with one password for all of it";
 
 /// Refuses a password that no other program could be given: the PKCS#12 derivation takes text (RFC 7292
-/// Appendix B.1), and programs take text without zeros.
+/// Appendix B.1), and programs take text without zeros. And an empty one, which would protect
+/// nothing: a file may come with it, but no program shall leave a file so.
 fn check_new_password(new: &[u8]) -> Result<()> {
-    check_length(new)?;
+    if !(1..=MAX_PIN).contains(&new.len()) {
+        return Err(TokenError::PinLength {
+            min: 1,
+            max: MAX_PIN,
+        });
+    }
     let is_text = std::str::from_utf8(new).is_ok_and(|text| !text.contains('\0'));
     if !is_text {
         log::warn!("pkcs12: a new password must be UTF-8 text without zeros");

@@ -72,9 +72,6 @@ fn done(console: &Console, config: &TokenConfig, new: &[u8]) -> Outcome {
         // not be ours to write, and then it says so without need.
         let _ = write::update(config, &console.environment);
     }
-    if let Some(file) = file.filter(|_| new.is_empty()) {
-        console.warn(contents::unprotected(file));
-    }
     if config.pin != PinSource::App {
         console.warn(format!(
             "programs log in to token {name:?} with the PIN from {}, which is the old one: write the new one there",
