@@ -14,9 +14,6 @@ use crate::{
     session::Session,
 };
 
-/// The longest secret, in bytes, that is made by a function whose output could have any length.
-const MAX_LEN: usize = 1 << 16;
-
 /// A secret key that is to be made of bytes which are not there yet.
 pub(crate) struct NewSecret {
     wish: Wish,
@@ -45,9 +42,8 @@ impl NewSecret {
         let len = wish.value_len()?;
         if let Some(len) = len {
             match make::check_secret_len(key_type, len) {
-                Ok(()) if len <= MAX_LEN => {}
-                Ok(()) | Err(Error::KeySizeRange) => return Err(wrong_len),
-                Err(error) => return Err(error),
+                Err(Error::KeySizeRange) => return Err(wrong_len),
+                checked => checked?,
             }
         } else {
             // Of a length that every type has, to hear of a type that we do not have.

@@ -8,6 +8,9 @@ use crate::{
     error::{Error, Result},
 };
 
+/// The longest secret key of no fixed length, in bytes, however it is made.
+pub(crate) const MAX_SECRET_LEN: u16 = 1024;
+
 /// A mechanism's row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Row {

@@ -17,6 +17,7 @@ use crate::{
     abi::ptr::ulong,
     error::{During, Error, Result},
     library,
+    mechanism::table::MAX_SECRET_LEN,
     session::Session,
 };
 
@@ -384,7 +385,7 @@ pub(crate) fn check_secret_len(key_type: CK_KEY_TYPE, len: usize) -> Result<()> 
         CKK_GENERIC_SECRET | CKK_SHA_1_HMAC | CKK_SHA224_HMAC | CKK_SHA256_HMAC
         | CKK_SHA384_HMAC | CKK_SHA512_HMAC | CKK_SHA3_224_HMAC | CKK_SHA3_256_HMAC
         | CKK_SHA3_384_HMAC | CKK_SHA3_512_HMAC
-            if len > 0 =>
+            if (1..=usize::from(MAX_SECRET_LEN)).contains(&len) =>
         {
             Ok(())
         }

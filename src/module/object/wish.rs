@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     abi::ptr::Template,
+    cipher,
     error::{Error, Result},
     session::Session,
 };
@@ -154,7 +155,9 @@ pub(super) fn read(template: Template<'_>) -> Result<Given> {
     let mut given = Given::new();
     for entry in template.entries() {
         let value = entry.value().map_err(|_| Error::AttributeValueInvalid)?;
-        let value = Zeroizing::new(value.bytes().to_vec());
+        let mut copy = cipher::buffer(value.len())?;
+        copy.copy_from_slice(value.bytes());
+        let value = copy;
         let before = given.get(&entry.kind);
         if before.is_some_and(|before| before != &value) {
             return Err(Error::TemplateInconsistent);

@@ -1,0 +1,91 @@
+//! Which sizes and numbers keys may have, refused before anything is computed; and what thousands of
+//! them cost the program around us.
+#![allow(clippy::undocumented_unsafe_blocks)] // calls of the C functions that are under test
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test's own functions
+
+mod key_functions;
+mod made;
+mod operations;
+mod support;
+
+use cryptoki_sys::*;
+use key_functions::*;
+use made::Owned;
+use operations::{Answer, Mechanism, Object, Session, mechanism_info, sign, sign_init};
+use support::*;
+
+fn software() -> (Module, Session) {
+    let module = Module::start(&[TestToken::new(&[], Settings::default())]);
+    let session = module.open();
+    (module, session)
+}
+
+#[test]
+fn one_upper_limit_of_secrets_is_told_and_kept_by_every_function() {
+    let settings = Settings {
+        decrypts: true,
+        ..Settings::default()
+    };
+    let identity = Identity::ec(openssl::nid::Nid::X9_62_PRIME256V1, 1);
+    let point = match identity.public_key().material() {
+        ctk_token::PublicKeyMaterial::Ec { point, .. } => point.to_vec(),
+        other => panic!("{other:?}"),
+    };
+    let module = Module::start(&[TestToken::new(&[identity], settings)]);
+    let session = module.open_and_login();
+    let told = |mechanism| mechanism_info(mechanism).unwrap();
+    let longest = told(CKM_GENERIC_SECRET_KEY_GEN).ulMaxKeySize;
+    let hmac = told(CKM_SHA256_HMAC);
+    assert_eq!((hmac.ulMinKeySize, hmac.ulMaxKeySize), (1, longest));
+
+    let (exact, over) = (longest as usize, longest as usize + 1);
+    let create = |len| {
+        let key = made::secret_key(CKK_GENERIC_SECRET, &vec![7; len]);
+        made::create(session, &key.pairs())
+    };
+    let mac_key = create(exact).unwrap();
+    sign_init(session, &Mechanism::new(CKM_SHA256_HMAC), mac_key).unwrap();
+    sign(session, b"data").unwrap();
+    assert_eq!(create(over), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+    assert_eq!(create(5000), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+
+    let generic = |len: CK_ULONG| {
+        let len = number(len);
+        let made = Mechanism::new(CKM_GENERIC_SECRET_KEY_GEN);
+        generate(session, &made, &[(CKA_VALUE_LEN, &len)])
+    };
+    generic(longest).unwrap();
+    assert_eq!(generic(longest + 1), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+
+    let parameter = CK_ECDH1_DERIVE_PARAMS {
+        kdf: CKD_SHA256_KDF,
+        ulSharedDataLen: 0,
+        pSharedData: std::ptr::null_mut(),
+        ulPublicDataLen: point.len() as CK_ULONG,
+        pPublicData: point.as_ptr().cast_mut(),
+    };
+    let ecdh = Mechanism::with(CKM_ECDH1_DERIVE, &parameter);
+    let base = key(session, 1);
+    let derived = |len: CK_ULONG| {
+        let len = number(len);
+        derive(session, &ecdh, base, &readable(&GENERIC, &len))
+    };
+    derived(longest).unwrap();
+    for len in [longest + 1, 65537, 1 << 40, CK_ULONG::MAX] {
+        assert_eq!(derived(len), Err(CKR_ATTRIBUTE_VALUE_INVALID), "{len}");
+    }
+
+    // The longer one comes from elsewhere.
+    let wrapping = aes(session, 32);
+    let bytes = openssl::symm::encrypt(
+        openssl::symm::Cipher::aes_256_cbc(),
+        &bytes_of(session, wrapping),
+        Some(&[9; 16]),
+        &vec![7; over],
+    );
+    let wrapped = bytes.unwrap();
+    let mechanism = with_iv(CKM_AES_CBC_PAD, &[9; 16]);
+    let template = of_any_length(&GENERIC);
+    let unwrapped = unwrap(session, &mechanism, wrapping, &wrapped, &template);
+    assert_eq!(unwrapped, Err(CKR_WRAPPED_KEY_LEN_RANGE));
+}
