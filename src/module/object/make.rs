@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cryptoki_sys::*;
 use ctk_crypto::{CipherMode, CipherStream, PrivateKey, SecretBytes};
-use ctk_token::{Constraint, Key, ObjectId, Origin, PublicKey};
+use ctk_token::{Constraint, Key, KeyType, ObjectId, Origin, PublicKey};
 
 use super::{
     Class,
@@ -72,13 +72,27 @@ pub(crate) fn new_secret_key(
     add(session, [(parts, Material::Secret(value))]).map(|[handle]| handle)
 }
 
-/// Makes a key pair of the session: the handles of the public and of the private key.
+/// Whether templates can be those of a key pair of this kind: asked before it is generated, which may
+/// take seconds.
+///
+/// # Errors
+/// CKR_TEMPLATE_INCONSISTENT.
+pub(crate) fn check_key_pair(public: &Wish, private: &Wish, kind: KeyType) -> Result<()> {
+    if private.bool(CKA_ALWAYS_AUTHENTICATE) == Some(true) {
+        // There is no PIN that a session key could ask for.
+        return Err(Error::TemplateInconsistent);
+    }
+    public_key::check_kind(kind, true, |kind| public.bytes(kind))?;
+    public_key::check_kind(kind, false, |kind| private.bytes(kind))
+}
+
+/// Makes a key pair of the session, of templates that [`check_key_pair`] has seen: the handles of the public and of the private key.
 ///
 /// The private key is CKA_SENSITIVE, not CKA_EXTRACTABLE and not CKA_COPYABLE whatever the template
 /// says. Java asks for the contrary for keys that it never reads, so this is no error.
 ///
 /// # Errors
-/// CKR_TEMPLATE_INCONSISTENT if a template names another kind of key, and CKR_SESSION_CLOSED if the
+/// CKR_TEMPLATE_INCONSISTENT if a template is for another kind of key, and CKR_SESSION_CLOSED if the
 /// session ended meanwhile. Either both keys are there afterwards, or none.
 pub(crate) fn new_key_pair(
     session: &Session,
@@ -139,10 +153,6 @@ fn public_parts(wish: Wish, key: &PublicKey) -> Result<Parts> {
 }
 
 fn private_parts(wish: Wish, key: &PublicKey) -> Result<Parts> {
-    if wish.bool(CKA_ALWAYS_AUTHENTICATE) == Some(true) {
-        // There is no PIN that a session key could ask for.
-        return Err(Error::TemplateInconsistent);
-    }
     let mut parts = Parts::new(wish);
     parts.follow(key, false)?;
     parts.set_bool(CKA_SENSITIVE, true);
@@ -276,38 +286,15 @@ impl Parts {
     /// # Errors
     /// CKR_TEMPLATE_INCONSISTENT if the template says otherwise or has what other kinds of keys have.
     fn follow(&mut self, key: &PublicKey, public: bool) -> Result<()> {
-        const OF_SOME_KEYS: [CK_ATTRIBUTE_TYPE; 7] = [
-            CKA_MODULUS,
-            CKA_MODULUS_BITS,
-            CKA_PUBLIC_EXPONENT,
-            CKA_EC_PARAMS,
-            CKA_EC_POINT,
-            CKA_PARAMETER_SET,
-            CKA_VALUE,
-        ];
-        let follows = public_key::attributes(key, public);
-        let strange = OF_SOME_KEYS.iter().any(|kind| {
-            self.attributes.contains_key(kind) && !follows.iter().any(|(known, _)| known == kind)
-        });
-        // Numbers and points have several spellings, and the key was made of them; its kind and
-        // size were asked for as they are.
-        let differs = |kind: CK_ATTRIBUTE_TYPE, value: &[u8]| {
-            matches!(kind, CKA_KEY_TYPE | CKA_MODULUS_BITS | CKA_PARAMETER_SET)
-                && self
-                    .attributes
-                    .get(&kind)
-                    .is_some_and(|named| **named != *value)
-        };
-        if strange || follows.iter().any(|(kind, value)| differs(*kind, value)) {
-            return Err(Error::TemplateInconsistent);
-        }
+        let named = |kind| self.attributes.get(&kind).map(|value| &**value);
+        public_key::check_kind(key.key_type(), public, named)?;
         if let Some(info) = self.attributes.get(&CKA_PUBLIC_KEY_INFO)
             && !info.is_empty()
             && **info != *key.spki()
         {
             return Err(Error::TemplateInconsistent);
         }
-        for (kind, value) in follows {
+        for (kind, value) in public_key::attributes(key, public) {
             self.set(kind, &value);
         }
         Ok(())

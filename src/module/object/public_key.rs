@@ -120,6 +120,40 @@ pub(super) fn attributes(key: &PublicKey, public: bool) -> Vec<(CK_ATTRIBUTE_TYP
     all
 }
 
+/// Whether a template of these attributes can be that of a key of this kind. Numbers and points have
+/// several spellings, so that they are not compared; the key's kind and size are.
+///
+/// # Errors
+/// CKR_TEMPLATE_INCONSISTENT if it says otherwise or has what other kinds of keys have.
+pub(super) fn check_kind<'a>(
+    kind: KeyType,
+    public: bool,
+    named: impl Fn(CK_ATTRIBUTE_TYPE) -> Option<&'a [u8]>,
+) -> Result<()> {
+    let bits = match kind {
+        KeyType::Rsa { bits } => Some(CK_ULONG::from(bits)),
+        _ => None,
+    };
+    let (rsa, set) = (bits.is_some(), parameter_set(kind));
+    let curve = !rsa && set.is_none();
+    for (attribute, has, value) in [
+        (CKA_KEY_TYPE, true, Some(key_type(kind))),
+        (CKA_MODULUS, rsa, None),
+        (CKA_MODULUS_BITS, rsa && public, bits),
+        (CKA_PUBLIC_EXPONENT, rsa, None),
+        (CKA_EC_PARAMS, curve, None),
+        (CKA_EC_POINT, curve, None),
+        (CKA_PARAMETER_SET, set.is_some(), set),
+        (CKA_VALUE, set.is_some() && public, None),
+    ] {
+        let differs = |named: &[u8]| value.is_some_and(|value| *named != value.to_ne_bytes());
+        if named(attribute).is_some_and(|named| !has || differs(named)) {
+            return Err(Error::TemplateInconsistent);
+        }
+    }
+    Ok(())
+}
+
 /// What the public and the private half of a key of this kind can be used for unless a template says
 /// otherwise. CKA_DERIVE is false by default (PKCS#11 §4.8), also where it is all that a key can do.
 pub(super) fn uses(key: KeyType) -> (&'static [CK_ATTRIBUTE_TYPE], &'static [CK_ATTRIBUTE_TYPE]) {

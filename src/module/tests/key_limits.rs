@@ -89,3 +89,23 @@ fn one_upper_limit_of_secrets_is_told_and_kept_by_every_function() {
     let unwrapped = unwrap(session, &mechanism, wrapping, &wrapped, &template);
     assert_eq!(unwrapped, Err(CKR_WRAPPED_KEY_LEN_RANGE));
 }
+/// Of two mistakes it is told which was seen first: this modulus is refused by who generates.
+#[test]
+fn a_key_pair_is_refused_before_it_is_generated() {
+    let (_module, session) = software();
+    let wrong = number(1000);
+    let generate = |public: &Pairs<'_>, private: &Pairs<'_>| -> Answer<(Object, Object)> {
+        let public = [&[(CKA_MODULUS_BITS, &wrong[..])], public].concat();
+        generate_pair(session, CKM_RSA_PKCS_KEY_PAIR_GEN, &public, private)
+    };
+    assert_eq!(generate(&[], &[]), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+    let curve = params(ctk_token::Curve::P256);
+    let set = number(CKP_ML_DSA_65);
+    let strange = [(CKA_EC_PARAMS, &curve[..]), (CKA_PARAMETER_SET, &set)];
+    for one in strange {
+        assert_eq!(generate(&[one], &[]), Err(CKR_TEMPLATE_INCONSISTENT));
+        assert_eq!(generate(&[], &[one]), Err(CKR_TEMPLATE_INCONSISTENT));
+    }
+    let always = [(CKA_ALWAYS_AUTHENTICATE, YES)];
+    assert_eq!(generate(&[], &always), Err(CKR_TEMPLATE_INCONSISTENT));
+}
