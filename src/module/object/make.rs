@@ -40,10 +40,9 @@ pub(crate) fn new_secret_key(
     }
     check_secret_len(key_type, value.len())?;
     let check_value = check_value(key_type, &value)?;
-    if let (Some(named), Some(value)) = (wish.bytes(CKA_CHECK_VALUE), &check_value)
-        && !named.is_empty()
-        && named != value
-    {
+    // An empty one in the template is the wish for none (§4.11).
+    let named = wish.bytes(CKA_CHECK_VALUE).unwrap_or_default();
+    if !named.is_empty() && check_value.is_none_or(|value| named != value) {
         return Err(Error::AttributeValueInvalid);
     }
     // Attributes are not wiped.
@@ -51,7 +50,6 @@ pub(crate) fn new_secret_key(
     let mut parts = Parts::new(wish);
     parts.set_ulong(CKA_KEY_TYPE, key_type);
     parts.set_ulong(CKA_VALUE_LEN, ulong(value.len()));
-    // An empty one in the template is the wish for none (§4.11).
     let check_value = check_value.as_ref().map_or(&[][..], |value| value);
     parts.default_value(CKA_CHECK_VALUE, check_value);
     let cipher = key_type == CKK_AES;

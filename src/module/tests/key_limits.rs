@@ -109,3 +109,19 @@ fn a_key_pair_is_refused_before_it_is_generated() {
     let always = [(CKA_ALWAYS_AUTHENTICATE, YES)];
     assert_eq!(generate(&[], &always), Err(CKR_TEMPLATE_INCONSISTENT));
 }
+#[test]
+fn a_check_value_is_the_library_s_word_or_none() {
+    let (_module, session) = software();
+    let create = |key: &Owned, check: &[u8]| {
+        made::create(session, &key.with(CKA_CHECK_VALUE, check).pairs())
+    };
+    for kind in [CKK_GENERIC_SECRET, CKK_SHA256_HMAC] {
+        let key = made::secret_key(kind, b"abcd");
+        assert_eq!(create(&key, b"bogus"), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+        assert_eq!(create(&key, b"abc"), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+        let none = create(&key, b"").unwrap();
+        assert_eq!(value(session, none, CKA_CHECK_VALUE), Ok(vec![]));
+    }
+    let aes = made::secret_key(CKK_AES, b"0123456789abcdef");
+    assert_eq!(create(&aes, b"abc"), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+}
