@@ -22,6 +22,10 @@ use crate::{
 /// The RSA moduli that can be used for something, in bits.
 const RSA_BITS: std::ops::RangeInclusive<u32> = 1024..=8192;
 
+/// The RSA exponents: 1 encrypts nothing, and longer ones than 33 bits are not taken by crypto
+/// libraries.
+const RSA_EXPONENTS: std::ops::Range<u64> = 3..1 << 33;
+
 /// C_CreateObject (PKCS#11 §5.7.1): public keys, secret keys, certificates and data.
 ///
 /// Private keys come from the token or from C_GenerateKeyPair: what a program has in its own memory
@@ -144,6 +148,9 @@ fn public_key(wish: &Wish) -> Result<PublicKey> {
         CKK_RSA => {
             let modulus = wish.required(CKA_MODULUS)?;
             let exponent = wish.required(CKA_PUBLIC_EXPONENT)?;
+            if !is_odd(modulus) || !is_odd(exponent) || !RSA_EXPONENTS.contains(&number(exponent)) {
+                return Err(Error::AttributeValueInvalid);
+            }
             let key = PublicKey::rsa(modulus, exponent).map_err(invalid)?;
             match key.key_type() {
                 KeyType::Rsa { bits } if RSA_BITS.contains(&bits) => Ok(key),
@@ -169,6 +176,19 @@ fn public_key(wish: &Wish) -> Result<PublicKey> {
         }
         _ => Err(Error::AttributeValueInvalid),
     }
+}
+
+fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|last| last & 1 == 1)
+}
+
+/// A big-endian number, or the largest of 64 bits for all that are larger.
+fn number(bytes: &[u8]) -> u64 {
+    let append = |number: u64, byte: &u8| {
+        let larger = number.checked_mul(256)?;
+        larger.checked_add(u64::from(*byte))
+    };
+    bytes.iter().try_fold(0, append).unwrap_or(u64::MAX)
 }
 
 /// C_CopyObject (PKCS#11 §5.7.2).

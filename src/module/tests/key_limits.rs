@@ -125,3 +125,36 @@ fn a_check_value_is_the_library_s_word_or_none() {
     let aes = made::secret_key(CKK_AES, b"0123456789abcdef");
     assert_eq!(create(&aes, b"abc"), Err(CKR_ATTRIBUTE_VALUE_INVALID));
 }
+#[test]
+fn rsa_public_keys_have_an_odd_modulus_and_a_sensible_odd_exponent() {
+    let (_module, session) = software();
+    let mut modulus = [0xC1; 256];
+    let create = |modulus: &[u8], exponent: &[u8]| {
+        let key = Owned(vec![
+            (CKA_CLASS, number(CKO_PUBLIC_KEY).to_vec()),
+            (CKA_KEY_TYPE, number(CKK_RSA).to_vec()),
+            (CKA_MODULUS, modulus.to_vec()),
+            (CKA_PUBLIC_EXPONENT, exponent.to_vec()),
+        ]);
+        made::create(session, &key.pairs())
+    };
+    for good in [&[3][..], &[0, 17], &[1, 0, 1], &[1, 0xff, 0xff, 0xff, 0xff]] {
+        create(&modulus, good).unwrap();
+    }
+    for bad in [
+        &[1][..],
+        &[2],
+        &[0, 1],
+        &[1, 0, 0],
+        &[2, 0, 0, 0, 1],
+        &[0xC1; 256],
+    ] {
+        let created = create(&modulus, bad);
+        assert_eq!(created, Err(CKR_ATTRIBUTE_VALUE_INVALID), "{bad:?}");
+    }
+    modulus[255] = 0xC0;
+    assert_eq!(
+        create(&modulus, &[1, 0, 1]),
+        Err(CKR_ATTRIBUTE_VALUE_INVALID)
+    );
+}
