@@ -2,7 +2,7 @@
 
 use cryptoki_sys::*;
 use ctk_crypto::SecretBytes;
-use ctk_token::{Digest, KeyType, PublicKey};
+use ctk_token::{Digest, KeyType, PublicKey, Role};
 
 use super::{
     Class, Sight,
@@ -25,6 +25,21 @@ const RSA_BITS: std::ops::RangeInclusive<u32> = 1024..=8192;
 /// The RSA exponents: 1 encrypts nothing, and longer ones than 33 bits are not taken by crypto
 /// libraries.
 const RSA_EXPONENTS: std::ops::Range<u64> = 3..1 << 33;
+
+/// What keys are for (PKCS#11 §4.9 to §4.11).
+const USES: [CK_ATTRIBUTE_TYPE; 11] = [
+    CKA_ENCRYPT,
+    CKA_DECRYPT,
+    CKA_WRAP,
+    CKA_UNWRAP,
+    CKA_SIGN,
+    CKA_SIGN_RECOVER,
+    CKA_VERIFY,
+    CKA_VERIFY_RECOVER,
+    CKA_DERIVE,
+    CKA_ENCAPSULATE,
+    CKA_DECAPSULATE,
+];
 
 /// C_CreateObject (PKCS#11 §5.7.1): public keys, secret keys, certificates and data.
 ///
@@ -213,6 +228,7 @@ pub(crate) fn copy(
     let class = object.class().ok_or(Error::GeneralError)?;
     let attributes = object.attributes.read().clone();
     check_changes(session, class, Act::Copy, &attributes, &changes)?;
+    check_fixed(&attributes, &changes)?;
     let private = wish::bool_of(&changes, CKA_PRIVATE).unwrap_or(object.private);
     if object.private && !private {
         // Who is not logged in would see what only the user was to see.
@@ -265,6 +281,9 @@ fn own(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<std::sync::Arc<Ses
 
 /// Whether an object may become what a template says (§4.1.2, §4.1.3).
 ///
+/// What the SO trusts stays as it was trusted, in copies too: who could give such a key one use more
+/// would open what others have wrapped with it.
+///
 /// # Errors
 /// CKR_ATTRIBUTE_READ_ONLY for what would take protection away, which was given for good.
 fn check_changes(
@@ -274,12 +293,16 @@ fn check_changes(
     attributes: &Attributes,
     changes: &Given,
 ) -> Result<()> {
+    let trusted =
+        is_true(attributes, CKA_TRUSTED) && session.insertion.login() != Some(Role::Admin);
     for (kind, value) in changes {
         schema::check(class, act, *kind, value)?;
         let is_set = value.as_slice() != [CK_FALSE];
         let fixed = match *kind {
             CKA_SENSITIVE | CKA_WRAP_WITH_TRUSTED => !is_set && !is_false(attributes, *kind),
             CKA_EXTRACTABLE | CKA_COPYABLE => is_set && is_false(attributes, *kind),
+            CKA_TRUSTED => trusted && !is_set,
+            kind if USES.contains(&kind) => trusted && is_set && !is_true(attributes, kind),
             _ => false,
         };
         if fixed {
@@ -287,6 +310,32 @@ fn check_changes(
         }
     }
     wish::check_storage(session, class, changes).map(drop)
+}
+
+/// Whether a copy may differ so from an object that is not CKA_MODIFIABLE: in where it is and who sees
+/// it, and by being stricter.
+///
+/// # Errors
+/// CKR_ATTRIBUTE_READ_ONLY.
+fn check_fixed(attributes: &Attributes, changes: &Given) -> Result<()> {
+    let may = |kind: CK_ATTRIBUTE_TYPE, value: &[u8]| {
+        let stricter = match kind {
+            CKA_TOKEN | CKA_PRIVATE => true,
+            CKA_SENSITIVE | CKA_WRAP_WITH_TRUSTED => value != [CK_FALSE],
+            CKA_EXTRACTABLE | CKA_COPYABLE => value == [CK_FALSE],
+            kind => USES.contains(&kind) && value == [CK_FALSE],
+        };
+        stricter || attributes.get(&kind).is_some_and(|own| **own == *value)
+    };
+    let fixed = is_false(attributes, CKA_MODIFIABLE);
+    if fixed && !changes.iter().all(|(kind, value)| may(*kind, value)) {
+        return Err(Error::AttributeReadOnly);
+    }
+    Ok(())
+}
+
+fn is_true(attributes: &Attributes, kind: CK_ATTRIBUTE_TYPE) -> bool {
+    matches!(attributes.get(&kind).map(|value| &**value), Some([value]) if *value != CK_FALSE)
 }
 
 fn is_false(attributes: &Attributes, kind: CK_ATTRIBUTE_TYPE) -> bool {
