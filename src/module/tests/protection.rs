@@ -123,3 +123,87 @@ fn a_copy_of_what_cannot_be_modified_is_the_same_or_stricter() {
         assert_eq!(refused, CKR_ACTION_PROHIBITED);
     }
 }
+#[test]
+fn a_list_of_mechanisms_holds_for_every_use_of_the_key() {
+    let module = Module::start(&[TestToken::new(&[], Settings::default())]);
+    let session = module.open();
+    let allowed = number(CKM_AES_KEY_WRAP_KWP);
+    let list = [(CKA_ALLOWED_MECHANISMS, &allowed[..])];
+    let (wrapping, key) = (aes_with(session, &list).unwrap(), aes(session, 16));
+    let [yes, no] = [CKM_AES_KEY_WRAP_KWP, CKM_AES_KEY_WRAP].map(Mechanism::new);
+    let refused = CKR_KEY_FUNCTION_NOT_PERMITTED;
+    assert_eq!(wrap(session, &no, wrapping, key), Err(refused));
+    let wrapped = wrap(session, &yes, wrapping, key).unwrap();
+    let template = of_any_length(&AES);
+    let unwrapped = |mechanism| unwrap(session, mechanism, wrapping, &wrapped, &template);
+    assert_eq!(unwrapped(&no), Err(refused));
+    unwrapped(&yes).unwrap();
+
+    if !ctk_crypto::has_key_type(ctk_token::KeyType::MlKem768) {
+        return;
+    }
+    let set = number(CKP_ML_KEM_768);
+    let with = |list: &[(CK_ATTRIBUTE_TYPE, &[u8])]| {
+        let public = [&[(CKA_PARAMETER_SET, &set[..])], list].concat();
+        generate_pair(session, CKM_ML_KEM_KEY_PAIR_GEN, &public, list).unwrap()
+    };
+    let secret = of_any_length(&GENERIC);
+    let (public, private) = with(&list);
+    assert_eq!(encapsulate(session, public, &secret), Err(refused));
+    let decapsulated = decapsulate(session, CKM_ML_KEM, private, &[0; 1088], &secret);
+    assert_eq!(decapsulated, Err(refused));
+    let own = number(CKM_ML_KEM);
+    let (public, private) = with(&[(CKA_ALLOWED_MECHANISMS, &own)]);
+    let (ciphertext, _) = encapsulate(session, public, &secret).unwrap();
+    decapsulate(session, CKM_ML_KEM, private, &ciphertext, &secret).unwrap();
+}
+
+#[test]
+fn a_key_that_is_ready_after_the_end_of_its_login_or_session_is_not_there() {
+    let settings = Settings {
+        decrypts: true,
+        ..Settings::default()
+    };
+    let identity = Identity::ec(openssl::nid::Nid::X9_62_PRIME256V1, 1);
+    let point = match identity.public_key().material() {
+        ctk_token::PublicKeyMaterial::Ec { point, .. } => point.to_vec(),
+        other => panic!("{other:?}"),
+    };
+    let token = TestToken::new(&[identity], settings);
+    let module = Module::start(&[std::sync::Arc::clone(&token)]);
+    let watcher = module.open_and_login();
+    let parameter = CK_ECDH1_DERIVE_PARAMS {
+        kdf: CKD_NULL,
+        ulSharedDataLen: 0,
+        pSharedData: std::ptr::null_mut(),
+        ulPublicDataLen: point.len() as CK_ULONG,
+        pPublicData: point.as_ptr().cast_mut(),
+    };
+    let ecdh = Mechanism::with(CKM_ECDH1_DERIVE, &parameter);
+    for (exchanges, closes, private, expected) in [
+        (1, false, YES, Err(CKR_USER_NOT_LOGGED_IN)),
+        (2, true, NO, Err(CKR_SESSION_CLOSED)),
+    ] {
+        let session = module.open();
+        let base = key(session, 1);
+        let mut template = of_any_length(&GENERIC);
+        template.push((CKA_PRIVATE, private));
+        set_hold(&token.hold_result, true);
+        let derived = std::thread::scope(|scope| {
+            let deriving = scope.spawn(|| derive(session, &ecdh, base, &template));
+            eventually(|| token.decryptions.load(std::sync::atomic::Ordering::SeqCst) == exchanges);
+            if closes {
+                assert_eq!(unsafe { C_CloseSession(session) }, CKR_OK);
+            } else {
+                log_out(watcher);
+            }
+            set_hold(&token.hold_result, false);
+            deriving.join().unwrap()
+        });
+        assert_eq!(derived, expected);
+        if !closes {
+            assert_eq!(login(watcher, CKU_USER, Some(PIN)), CKR_OK);
+        }
+        assert_eq!(of_class(watcher, CKO_SECRET_KEY), []);
+    }
+}

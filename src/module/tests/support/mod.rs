@@ -156,6 +156,8 @@ pub struct TestToken {
     pub hold: (Mutex<bool>, Condvar),
     /// How many signatures wait.
     pub waiting: AtomicUsize,
+    /// While this is set, an agreed secret is there and does not come out.
+    pub hold_result: (Mutex<bool>, Condvar),
     pub next_error: Mutex<Option<TokenError>>,
 }
 
@@ -229,6 +231,7 @@ impl TestToken {
             hold_auth: (Mutex::new(false), Condvar::new()),
             hold: (Mutex::new(false), Condvar::new()),
             waiting: AtomicUsize::new(0),
+            hold_result: (Mutex::new(false), Condvar::new()),
             next_error: Mutex::new(None),
         })
     }
@@ -424,7 +427,9 @@ impl TokenSession for TestSession {
         peer: &[u8],
         secret: &mut [u8],
     ) -> Result<usize> {
-        self.opened(key)?.key_exchange(algorithm, peer, secret)
+        let written = self.opened(key)?.key_exchange(algorithm, peer, secret);
+        wait_while(&self.0.hold_result);
+        written
     }
     fn sign(
         &self,
