@@ -106,7 +106,9 @@ pub(crate) struct Session {
 
 macro_rules! operations {
     ($($field:ident: $operation:ident $flag:ident,)*) => {
-        /// What a session is in the middle of: at most one of each kind, side by side (§5.1.2).
+        /// What a session is in the middle of: at most one of each kind, side by side. An operation
+        /// may be the last that holds a token's session, whose end is work for a card, so none is
+        /// dropped under the lock on these.
         #[derive(Default)]
         pub(crate) struct Operations {
             pub(crate) search: Option<Search>,
@@ -114,15 +116,20 @@ macro_rules! operations {
         }
 
         impl Operations {
-            /// Ends the active operations of the kinds that C_SessionCancel's flags name.
-            fn cancel(&mut self, flags: CK_FLAGS) -> Result<()> {
+            /// Takes out the active operations of the kinds that C_SessionCancel's flags name. One
+            /// that a call works on is told, and does not keep the others.
+            fn cancel(&mut self, flags: CK_FLAGS) -> (Self, Result<()>) {
+                let (mut ended, mut outcome) = (Self::default(), Ok(()));
                 $(if flags & $flag != 0 {
-                    self.$field.cancel()?;
+                    match self.$field.cancel() {
+                        Ok(stage) => ended.$field = stage,
+                        Err(error) => outcome = Err(error),
+                    }
                 })*
                 if flags & CKF_FIND_OBJECTS != 0 {
-                    self.search = None;
+                    ended.search = self.search.take();
                 }
-                Ok(())
+                (ended, outcome)
             }
         }
 
@@ -213,13 +220,12 @@ impl<T> Stage<T> {
         }
     }
 
-    /// Ends what is active. What a call in another thread works on cannot be ended from here.
-    fn cancel(&mut self) -> Result<()> {
+    /// Takes out what is active. What a call in another thread works on cannot be ended from here.
+    fn cancel(&mut self) -> Result<Self> {
         if matches!(self, Self::Running) {
             return Err(Error::OperationCancelFailed);
         }
-        *self = Self::Idle;
-        Ok(())
+        Ok(std::mem::take(self))
     }
 
     /// Whether an operation can be set up.
@@ -250,11 +256,10 @@ impl Session {
         plan: impl FnOnce(&Mechanism<'_>) -> Result<T>,
     ) -> Result<()> {
         let Some(mechanism) = mechanism else {
-            let mut operations = self.operations();
-            let stage = T::stage(&mut operations);
-            return match stage {
-                Stage::Idle => Err(Error::ArgumentsBad),
-                Stage::Active(_) | Stage::Running => stage.cancel(),
+            let ended = T::stage(&mut self.operations()).cancel()?;
+            return match ended {
+                Stage::Active(_) => Ok(()),
+                Stage::Idle | Stage::Running => Err(Error::ArgumentsBad),
             };
         };
         T::stage(&mut self.operations()).ready()?;
@@ -287,7 +292,8 @@ impl Session {
     /// Ends it; it is not in the table any more.
     fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        *self.operations() = Operations::default();
+        let ended = std::mem::take(&mut *self.operations());
+        drop(ended);
         self.last_standing.forget();
         self.insertion.objects.remove_of(self.handle);
         self.insertion.session_closed(self.read_write);
@@ -427,7 +433,9 @@ pub(crate) fn info(session: &Session, out: Result<Place<'_, CK_SESSION_INFO>>) -
 
 /// C_SessionCancel (PKCS#11 §5.6.5). Operations that are not active count as cancelled.
 pub(crate) fn cancel(session: &Session, flags: CK_FLAGS) -> Result<()> {
-    session.operations().cancel(flags)
+    let (ended, outcome) = session.operations().cancel(flags);
+    drop(ended);
+    outcome
 }
 
 /// C_GetSessionValidationFlags (PKCS#11 3.2 §5.22): nobody has validated this module, so that no

@@ -159,6 +159,8 @@ pub struct TestToken {
     /// While this is set, an agreed secret is there and does not come out.
     pub hold_result: (Mutex<bool>, Condvar),
     pub next_error: Mutex<Option<TokenError>>,
+    /// What the end of the next session does.
+    pub at_end: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl TestToken {
@@ -233,6 +235,7 @@ impl TestToken {
             waiting: AtomicUsize::new(0),
             hold_result: (Mutex::new(false), Condvar::new()),
             next_error: Mutex::new(None),
+            at_end: Mutex::new(None),
         })
     }
 
@@ -488,6 +491,10 @@ impl Drop for TestSession {
         self.set_verified(Role::User, false);
         self.set_verified(Role::Admin, false);
         self.0.sessions.fetch_sub(1, Ordering::SeqCst);
+        let at_end = self.0.at_end.lock().unwrap().take();
+        if let Some(at_end) = at_end {
+            at_end();
+        }
     }
 }
 
