@@ -1,6 +1,8 @@
 //! What C_Encrypt and C_Decrypt share: AES over data in one part or many, and what a call does to
 //! its operation.
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
 use ctk_crypto::{CipherMode, CipherStream};
 use ctk_token::TokenError;
@@ -48,6 +50,7 @@ pub(crate) enum Direction {
 
 /// AES at work.
 pub(crate) struct Aes {
+    key: Arc<SessionObject>,
     stream: CipherStream,
     mode: AesMode,
     tag_len: usize,
@@ -75,11 +78,11 @@ impl Aes {
         };
         let object = aes_key(session, handle, usage)?;
         key::check_allowed(session, handle, mechanism)?;
-        let key = key::secret(&object)?;
+        let secret = key::secret(&object)?;
         let (cipher, iv) = parameters(mode, parameter?)?;
         let stream = match direction {
-            Direction::Encrypt => CipherStream::encrypt(&cipher, key, &iv),
-            Direction::Decrypt => CipherStream::decrypt(&cipher, key, &iv),
+            Direction::Encrypt => CipherStream::encrypt(&cipher, secret, &iv),
+            Direction::Decrypt => CipherStream::decrypt(&cipher, secret, &iv),
         };
         let tag_len = match cipher {
             CipherMode::AesGcm { tag_len, .. } => tag_len,
@@ -87,6 +90,7 @@ impl Aes {
         };
         Ok(Self {
             stream: stream.map_err(|error| Error::from_token(During::Init, &error))?,
+            key: object,
             mode,
             tag_len,
             direction,
@@ -97,6 +101,7 @@ impl Aes {
 
     /// All in one part.
     pub(crate) fn whole(&mut self, input: Input<'_>, out: List<'_, u8>) -> Result<After> {
+        self.key.check_login()?;
         if self.taken.is_some() {
             return Err(Error::OperationActive);
         }
@@ -129,6 +134,7 @@ impl Aes {
 
     /// A part.
     pub(crate) fn part(&mut self, input: Input<'_>, out: List<'_, u8>) -> Result<After> {
+        self.key.check_login()?;
         if self.ended {
             return Err(Error::OperationActive);
         }
@@ -151,6 +157,7 @@ impl Aes {
 
     /// The end.
     pub(crate) fn end(&mut self, out: List<'_, u8>) -> Result<After> {
+        self.key.check_login()?;
         let room = out.room(self.stream.finish_len());
         let exact = self.direction == Direction::Encrypt || self.ended;
         if room == Ok(Room::Query) || exact && room != Ok(Room::Enough) {
@@ -240,7 +247,7 @@ pub(crate) fn aes_key(
     session: &Session,
     handle: CK_OBJECT_HANDLE,
     usage: CK_ATTRIBUTE_TYPE,
-) -> Result<std::sync::Arc<SessionObject>> {
+) -> Result<Arc<SessionObject>> {
     let object = key::secret_key(session, handle, usage)?;
     if secret_key_type(&object) == Some(CKK_AES) {
         Ok(object)

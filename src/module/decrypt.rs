@@ -172,6 +172,7 @@ impl RsaDecrypting {
         ciphertext: Vec<u8>,
         out: List<'_, u8>,
     ) -> Result<After> {
+        self.plan.key.check_login(session)?;
         if let Some((of, plaintext)) = &self.kept
             && *of == ciphertext
         {

@@ -132,6 +132,37 @@ impl PrivateUse {
         }
     }
 
+    /// Whether an operation that was set up with it may go on with what it has already made.
+    ///
+    /// # Errors
+    /// CKR_USER_NOT_LOGGED_IN if the login that the key needs has ended, whoever has logged in since.
+    pub(crate) fn check_login(&self, session: &Session) -> Result<()> {
+        match &self.home {
+            Home::Token(standing) => {
+                let (_, private) = standing
+                    .catalog
+                    .private_key(self.handle)
+                    .ok_or(Error::KeyHandleInvalid)?;
+                if private && !standing.is_of_this_login(&session.insertion) {
+                    return Err(Error::UserNotLoggedIn);
+                }
+                Ok(())
+            }
+            Home::Session(object) => object.check_login(),
+        }
+    }
+
+    /// The same as [`home`](Self::home), for a use of the key. The token itself knows of the login to
+    /// it.
+    fn performer(&self) -> ctk_token::Result<(&Key, &Arc<dyn TokenSession>)> {
+        if let Home::Session(object) = &self.home {
+            object
+                .check_login()
+                .map_err(|_| TokenError::AuthenticationNeeded)?;
+        }
+        self.home().ok_or(TokenError::ObjectNotFound)
+    }
+
     /// As [`TokenSession::supports`], and so on below.
     pub(crate) fn supports(&self, operation: Operation, algorithm: KeyAlgorithm) -> bool {
         self.home()
@@ -144,7 +175,7 @@ impl PrivateUse {
         input: &[u8],
         signature: &mut [u8],
     ) -> ctk_token::Result<usize> {
-        let (key, performer) = self.home().ok_or(TokenError::ObjectNotFound)?;
+        let (key, performer) = self.performer()?;
         performer.sign(&key.id, algorithm, input, signature)
     }
 
@@ -154,7 +185,7 @@ impl PrivateUse {
         input: &[u8],
         plaintext: &mut [u8],
     ) -> ctk_token::Result<usize> {
-        let (key, performer) = self.home().ok_or(TokenError::ObjectNotFound)?;
+        let (key, performer) = self.performer()?;
         performer.decrypt(&key.id, algorithm, input, plaintext)
     }
 
@@ -164,7 +195,7 @@ impl PrivateUse {
         peer: &[u8],
         secret: &mut [u8],
     ) -> ctk_token::Result<usize> {
-        let (key, performer) = self.home().ok_or(TokenError::ObjectNotFound)?;
+        let (key, performer) = self.performer()?;
         performer.key_exchange(&key.id, algorithm, peer, secret)
     }
 

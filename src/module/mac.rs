@@ -77,6 +77,14 @@ impl MacKey {
         self.len
     }
 
+    /// Whether an operation that was set up with it may go on.
+    ///
+    /// # Errors
+    /// CKR_USER_NOT_LOGGED_IN.
+    pub(crate) fn check_login(&self) -> Result<()> {
+        self.object.check_login()
+    }
+
     /// Begins a code. It comes out whole; [`len`](Self::len) says how much of it counts.
     pub(crate) fn begin(&self) -> std::result::Result<Mac, TokenError> {
         let key = self.object.secret_key().ok_or(TokenError::ObjectNotFound)?;

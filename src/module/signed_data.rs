@@ -52,12 +52,13 @@ impl Preparation {
     /// Prepares data. `place` is for what is made of them.
     ///
     /// # Errors
-    /// CKR_DATA_LEN_RANGE.
+    /// CKR_DATA_LEN_RANGE, CKR_USER_NOT_LOGGED_IN.
     pub(crate) fn apply<'a>(
         &self,
         data: Data<'a>,
         place: &'a mut Option<Hash>,
     ) -> Result<&'a [u8]> {
+        self.check_login()?;
         let bytes = match data {
             Data::Whole(input) => input.bytes(),
             Data::Parts(Parts::Prepared(hash)) => return Ok(hash),
@@ -75,6 +76,14 @@ impl Preparation {
             Self::Whole { .. } => return Err(Error::DataLenRange),
         };
         Ok(place.insert(hash.map_err(failed)?))
+    }
+
+    /// A code's key is used with every part.
+    fn check_login(&self) -> Result<()> {
+        match self {
+            Self::Mac(key) => key.check_login(),
+            Self::Hash(_) | Self::Whole { .. } => Ok(()),
+        }
     }
 }
 
@@ -133,6 +142,7 @@ impl Parts {
     }
 
     fn begin(&mut self, preparation: &Preparation) -> Result<()> {
+        preparation.check_login()?;
         if self.is_nothing() {
             *self = match preparation {
                 Preparation::Hash(digest) => Self::Hashing(Hasher::new(*digest).map_err(failed)?),

@@ -32,8 +32,13 @@ impl Standing {
         })
     }
 
-    fn lasts(&self, insertion: &Insertion) -> bool {
+    /// Whether nobody has logged in or out since.
+    pub(crate) fn is_of_this_login(&self, insertion: &Insertion) -> bool {
         self.moment == insertion.moment()
+    }
+
+    fn lasts(&self, insertion: &Insertion) -> bool {
+        self.is_of_this_login(insertion)
             && self.catalog.generation() >= insertion.token.generation()
     }
 

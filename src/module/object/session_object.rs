@@ -4,7 +4,10 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use cryptoki_sys::*;
@@ -188,11 +191,16 @@ impl SessionObjects {
         });
     }
 
-    /// Removes what only a user who is logged in sees, at logout.
+    /// Removes what only a user who is logged in sees, at logout. Operations that have such a key end
+    /// at their next use of it.
     pub(crate) fn remove_private(&self) {
         self.remove_those(|store| {
             let private = store.by_handle.values().filter(|object| object.private);
-            private.map(|object| object.handle).collect()
+            let end = |object: &Arc<SessionObject>| {
+                object.login_is_over.store(true, Ordering::SeqCst);
+                object.handle
+            };
+            private.map(end).collect()
         });
     }
 
@@ -213,6 +221,8 @@ pub(crate) struct SessionObject {
     pub(crate) owner: CK_SESSION_HANDLE,
     /// Seen by a user who is logged in only.
     pub(crate) private: bool,
+    /// It is a private one, and the login that it went with has ended.
+    login_is_over: AtomicBool,
     pub(crate) attributes: RwLock<Attributes>,
     pub(crate) material: Material,
 }
@@ -239,6 +249,7 @@ impl SessionObject {
             handle,
             owner,
             private,
+            login_is_over: AtomicBool::new(false),
             attributes: RwLock::new(attributes),
             material,
         }
@@ -270,6 +281,18 @@ impl SessionObject {
             }
             _ => Answer::Absent,
         }
+    }
+
+    /// Whether an operation that was set up with it may go on.
+    ///
+    /// # Errors
+    /// CKR_USER_NOT_LOGGED_IN if it is private and the login that it went with has ended, whoever has
+    /// logged in since. An object that was destroyed serves until the end of the operation.
+    pub(crate) fn check_login(&self) -> Result<()> {
+        if self.login_is_over.load(Ordering::SeqCst) {
+            return Err(Error::UserNotLoggedIn);
+        }
+        Ok(())
     }
 
     pub(super) fn class(&self) -> Option<Class> {

@@ -207,3 +207,112 @@ fn a_key_that_is_ready_after_the_end_of_its_login_or_session_is_not_there() {
         assert_eq!(of_class(watcher, CKO_SECRET_KEY), []);
     }
 }
+#[test]
+fn with_the_login_ends_what_runs_with_a_private_key_of_the_session() {
+    let module = Module::start(&[TestToken::new(&[], Settings::default())]);
+    let other = module.open();
+    let p256 = params(ctk_token::Curve::P256);
+    let iv = with_iv(CKM_AES_CBC_PAD, &[9; 16]);
+    for private in [YES, NO] {
+        let session = module.open_and_login();
+        let public = [(CKA_EC_PARAMS, &p256[..]), (CKA_PRIVATE, NO)];
+        let wish = [(CKA_PRIVATE, private)];
+        let (_, key) = generate_pair(session, CKM_EC_KEY_PAIR_GEN, &public, &wish).unwrap();
+        let ecdsa = Mechanism::new(CKM_ECDSA_SHA256);
+        sign_init(session, &ecdsa, key).unwrap();
+        message_sign_init(session, &ecdsa, key).unwrap();
+        sign_message(session, b"message").unwrap();
+        let aes = aes_with(session, &wish).unwrap();
+        encrypt_init(session, &iv, aes).unwrap();
+        let ciphertext = encrypt(session, &[5; 40]).unwrap();
+        encrypt_init(session, &iv, aes).unwrap();
+        decrypt_init(session, &iv, aes).unwrap();
+        decrypt_update(session, &ciphertext[..32]).unwrap();
+        // Codes: one that has begun, and one that has not.
+        let cmac = Mechanism::new(CKM_AES_CMAC);
+        verify_init(session, &cmac, aes).unwrap();
+        verify_update(session, b"part").unwrap();
+        sign_init(other, &cmac, aes).unwrap();
+        message_sign_init(other, &cmac, aes).unwrap();
+        let (rsa, pkcs1) = (Mechanism::new(CKM_RSA_PKCS), number(1024));
+        let public = [(CKA_MODULUS_BITS, &pkcs1[..])];
+        let generated = generate_pair(session, CKM_RSA_PKCS_KEY_PAIR_GEN, &public, &wish);
+        let (rsa_public, rsa_private) = generated.unwrap();
+        encrypt_init(other, &rsa, rsa_public).unwrap();
+        let short = encrypt(other, b"plaintext").unwrap();
+        decrypt_init(other, &rsa, rsa_private).unwrap();
+        // A plaintext that waits for a longer buffer.
+        let (mut place, mut len) = ([0; 4], 4);
+        let (start, short_len) = (short.as_ptr().cast_mut(), short.len() as CK_ULONG);
+        let rv = unsafe { C_Decrypt(other, start, short_len, place.as_mut_ptr(), &raw mut len) };
+        assert_eq!(rv, CKR_BUFFER_TOO_SMALL);
+
+        log_out(session);
+        // A later login brings nothing back.
+        assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
+        let rest = ciphertext[32..].to_vec();
+        let answers = [
+            ("sign", sign(session, b"data").map(drop)),
+            ("message", sign_message(session, b"message").map(drop)),
+            ("encrypt", encrypt(session, b"data").map(drop)),
+            ("decrypt update", decrypt_update(session, &rest).map(drop)),
+            ("verify update", verify_update(session, b"more")),
+            ("mac", sign(other, b"data").map(drop)),
+            ("mac message", sign_message(other, b"message").map(drop)),
+            ("kept plaintext", decrypt(other, &short).map(drop)),
+        ];
+        for (what, answer) in answers {
+            match private {
+                YES => assert_eq!(answer, Err(CKR_USER_NOT_LOGGED_IN), "{what}"),
+                _ => assert_eq!(answer, Ok(()), "{what}"),
+            }
+        }
+        log_out(session);
+        assert_eq!(unsafe { C_CloseSession(session) }, CKR_OK);
+        assert_eq!(unsafe { C_SessionCancel(other, CKF_MESSAGE_SIGN) }, CKR_OK);
+    }
+}
+
+#[test]
+fn a_plaintext_that_waits_for_a_longer_buffer_goes_with_the_login() {
+    let settings = Settings {
+        decrypts: true,
+        ..Settings::default()
+    };
+    let token = TestToken::new(&[Identity::rsa(2048, 1)], settings);
+    let module = Module::start(&[token]);
+    let session = module.open_and_login();
+    let rsa = Mechanism::new(CKM_RSA_PKCS);
+    encrypt_init(session, &rsa, operations::public_key(session, 1)).unwrap();
+    let ciphertext = encrypt(session, b"plaintext").unwrap();
+    for ends in [false, true] {
+        decrypt_init(session, &rsa, key(session, 1)).unwrap();
+        let (mut place, mut len) = ([0; 4], 4);
+        let (start, start_len) = (ciphertext.as_ptr().cast_mut(), ciphertext.len() as CK_ULONG);
+        let rv = unsafe { C_Decrypt(session, start, start_len, place.as_mut_ptr(), &raw mut len) };
+        assert_eq!(rv, CKR_BUFFER_TOO_SMALL);
+        let expected = if ends {
+            log_out(session);
+            assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
+            Err(CKR_USER_NOT_LOGGED_IN)
+        } else {
+            Ok(b"plaintext".to_vec())
+        };
+        assert_eq!(decrypt(session, &ciphertext), expected);
+    }
+}
+
+/// As with SoftHSM and NSS: some destroy a key as soon as they have set its operation up.
+#[test]
+fn an_operation_keeps_the_key_that_is_destroyed_meanwhile_until_its_end() {
+    let module = Module::start(&[TestToken::new(&[], Settings::default())]);
+    let session = module.open_and_login();
+    let aes = aes_with(session, &[]).unwrap();
+    let cmac = Mechanism::new(CKM_AES_CMAC);
+    sign_init(session, &cmac, aes).unwrap();
+    let code = sign(session, b"data").unwrap();
+    sign_init(session, &cmac, aes).unwrap();
+    assert_eq!(destroy(session, aes), CKR_OK);
+    assert_eq!(sign(session, b"data"), Ok(code));
+    assert_eq!(sign_init(session, &cmac, aes), Err(CKR_KEY_HANDLE_INVALID));
+}
