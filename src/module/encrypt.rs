@@ -122,20 +122,22 @@ pub(crate) fn finish(session: &Session, out: Result<List<'_, u8>>) -> Result<()>
 }
 
 impl RsaEncrypting {
-    /// Takes a part of the plaintext.
+    /// Takes a part of the plaintext. One that is too long is refused by the query, too, before an
+    /// operation that goes with this one has taken it.
     fn collect(&mut self, part: Input<'_>, out: List<'_, u8>) -> Result<After> {
+        let longest = self.plan.len;
+        let taken = self.collected.as_ref().map_or(0, |bytes| bytes.len());
+        if part.len() > longest.saturating_sub(taken) {
+            return Err(Error::DataLenRange);
+        }
         let room = out.room(0);
         if room != Ok(Room::Enough) {
             return Ok(After::told(room));
         }
-        let longest = self.plan.len;
         // With room for all that can come, so that none of it is left behind by a move.
         let collected = self
             .collected
             .get_or_insert_with(|| Zeroizing::new(Vec::with_capacity(longest)));
-        if part.len() > longest.saturating_sub(collected.len()) {
-            return Err(Error::DataLenRange);
-        }
         collected.extend_from_slice(part.bytes());
         Ok(After::Stays(out.fill(&[])))
     }

@@ -11,7 +11,7 @@ use cryptoki_sys::*;
 use ctk_pkcs11::abi::*;
 use ctk_token::Digest;
 use operations::{self as op, Mechanism, Session};
-use support::{Module, Settings, TestToken};
+use support::{Identity, Module, Settings, TestToken};
 
 const DATA: &[u8] = &[6; 1000];
 
@@ -91,6 +91,25 @@ fn both_operations_see_every_part_once() {
     }
     op::verify_update(session, &finish(C_DecryptFinal, session)).unwrap();
     op::verify_final(session, &code).unwrap();
+}
+
+#[test]
+fn what_the_encryption_refuses_is_not_digested() {
+    let module = Module::start(&[TestToken::new(
+        &[Identity::rsa(2048, 1)],
+        Settings::default(),
+    )]);
+    let session = module.open();
+    op::digest_init(session, &Mechanism::new(CKM_SHA256)).unwrap();
+    let public_key = op::public_key(session, 1);
+    op::encrypt_init(session, &Mechanism::new(CKM_RSA_PKCS), public_key).unwrap();
+    update(C_DigestEncryptUpdate, session, &[1; 200]).unwrap();
+    let (mut part, mut out, mut len) = ([2; 57], [0; 256], 256);
+    let (start, room) = (part.as_mut_ptr(), out.as_mut_ptr());
+    let rv = unsafe { C_DigestEncryptUpdate(session, start, 57, room, &raw mut len) };
+    assert_eq!(rv, CKR_DATA_LEN_RANGE);
+    let expected = ctk_crypto::hash(Digest::Sha256, &[1; 200]).unwrap();
+    assert_eq!(op::digest_final(session).unwrap(), *expected);
 }
 
 #[test]
