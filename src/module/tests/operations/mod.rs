@@ -111,6 +111,8 @@ pub fn output(call: impl Fn(*mut CK_BYTE, *mut CK_ULONG) -> CK_RV) -> Answer<Vec
         let rv = call(out.as_mut_ptr(), &raw mut len);
         // What the length was only an upper limit of may fit.
         if rv == CKR_OK {
+            assert!(len < needed);
+            assert!(out[len as usize..].iter().all(|byte| *byte == 0xee));
             out.truncate(len as usize);
             return Ok(out);
         }
