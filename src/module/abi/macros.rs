@@ -118,7 +118,7 @@ macro_rules! cryptoki {
         ];
     };
     (@function $f:ident($($a:ident: $t:ty),*) [$($l:ident)?] [$($s:ident $h:ident)?] $b:expr) => {
-        #[doc = concat!("`", stringify!($f), "` of PKCS#11 3.2 §5.")]
+        #[doc = concat!("`", stringify!($f), "`, a function of PKCS#11 3.2, chapter 5.")]
         ///
         /// # Safety
         /// Each pointer is NULL or valid for the length that the function's parameters give it.
