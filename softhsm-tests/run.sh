@@ -68,7 +68,7 @@ say() { printf '[%s] %s\n' "$(duration "$SECONDS")" "$*"; }
 check() {
     local name=$1 log started=$SECONDS
     shift
-    log=$work/$(tr -c 'a-z0-9\n' '-' <<<"$name").log
+    log=$work/$(tr -c 'a-z0-9\n' '-' <<<"${name,,}").log
     last_log=$log
     say "$name …"
     if "$@" >"$log" 2>&1 </dev/null; then
