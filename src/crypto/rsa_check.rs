@@ -49,6 +49,7 @@ mod library {
         if ![key.n(), key.e(), p, q].into_iter().all(odd) {
             return Ok(false);
         }
+        // Secure numbers are those that OpenSSL wipes when it frees them.
         let mut context = BigNumContext::new_secure()?;
         let mut product = BigNum::new_secure()?;
         product.checked_mul(p, q, &mut context)?;
