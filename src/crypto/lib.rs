@@ -65,7 +65,7 @@ pub use pbe::{PbeCipher, pbe_decrypt};
 pub use per_thread::PerThread;
 pub use post_quantum::{check_encapsulation_key, encapsulate};
 pub use reduction::Reduction;
-pub use secret::SecretBytes;
+pub use secret::{SecretBytes, SecretStore};
 pub use stream::{CipherMode, CipherStream};
 pub use verify::{verify, verify_recover};
 

@@ -13,7 +13,7 @@ mod symmetric;
 
 pub(crate) use kem::{decapsulate, encapsulate};
 pub(crate) use library::{X448, legacy_ciphers, ready, takes_rsa};
-pub(crate) use pages::LockedPages;
+pub(crate) use pages::{LockedPages, Place, SharedPage, lock_limit};
 pub(crate) use symmetric::{CipherContext, CmacContext, Direction, rc2_40_cbc, rc2_cbc};
 
 /// A failure inside the library that no caller can have caused: no memory, no entropy.

@@ -219,7 +219,7 @@ pub(crate) fn copy(
     let material = match &object.material {
         Material::Nothing => Material::Nothing,
         Material::Public(key) => Material::Public(key.clone()),
-        Material::Secret(key) => Material::Secret(SecretBytes::copy_of(key)),
+        Material::Secret(key) => Material::Secret(session.insertion.objects.keep(key)),
         Material::Private(..) => return Err(Error::ActionProhibited),
     };
     if !object.is_true(CKA_COPYABLE) {

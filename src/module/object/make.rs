@@ -67,6 +67,7 @@ pub(crate) fn new_secret_key(
     ]);
     parts.describe_key();
     parts.describe_past();
+    let value = session.insertion.objects.keep(&value);
     add(session, [(parts, Material::Secret(value))]).map(|[handle]| handle)
 }
 

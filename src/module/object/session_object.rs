@@ -11,7 +11,7 @@ use std::{
 };
 
 use cryptoki_sys::*;
-use ctk_crypto::SecretBytes;
+use ctk_crypto::{SecretBytes, SecretStore};
 use ctk_token::{Key, PublicKey, TokenSession};
 use parking_lot::{Mutex, RwLock};
 
@@ -31,7 +31,11 @@ pub(crate) type Attributes = BTreeMap<CK_ATTRIBUTE_TYPE, Box<[u8]>>;
 
 /// The session objects of one token's sessions.
 #[derive(Default)]
-pub(crate) struct SessionObjects(Mutex<Store>);
+pub(crate) struct SessionObjects {
+    store: Mutex<Store>,
+    /// Where the secret keys' bytes are: a program may have thousands of them.
+    secrets: SecretStore,
+}
 
 #[derive(Default)]
 struct Store {
@@ -93,7 +97,7 @@ impl SessionObjects {
     pub(crate) fn add_all(&self, session: &Session, made: Vec<SessionObject>) -> Result<()> {
         // The end of a session or login is said before its objects are removed under this lock, which
         // is taken before the login's.
-        let mut store = self.0.lock();
+        let mut store = self.store.lock();
         if session.is_closed() {
             return Err(Error::SessionClosed);
         }
@@ -107,13 +111,18 @@ impl SessionObjects {
         Ok(())
     }
 
+    /// The bytes of a new secret key, in the memory for those.
+    pub(super) fn keep(&self, secret: &[u8]) -> SecretBytes {
+        self.secrets.keep(secret)
+    }
+
     /// The object of this handle, if the session can see it: a private one only after login.
     pub(crate) fn find(
         &self,
         session: &Session,
         handle: CK_OBJECT_HANDLE,
     ) -> Option<Arc<SessionObject>> {
-        let object = self.0.lock().by_handle.get(&handle).cloned()?;
+        let object = self.store.lock().by_handle.get(&handle).cloned()?;
         (!object.private || session.insertion.shows_private()).then_some(object)
     }
 
@@ -124,7 +133,7 @@ impl SessionObjects {
         shows_private: bool,
         found: &mut Vec<CK_OBJECT_HANDLE>,
     ) {
-        let store = self.0.lock();
+        let store = self.store.lock();
         if store.by_handle.is_empty() {
             return;
         }
@@ -159,7 +168,7 @@ impl SessionObjects {
         object: &SessionObject,
         change: impl FnOnce(&mut Attributes) -> Result<()>,
     ) -> Result<()> {
-        let mut store = self.0.lock();
+        let mut store = self.store.lock();
         if !store.by_handle.contains_key(&object.handle) {
             return Err(Error::ObjectHandleInvalid);
         }
@@ -177,7 +186,7 @@ impl SessionObjects {
 
     /// Removes one object.
     pub(super) fn remove(&self, handle: CK_OBJECT_HANDLE) -> Result<()> {
-        let removed = self.0.lock().remove(handle);
+        let removed = self.store.lock().remove(handle);
         // Dropped after the lock: wiping keys takes a moment.
         removed.map(drop).ok_or(Error::ObjectHandleInvalid)
     }
@@ -205,7 +214,7 @@ impl SessionObjects {
     }
 
     fn remove_those(&self, which: impl FnOnce(&Store) -> Vec<CK_OBJECT_HANDLE>) {
-        let mut store = self.0.lock();
+        let mut store = self.store.lock();
         let handles = which(&store).into_iter();
         let removed: Vec<_> = handles.filter_map(|handle| store.remove(handle)).collect();
         drop(store);

@@ -158,3 +158,35 @@ fn rsa_public_keys_have_an_odd_modulus_and_a_sensible_odd_exponent() {
         Err(CKR_ATTRIBUTE_VALUE_INVALID)
     );
 }
+/// A program's threads and libraries need mappings too, and its PINs locked memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn thousands_of_keys_take_few_mappings_and_little_locked_memory() {
+    let (_module, session) = software();
+    let mappings = || {
+        std::fs::read_to_string("/proc/self/maps")
+            .unwrap()
+            .lines()
+            .count()
+    };
+    let locked = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmLck:"));
+        let number = line
+            .and_then(|line| line.split_whitespace().nth(1))
+            .unwrap();
+        number.parse::<usize>().unwrap()
+    };
+    let key = made::secret_key(CKK_AES, b"0123456789abcdef");
+    let pairs = key.pairs();
+    made::create(session, &pairs).unwrap();
+    let before = (mappings(), locked());
+    let keys: Vec<_> = (0..6000).map(|_| made::create(session, &pairs)).collect();
+    assert!(keys.iter().all(Result::is_ok));
+    let more = (mappings() - before.0, locked() - before.1);
+    assert!(more.0 <= 200, "{} mappings", more.0);
+    assert!(more.1 <= 256, "{} kB", more.1);
+    for key in keys {
+        assert_eq!(bytes_of(session, key.unwrap()), b"0123456789abcdef");
+    }
+}
