@@ -5,7 +5,13 @@
 
 mod support;
 
-use std::ptr::null_mut;
+use std::{
+    path::{Path, PathBuf},
+    ptr::null_mut,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Instant,
+};
 
 use cryptoki_sys::*;
 use ctk_pkcs11::abi::*;
@@ -116,7 +122,7 @@ fn first_is(function: &Function, parameter: &str) -> bool {
     function.parameters.first() == Some(&parameter)
 }
 
-fn token() -> std::sync::Arc<TestToken> {
+fn token() -> Arc<TestToken> {
     TestToken::new(&[], Settings::default())
 }
 
@@ -295,14 +301,14 @@ fn a_panic_ends_at_the_c_abi() {
     /// Panics when it is asked once more, which C_GetSlotList does.
     struct Once(std::sync::atomic::AtomicBool);
     impl ctk_pkcs11::SlotSource for Once {
-        fn slots(&self) -> Vec<std::sync::Arc<dyn ctk_token::Slot>> {
+        fn slots(&self) -> Vec<Arc<dyn ctk_token::Slot>> {
             assert!(
                 !self.0.swap(true, std::sync::atomic::Ordering::SeqCst),
                 "on purpose"
             );
             Vec::new()
         }
-        fn wait_for_change(&self, _: std::time::Instant) -> ctk_token::Result<ctk_token::Wait> {
+        fn wait_for_change(&self, _: Instant) -> ctk_token::Result<ctk_token::Wait> {
             Err(ctk_token::TokenError::NotSupported)
         }
     }
@@ -321,10 +327,10 @@ fn a_panic_ends_at_the_c_abi() {
 fn a_failed_initialize_leaves_nothing_behind() {
     struct Panics;
     impl ctk_pkcs11::SlotSource for Panics {
-        fn slots(&self) -> Vec<std::sync::Arc<dyn ctk_token::Slot>> {
+        fn slots(&self) -> Vec<Arc<dyn ctk_token::Slot>> {
             panic!("on purpose")
         }
-        fn wait_for_change(&self, _: std::time::Instant) -> ctk_token::Result<ctk_token::Wait> {
+        fn wait_for_change(&self, _: Instant) -> ctk_token::Result<ctk_token::Wait> {
             Err(ctk_token::TokenError::NotSupported)
         }
     }
@@ -410,7 +416,7 @@ fn interfaces_are_found_by_name_version_and_flags() {
 fn a_driver_that_calls_back_while_the_library_is_made_gets_an_error() {
     struct Recursive;
     impl ctk_pkcs11::SlotSource for Recursive {
-        fn slots(&self) -> Vec<std::sync::Arc<dyn ctk_token::Slot>> {
+        fn slots(&self) -> Vec<Arc<dyn ctk_token::Slot>> {
             let again = ctk_pkcs11::initialize_with(Source::new(&[]));
             assert_eq!(again, Err(ctk_pkcs11::error::Error::FunctionFailed));
             assert_eq!(unsafe { C_Initialize(null_mut()) }, CKR_FUNCTION_FAILED);
@@ -420,7 +426,7 @@ fn a_driver_that_calls_back_while_the_library_is_made_gets_an_error() {
             );
             Vec::new()
         }
-        fn wait_for_change(&self, _: std::time::Instant) -> ctk_token::Result<ctk_token::Wait> {
+        fn wait_for_change(&self, _: Instant) -> ctk_token::Result<ctk_token::Wait> {
             Err(ctk_token::TokenError::NotSupported)
         }
     }
@@ -432,21 +438,76 @@ fn a_driver_that_calls_back_while_the_library_is_made_gets_an_error() {
     assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
 }
 
+/// The slots of a host without tokens, and until when they were waited for.
+struct Watched {
+    host: ctk_host::Host,
+    deadlines: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl ctk_pkcs11::SlotSource for Watched {
+    fn slots(&self) -> Vec<Arc<dyn ctk_token::Slot>> {
+        self.host.slots()
+    }
+    fn wait_for_change(&self, deadline: Instant) -> ctk_token::Result<ctk_token::Wait> {
+        self.deadlines.lock().unwrap().push(deadline);
+        self.host.wait_for_change(deadline)
+    }
+}
+
+/// A thread in a C_WaitForSlotEvent that blocks.
+struct Waiting {
+    thread: JoinHandle<CK_RV>,
+    /// Its folder below /proc.
+    task: PathBuf,
+}
+
+impl Waiting {
+    fn start() -> Self {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let task = std::fs::read_link("/proc/thread-self").unwrap();
+            sender.send(task).unwrap();
+            let mut slot = 0;
+            unsafe { C_WaitForSlotEvent(0, &raw mut slot, null_mut()) }
+        });
+        let task = Path::new("/proc").join(receiver.recv().unwrap());
+        Self { thread, task }
+    }
+
+    /// The kernel says that it sleeps: "TID (name) S …".
+    fn sleeps(&self) -> bool {
+        let stat = std::fs::read_to_string(self.task.join("stat")).unwrap();
+        let (_, after_name) = stat.rsplit_once(") ").unwrap();
+        after_name.starts_with('S')
+    }
+
+    fn ends_with(self, rv: CK_RV) {
+        assert_eq!(self.thread.join().unwrap(), rv);
+    }
+}
+
 #[test]
 fn finalize_wakes_who_waits_for_the_configured_slots() {
     let _turn = turn();
-    let host = ctk_host::Host::of_tokens(Vec::new(), &ctk_host::Environment::empty());
-    assert_eq!(ctk_pkcs11::initialize_with(Box::new(host)), Ok(()));
-    let waiting = std::thread::spawn(|| {
-        let mut slot = 0;
-        unsafe { C_WaitForSlotEvent(0, &raw mut slot, null_mut()) }
-    });
-    // In the first half of a slice of the wait.
-    std::thread::sleep(std::time::Duration::from_millis(50));
-    let ended = std::time::Instant::now();
-    assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
-    assert_eq!(waiting.join().unwrap(), CKR_CRYPTOKI_NOT_INITIALIZED);
-    assert!(ended.elapsed() < std::time::Duration::from_millis(150));
+    let woken_before_its_deadline = || {
+        let deadlines = Arc::new(Mutex::new(Vec::new()));
+        let host = ctk_host::Host::of_tokens(Vec::new(), &ctk_host::Environment::empty());
+        let source = Watched {
+            host,
+            deadlines: Arc::clone(&deadlines),
+        };
+        assert_eq!(ctk_pkcs11::initialize_with(Box::new(source)), Ok(()));
+        let waiting = Waiting::start();
+        eventually(|| !deadlines.lock().unwrap().is_empty() && waiting.sleeps());
+        assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
+        waiting.ends_with(CKR_CRYPTOKI_NOT_INITIALIZED);
+        let ended = Instant::now();
+        let last = deadlines.lock().unwrap().last().copied().unwrap();
+        ended < last
+    };
+    // Who is not woken never ends before the deadline; who is may be late on a busy machine, but not
+    // each time.
+    eventually(woken_before_its_deadline);
 }
 
 #[test]
@@ -462,11 +523,8 @@ fn a_blocking_wait_ends_with_finalize_and_tells_insertions() {
     assert_eq!(poll(), CKR_OK);
     assert_eq!(poll(), CKR_NO_EVENT);
     assert_eq!(slot, 0);
-    let waiting = std::thread::spawn(|| {
-        let mut slot = 0;
-        unsafe { C_WaitForSlotEvent(0, &raw mut slot, null_mut()) }
-    });
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    let waiting = Waiting::start();
+    eventually(|| waiting.sleeps());
     drop(module);
-    assert_eq!(waiting.join().unwrap(), CKR_CRYPTOKI_NOT_INITIALIZED);
+    waiting.ends_with(CKR_CRYPTOKI_NOT_INITIALIZED);
 }
