@@ -17,7 +17,7 @@ use crate::{
     key,
     mechanism::table::AesMode,
     object::session_object::SessionObject,
-    session::Session,
+    session::{Operation, Session, Taken},
 };
 
 /// The most that is kept, in bytes, of a multi-part decryption whose plaintext may not be given out
@@ -38,6 +38,17 @@ impl After {
     /// Nothing but a length is known: a query, or a buffer that is too small for it.
     pub(crate) fn told(room: Result<Room>) -> Self {
         Self::Stays(room.map(|_| ()))
+    }
+
+    /// Leaves the operation so, and says what the program hears.
+    pub(crate) fn leave<T: Operation>(self, taken: Taken<'_, T>) -> Result<()> {
+        match self {
+            Self::Over => Ok(()),
+            Self::Stays(result) => {
+                taken.put_back();
+                result
+            }
+        }
     }
 }
 

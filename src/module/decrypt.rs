@@ -93,13 +93,7 @@ pub(crate) fn decrypt(
         }
         Decrypting::Aes(aes) => aes.whole(data, out),
     };
-    match after? {
-        After::Over => Ok(()),
-        After::Stays(result) => {
-            taken.put_back();
-            result
-        }
-    }
+    after?.leave(taken)
 }
 
 /// C_DecryptUpdate (PKCS#11 §5.10.3). For RSA it collects the ciphertext.
@@ -114,13 +108,7 @@ pub(crate) fn update(
         Decrypting::Rsa(rsa) => rsa.collect(data, out),
         Decrypting::Aes(aes) => aes.part(data, out),
     };
-    match after? {
-        After::Over => Ok(()),
-        After::Stays(result) => {
-            taken.put_back();
-            result
-        }
-    }
+    after?.leave(taken)
 }
 
 /// C_DecryptFinal (PKCS#11 §5.10.4).
@@ -134,13 +122,7 @@ pub(crate) fn finish(session: &Session, out: Result<List<'_, u8>>) -> Result<()>
         }
         Decrypting::Aes(aes) => aes.end(out),
     };
-    match after? {
-        After::Over => Ok(()),
-        After::Stays(result) => {
-            taken.put_back();
-            result
-        }
-    }
+    after?.leave(taken)
 }
 
 impl RsaDecrypting {

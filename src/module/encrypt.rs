@@ -71,13 +71,7 @@ pub(crate) fn encrypt(
         Encrypting::Rsa(rsa) => rsa.plan.answer(data, out),
         Encrypting::Aes(aes) => aes.whole(data, out),
     };
-    match after? {
-        After::Over => Ok(()),
-        After::Stays(result) => {
-            taken.put_back();
-            result
-        }
-    }
+    after?.leave(taken)
 }
 
 /// C_EncryptUpdate (PKCS#11 §5.8.3). For RSA it collects the plaintext.
@@ -92,13 +86,7 @@ pub(crate) fn update(
         Encrypting::Rsa(rsa) => rsa.collect(data, out),
         Encrypting::Aes(aes) => aes.part(data, out),
     };
-    match after? {
-        After::Over => Ok(()),
-        After::Stays(result) => {
-            taken.put_back();
-            result
-        }
-    }
+    after?.leave(taken)
 }
 
 /// C_EncryptFinal (PKCS#11 §5.8.4).
@@ -112,13 +100,7 @@ pub(crate) fn finish(session: &Session, out: Result<List<'_, u8>>) -> Result<()>
         }
         Encrypting::Aes(aes) => aes.end(out),
     };
-    match after? {
-        After::Over => Ok(()),
-        After::Stays(result) => {
-            taken.put_back();
-            result
-        }
-    }
+    after?.leave(taken)
 }
 
 impl RsaEncrypting {

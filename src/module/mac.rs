@@ -8,6 +8,7 @@ use ctk_token::{Digest, TokenError};
 
 use crate::{
     abi::{parameter::Parameter, ptr::Mechanism},
+    cipher::secret_key_type,
     error::{Error, Result},
     key,
     mechanism::table::{Form, MacLen},
@@ -58,7 +59,7 @@ impl MacKey {
                 Error::KeyHandleInvalid
             });
         };
-        if !key_type(&object).is_some_and(|key| kind.takes(key)) {
+        if !secret_key_type(&object).is_some_and(|key| kind.takes(key)) {
             return Err(Error::KeyTypeInconsistent);
         }
         if !object.is_true(usage) {
@@ -122,13 +123,6 @@ impl Kind {
                 .ok_or(Error::MechanismParamInvalid),
         }
     }
-}
-
-/// The type of a session's key.
-fn key_type(object: &SessionObject) -> Option<CK_KEY_TYPE> {
-    let attributes = object.attributes.read();
-    let value = attributes.get(&CKA_KEY_TYPE)?;
-    Some(CK_KEY_TYPE::from_ne_bytes((**value).try_into().ok()?))
 }
 
 fn hmac_key_type(digest: Digest) -> CK_KEY_TYPE {
