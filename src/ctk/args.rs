@@ -5,30 +5,42 @@ use std::{path::PathBuf, sync::LazyLock};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ctk_host::{PinSource, config};
 
+/// Paragraphs are one line each, which the terminal and man(1) break where they like; what is indented stays as it is, and so
+/// has at most 78 columns.
 const AFTER: &str = "\
-Passwords are asked for on the terminal, or read as lines of standard input if that is not a terminal. None
-is asked for that a stored PIN gives or that a file does not have.
+Passwords are asked for on the terminal, or read as lines of standard input if that is not a terminal. None is asked \
+for that a stored PIN gives or that a file does not have.
 
-Configuration: the one file that CTK_CONFIG names; else ~/.config/ctk/ctk.toml, ~/.config/ctk/tokens.d/*.toml,
+Configuration: the one file that CTK_CONFIG names; else ~/.config/ctk/ctk.toml, ~/.config/ctk/tokens.d/*.toml, \
 /etc/ctk/ctk.toml and /etc/ctk/tokens.d/*.toml. Where HOME is not set, ~ is the user's home in the system's list.
 
 With --json a command prints one JSON object:
-  list    {tokens: [TOKEN], problems: [PROBLEM]}
-  show, add, update   TOKEN; add and update also say module (a path or null)
-  remove  {name, configuration, file}
-  passwd  {name, file}
-  test    {name, keys: [{id, label, key, results: [{algorithm, ok, error}]}], ok}
-  doctor  {checks: [{state: ok|hint|warning|problem, subject, message}], ok}
-  TOKEN   {name, label, driver, serial, file, configuration, line, scope: user|system|chosen, order, removable, hidden,
-          programs, not_programs, pin, login, identities: [{id, label, key, uses: [sign|decrypt|agree], subject, issuer,
-          not_before, not_after, days_left, expired, hidden, uri}]}; key is null for a certificate without key, and what
-          only a certificate says is null for a key without one
-  PROBLEM {file, line, token, message}
-  a failure  {error}
+
+  list      {tokens: [TOKEN], problems: [PROBLEM]}
+  show      TOKEN
+  add       TOKEN with module (a path or null)
+  update    TOKEN with module (a path or null)
+  remove    {name, configuration, file}
+  passwd    {name, file}
+  test      {name, keys: [{id, label, key, results: [RESULT]}], ok}
+  doctor    {checks: [CHECK], ok}
+  a failure {error}
+
+  TOKEN     {name, label, driver, serial, file, configuration, line,
+             scope: user|system|chosen, order, removable, hidden, programs,
+             not_programs, pin, login, identities: [IDENTITY]}
+  IDENTITY  {id, label, key, uses: [sign|decrypt|agree], subject, issuer,
+             not_before, not_after, days_left, expired, hidden, uri}
+  PROBLEM   {file, line, token, message}
+  RESULT    {algorithm, ok, error}
+  CHECK     {state: ok|hint|warning|problem, subject, message}
+
+The key of an IDENTITY is null for a certificate without key, and what only a certificate says is null for a key \
+without one.
 
 What is wrong with the configuration is also said on standard error, and a failure always is.
 
-Exit status: 0 done, 1 failed, 2 wrong usage. doctor and test end with 1 if they find something wrong; list tells
+Exit status: 0 done, 1 failed, 2 wrong usage. doctor and test end with 1 if they find something wrong; list tells \
 problems and ends with 0, for the other tokens can be used.";
 
 /// Registers certificates and private keys as tokens, for every program that speaks PKCS#11
@@ -176,5 +188,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_indented_fits_in_a_terminal() {
+        let indented = |line: &&str| line.starts_with(' ');
+        assert!(AFTER.lines().filter(indented).count() > 10);
+        for line in AFTER.lines().filter(indented) {
+            assert!(line.len() <= 78, "{line}");
+        }
     }
 }

@@ -28,9 +28,14 @@ pub(crate) fn page() -> io::Result<Vec<u8>> {
     let mut notes = Vec::new();
     man.render_extra_section(&mut notes)?;
     let notes = String::from_utf8_lossy(&notes);
-    // Its lines are broken and indented already.
     let (_, notes) = notes.split_once(".SH EXTRA\n").unwrap_or(("", &notes));
-    write!(page, ".SH NOTES\n.nf\n{notes}.fi\n")?;
+    writeln!(page, ".SH NOTES")?;
+    for paragraph in notes.trim_end().split("\n\n") {
+        match paragraph.starts_with(' ') {
+            true => writeln!(page, ".PP\n.nf\n{paragraph}\n.fi")?,
+            false => writeln!(page, ".PP\n{paragraph}")?,
+        }
+    }
     Ok(page)
 }
 
@@ -79,7 +84,9 @@ mod tests {
             }
         }
         assert_eq!(page.matches("\n.SH COMMANDS\n").count(), 1);
-        assert!(page.contains("PROBLEM {file") && page.contains("Exit status"));
+        assert!(
+            page.contains("\n.PP\n.nf\n  TOKEN     {name") && page.contains("\n.PP\nExit status")
+        );
         assert!(!page.contains("ctk\\-add(1)"));
     }
 }
