@@ -17,6 +17,10 @@ use crate::{
     password::{ask, with_password},
 };
 
+/// What is said where standard input ends after the old password.
+const NEW_MISSING: &str = "the new password is missing, and nothing was changed: standard input has the old one and the \
+                           new one, each as one line";
+
 #[derive(Serialize)]
 struct Changed {
     name: String,
@@ -57,8 +61,8 @@ pub(crate) fn run(console: &Console, name: &str) -> Outcome {
 
 /// A person at a terminal types it twice, because nobody sees what is typed.
 fn ask_new(console: &Console) -> Outcome<Zeroizing<Vec<u8>>> {
-    let new = ask(console, "New password: ")?;
-    if console.is_interactive() && *ask(console, "New password again: ")? != *new {
+    let new = ask(console, "New password: ", NEW_MISSING)?;
+    if console.is_interactive() && *ask(console, "New password again: ", NEW_MISSING)? != *new {
         return failure("the two new passwords differ; nothing was changed");
     }
     Ok(new)

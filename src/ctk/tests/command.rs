@@ -514,7 +514,7 @@ fn a_token_gets_a_new_password() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     for (input, reason) in [
         ("wrong\nnew\n", "wrong PIN or password"),
-        ("secret\n", "no password on standard input"),
+        ("secret\n", "the new password is missing"),
         ("", "no password on standard input"),
     ] {
         let refused = bed.ctk(&["passwd", "work"], input).failed(1);
