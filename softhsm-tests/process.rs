@@ -7,6 +7,7 @@ use std::{
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -83,7 +84,8 @@ impl Outcome {
     }
 }
 
-/// Runs a program with `input` on its standard input. Ends the test if it takes longer than `limit`.
+/// Runs a program with `input` on its standard input. Ends the test if it takes longer than `limit`, and tells what the program
+/// said until then.
 #[track_caller]
 pub fn run_within(limit: Duration, command: &mut Command, input: &[u8]) -> Outcome {
     let line = format!("{command:?}");
@@ -98,18 +100,22 @@ pub fn run_within(limit: Duration, command: &mut Command, input: &[u8]) -> Outco
     let input = input.to_vec();
     // A program that ends without reading its input closes the pipe: not an error.
     let writer = thread::spawn(move || drop(stdin.write_all(&input)));
-    let stdout = collect(child.stdout.take().expect("a pipe"));
-    let stderr = collect(child.stderr.take().expect("a pipe"));
+    let stdout = Reader::start(child.stdout.take().expect("a pipe"));
+    let stderr = Reader::start(child.stderr.take().expect("a pipe"));
     let Some(status) = ends_within(&mut child, limit) else {
         end(&mut child);
-        panic!("{line} still ran after {limit:?}");
+        panic!(
+            "{line} still ran after {limit:?}. It said:\n{}\n{}",
+            String::from_utf8_lossy(&stdout.until_now()),
+            String::from_utf8_lossy(&stderr.until_now())
+        );
     };
     let _ = writer.join();
     Outcome {
         command: line,
         status,
-        stdout: stdout.join().expect("reader"),
-        stderr: stderr.join().expect("reader"),
+        stdout: stdout.all(),
+        stderr: stderr.all(),
     }
 }
 
@@ -119,12 +125,45 @@ pub fn run(command: &mut Command) -> Outcome {
     run_within(LIMIT, command, b"")
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut all = Vec::new();
-        let _ = pipe.read_to_end(&mut all);
-        all
-    })
+/// A thread that reads what a program says.
+struct Reader {
+    thread: thread::JoinHandle<()>,
+    read: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Reader {
+    fn start(mut pipe: impl Read + Send + 'static) -> Self {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&read);
+        let thread = thread::spawn(move || {
+            let mut part = [0; 8192];
+            while let Ok(len @ 1..) = pipe.read(&mut part) {
+                all.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend_from_slice(&part[..len]);
+            }
+        });
+        Self { thread, read }
+    }
+
+    /// All of it: whoever has the pipe has closed it.
+    fn all(self) -> Vec<u8> {
+        self.thread.join().expect("reader");
+        std::mem::take(&mut self.read.lock().expect("what was read"))
+    }
+
+    /// What was said by a program that has been ended. Another one that it started may have the pipe still, so this does not
+    /// wait for long.
+    fn until_now(&self) -> Vec<u8> {
+        let end = Instant::now() + Duration::from_secs(5);
+        while !self.thread.is_finished() && Instant::now() < end {
+            thread::sleep(POLL);
+        }
+        self.read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }
 
 fn ends_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
@@ -222,4 +261,20 @@ impl Drop for Server {
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address").port()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_that_hangs_has_said_is_told() {
+        let mut hangs = Command::new("sh");
+        hangs.args(["-c", "echo one; echo two >&2; exec sleep 600"]);
+        let run = || run_within(Duration::from_secs(5), &mut hangs, b"");
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        let panic = panic.expect_err("it ended");
+        let text = panic.downcast_ref::<String>().expect("a text");
+        assert!(text.contains("said:\none\n\ntwo\n"), "{text}");
+    }
 }
