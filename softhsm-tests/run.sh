@@ -7,7 +7,7 @@
 # From nothing on Debian 12, as root or with sudo. What it makes is in cargo's target folder and softhsm-tests/work, but for the
 # packages it installs, cargo's own folder (crates, the advisory database of cargo-deny), and, where rustup is, the components
 # rustfmt and clippy. Test keys are in a folder of their own below TMPDIR, and gone when it ends: to look at what a failed test
-# has left, run that test by cargo test. The throwaway keys of the quickstart are in softhsm-tests/work/quickstart until the next run.
+# has left, run that test by cargo test. Damaged input that a test fails with is kept in softhsm-tests/work/fuzz. The throwaway keys of the quickstart are in softhsm-tests/work/quickstart until the next run.
 # The last line is "N passed, N failed, N skipped". What is skipped says why, and fails if it is not in EXPECTED_SKIPS.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -53,6 +53,8 @@ export CTK_TEST_SKIPS=$work/test-skips
 export CTK_CRYPTO_LIBRARY=aws-lc
 # How long each test that damages its input goes on, from a start of its own each time.
 export CTK_FUZZ_SECONDS=${CTK_FUZZ_SECONDS:-60}
+# Where they keep what they fail with, which nobody could make again.
+export CTK_FUZZ_KEEP=$work/fuzz
 : >"$CTK_TEST_SKIPS"
 
 # sshd as root wants /run/sshd, which only a service manager makes.

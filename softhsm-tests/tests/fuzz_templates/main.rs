@@ -2,7 +2,7 @@
 //! private value.
 //!
 //! By default a short walk that takes the same turns each time. With CTK_FUZZ_SECONDS=60 a walk of that length, whose turns follow
-//! from a number that is printed; CTK_FUZZ_SEED takes them again. What crashes is named in the file `last-call` of the test's folder.
+//! from a number that is printed; CTK_FUZZ_SEED takes them again. What crashes or hangs is printed, too.
 
 mod functions;
 mod random;

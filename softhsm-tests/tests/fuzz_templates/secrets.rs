@@ -22,6 +22,16 @@ impl Environment for Prepared {
     }
 }
 
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A process that crashes or hangs cannot say it, and the test's folder may not outlive the test.
+            let call = std::fs::read_to_string(self.0.work.path().join("last-call"));
+            eprintln!("the last call: {}", call.unwrap_or_default().trim_end());
+        }
+    }
+}
+
 /// A token of three keys, with what of them is secret: 16 bytes of each number.
 pub fn prepare() -> Prepared {
     let (bed, identities) = Bed::with(&[Kind::Rsa2048, Kind::P256, Kind::Ed25519]);

@@ -3,8 +3,8 @@
 //!
 //! By default a short walk that takes the same turns each time. With CTK_FUZZ_SECONDS=60 a walk of that
 //! length, whose turns follow from a number that is printed; CTK_FUZZ_SEED takes them again. The keys
-//! in the files are new each time, so what fails is kept in a file whose path is printed, and
-//! CTK_FUZZ_FILE opens it again.
+//! in the files are new each time, so what fails is printed, and kept in the folder that CTK_FUZZ_KEEP
+//! names, or the one for temporary files; CTK_FUZZ_FILE opens it again.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,10 @@ mod seeds;
 mod support;
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
+    io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process,
@@ -43,6 +46,9 @@ use support::{MAX_MEMORY, Workshop, configuration, log_in, peak_memory, request,
 /// machine may be slow and busy.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// How much of a file is printed, in bytes. Nearly every file is shorter.
+const SHOWN: usize = 64 * 1024;
+
 /// How many files the short walk has.
 const SHORT: u64 = 1500;
 
@@ -59,17 +65,31 @@ impl Current {
         *self.file.lock().unwrap() = (file.to_vec(), Some(Instant::now()));
     }
 
-    /// Keeps the file, and says where.
-    fn keep(&self, seed: u64) -> PathBuf {
+    /// Keeps the file, and says where it is and what is in it.
+    fn keep(&self, seed: u64) -> String {
         let number = self.number.load(Ordering::Relaxed);
         let name = format!("ctk-pkcs12-fuzz-{seed}-{number}.p12");
-        let path = env::temp_dir().join(name);
+        let folder = env::var_os("CTK_FUZZ_KEEP").map_or_else(env::temp_dir, PathBuf::from);
         let file = match self.file.lock() {
             Ok(file) => file,
             Err(poisoned) => poisoned.into_inner(),
         };
-        fs::write(&path, &file.0).unwrap();
-        path
+        let path = folder.join(name);
+        let kept = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, &file.0));
+        let mut told = match kept {
+            Ok(()) => format!("kept in {}", path.display()),
+            Err(error) => format!("not kept in {}: {error}", path.display()),
+        };
+        let shown = &file.0[..file.0.len().min(SHOWN)];
+        write!(told, " ({} bytes, CTK_FUZZ_SEED={seed})", file.0.len()).unwrap();
+        told.push_str("; in base 16, as basenc --base16 -d takes it:\n");
+        for byte in shown {
+            write!(told, "{byte:02X}").unwrap();
+        }
+        if shown.len() < file.0.len() {
+            told.push_str(" and so on");
+        }
+        told
     }
 }
 
@@ -112,15 +132,11 @@ fn damaged_files_do_no_harm() {
         let path = workshop.write("fuzz.p12", &file);
         let tried = catch_unwind(AssertUnwindSafe(|| open(&path, from)));
         let Ok(found) = tried else {
-            panic!("kept in {}", current.keep(seed).display());
+            panic!("{}", current.keep(seed));
         };
         let peak = peak_memory();
         if peak >= MAX_MEMORY {
-            panic!(
-                "{} MiB, kept in {}",
-                peak >> 20,
-                current.keep(seed).display()
-            );
+            panic!("{} MiB, {}", peak >> 20, current.keep(seed));
         }
         if let Some(inventory) = found {
             opened += 1;
@@ -192,7 +208,9 @@ fn watch(current: Arc<Current>, seed: u64) {
             thread::sleep(Duration::from_secs(1));
             let started = current.file.lock().unwrap().1;
             if started.is_some_and(|started| started.elapsed() > LIMIT) {
-                println!("hangs: kept in {}", current.keep(seed).display());
+                // Not by println: what it prints is kept back until a test ends, and this one does not.
+                let told = format!("opening a file hangs: {}\n", current.keep(seed));
+                let _ = std::io::stderr().write_all(told.as_bytes());
                 process::abort();
             }
         }
