@@ -19,7 +19,7 @@ pub fn isolated<T: Environment>(test: &str, prepare: impl FnOnce() -> T, body: i
     }
     let prepared = prepare();
     let outcome = run_within(
-        Duration::from_secs(120),
+        limit(),
         Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(MARK, test)
@@ -37,6 +37,13 @@ pub fn isolated<T: Environment>(test: &str, prepare: impl FnOnce() -> T, body: i
     );
     // Seen where cargo test shows what tests print.
     print!("{text}");
+}
+
+/// How long such a test may take: two minutes, and as long as somebody wants tests to go on that damage their input.
+fn limit() -> Duration {
+    let longer = std::env::var("CTK_FUZZ_SECONDS").ok();
+    let longer = longer.and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(120 + longer.unwrap_or(0))
 }
 
 /// What a test process needs in its environment.

@@ -1,13 +1,16 @@
-/* Eight threads sign at the same time, each in its own session, and find and read between. */
+/* Eight threads sign at the same time, each in its own session, and find and read between.
+
+   threads [ROUNDS]   each of them that often; 100 times if nothing is said. */
 #include "host.h"
 
 static CK_FUNCTION_LIST *p11;
+static unsigned long rounds = 100;
 
 static void *work(void *nothing)
 {
-    int round;
+    unsigned long round;
 
-    for (round = 0; round < 100; round++) {
+    for (round = 0; round < rounds; round++) {
         CK_SESSION_HANDLE session = open_session(p11);
         CK_OBJECT_HANDLE key = private_key(p11, session);
         CK_BYTE id[64];
@@ -21,10 +24,14 @@ static void *work(void *nothing)
     return nothing;
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
     pthread_t threads[8];
     int at;
+
+    if (count > 1)
+        rounds = strtoul(arguments[1], NULL, 10);
+    MUST(rounds > 0);
 
     p11 = functions(open_module());
     use(p11);

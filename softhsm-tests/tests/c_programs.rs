@@ -50,13 +50,14 @@ fn host(name: &str) -> Outcome {
 }
 
 /// As [`host`], under valgrind, which ends it with status 9 when it uses memory wrongly.
-fn checked_host(name: &str) -> Outcome {
+fn checked_host(name: &str, arguments: &[&str]) -> Outcome {
     let (bed, identities) = Bed::with(&[Kind::P256]);
     let program = compile(&bed, &format!("hosts/{name}.c"), CRYPTO);
     let mut command = bed.command("valgrind");
     command
         .args(["--quiet", "--error-exitcode=9", "--trace-children=no"])
-        .arg(program);
+        .arg(program)
+        .args(arguments);
     run_program(command, &bed, &identities[0])
 }
 
@@ -142,18 +143,19 @@ fn a_host_whose_openssl_loads_the_module_before_it_does() {
 
 #[test]
 fn memory_is_used_rightly_by_threads() {
-    checked_host("threads");
+    // Valgrind runs one thread at a time, and each twenty times slower.
+    checked_host("threads", &["10"]);
 }
 
 #[test]
 fn memory_is_used_rightly_after_fork() {
-    checked_host("fork");
+    checked_host("fork", &[]);
 }
 
 #[test]
 fn memory_is_used_rightly_while_the_process_ends() {
-    checked_host("finalize_destructor").says("finalized");
-    checked_host("late_thread");
+    checked_host("finalize_destructor", &[]).says("finalized");
+    checked_host("late_thread", &[]);
 }
 
 /// Runs the example client with this PIN on its standard input.
