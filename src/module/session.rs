@@ -116,6 +116,15 @@ macro_rules! operations {
         }
 
         impl Operations {
+            /// Whether an operation of this kind can be set up. Those that share a flag are of one
+            /// kind: a session verifies in one way at a time.
+            fn ready(&self, flag: CK_FLAGS) -> Result<()> {
+                $(if flag == $flag {
+                    self.$field.ready()?;
+                })*
+                Ok(())
+            }
+
             /// Takes out the active operations of the kinds that C_SessionCancel's flags name. One
             /// that a call works on is told, and does not keep the others.
             fn cancel(&mut self, flags: CK_FLAGS) -> (Self, Result<()>) {
@@ -134,6 +143,8 @@ macro_rules! operations {
         }
 
         $(impl Operation for $operation {
+            const FLAG: CK_FLAGS = $flag;
+
             fn stage(operations: &mut Operations) -> &mut Stage<Self> {
                 &mut operations.$field
             }
@@ -180,6 +191,9 @@ impl Operations {
 
 /// One kind of operation, of which a session can have one.
 pub(crate) trait Operation: Sized {
+    /// The flag of C_SessionCancel and C_GetMechanismInfo for its kind.
+    const FLAG: CK_FLAGS;
+
     /// Where a session keeps it.
     fn stage(operations: &mut Operations) -> &mut Stage<Self>;
 }
@@ -262,13 +276,12 @@ impl Session {
                 Stage::Idle | Stage::Running => Err(Error::ArgumentsBad),
             };
         };
-        T::stage(&mut self.operations()).ready()?;
+        self.operations().ready(T::FLAG)?;
         // Not under the lock: a token may be asked here.
         let operation = plan(&mechanism)?;
         let mut operations = self.operations();
-        let stage = T::stage(&mut operations);
-        stage.ready()?;
-        *stage = Stage::Active(operation);
+        operations.ready(T::FLAG)?;
+        *T::stage(&mut operations) = Stage::Active(operation);
         Ok(())
     }
 

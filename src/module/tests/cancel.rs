@@ -55,6 +55,24 @@ fn a_session_is_not_locked_while_the_token_works_at_the_end_of_an_operation() {
 }
 
 #[test]
+fn a_session_verifies_in_one_way_at_a_time() {
+    let module = Module::start(&[token()]);
+    let session = module.open();
+    let ecdsa = Mechanism::new(CKM_ECDSA);
+    let public_key = op::public_key(session, 1);
+    let signature_first = || op::verify_signature_init(session, &ecdsa, public_key, &[1; 64]);
+    let data_first = || op::verify_init(session, &ecdsa, public_key);
+    data_first().unwrap();
+    assert_eq!(signature_first(), Err(CKR_OPERATION_ACTIVE));
+    let answer = op::verify(session, &[1; 32], &[1; 64]);
+    assert_eq!(answer, Err(CKR_SIGNATURE_INVALID));
+    signature_first().unwrap();
+    assert_eq!(data_first(), Err(CKR_OPERATION_ACTIVE));
+    assert_eq!(unsafe { C_SessionCancel(session, CKF_VERIFY) }, CKR_OK);
+    data_first().unwrap();
+}
+
+#[test]
 fn an_operation_that_runs_does_not_keep_the_others_from_being_cancelled() {
     let token = token();
     let module = Module::start(&[Arc::clone(&token)]);
