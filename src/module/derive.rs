@@ -70,7 +70,7 @@ pub(crate) fn derive(
             SecretBytes::copy_of(tail.ok_or(Error::DeviceError)?)
         }
     };
-    handle.set(new.make(session, value)?);
+    handle.set(new.make(session, &value)?);
     Ok(())
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn encapsulate(
     let mut secret = SecretBytes::zeroed(SECRET_LEN);
     ctk_crypto::encapsulate(public_key, &mut ciphertext, &mut secret)
         .map_err(|error| Error::from_token(During::Operation, &error))?;
-    let new = new.make(session, secret)?;
+    let new = new.make(session, &secret)?;
     out.fill(&ciphertext)?;
     handle.set(new);
     Ok(())
@@ -93,7 +93,7 @@ pub(crate) fn decapsulate(
             ))),
         });
     written.map_err(|error| private.failed(session, During::Unwrapping, &error).error)?;
-    handle.set(new.make(session, secret)?);
+    handle.set(new.make(session, &secret)?);
     Ok(())
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn key(
     }
     let mut value = SecretBytes::zeroed(len);
     random(&mut value).map_err(|error| Error::from_token(During::Operation, &error))?;
-    handle.set(make::new_secret_key(session, wish, key_type, value)?);
+    handle.set(make::new_secret_key(session, wish, key_type, &value)?);
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 //! length, known before anything is computed for them.
 
 use cryptoki_sys::*;
-use ctk_crypto::SecretBytes;
 
 use crate::{
     abi::ptr::Template,
@@ -74,7 +73,7 @@ impl NewSecret {
     }
 
     /// Makes it.
-    pub(crate) fn make(self, session: &Session, value: SecretBytes) -> Result<CK_OBJECT_HANDLE> {
+    pub(crate) fn make(self, session: &Session, value: &[u8]) -> Result<CK_OBJECT_HANDLE> {
         make::new_secret_key(session, self.wish, self.key_type, value)
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn unwrap(
         Error::WrappedKeyLenRange,
     )?;
     let value = unwrapping.unwrap(session, data.bytes(), &new)?;
-    handle.set(new.make(session, value)?);
+    handle.set(new.make(session, &value)?);
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! Making, copying, changing and destroying session objects (PKCS#11 §5.7.1 to §5.7.3, §5.7.6).
 
 use cryptoki_sys::*;
-use ctk_crypto::SecretBytes;
 use ctk_token::{Digest, KeyType, PublicKey, Role};
 
 use super::{
@@ -145,10 +144,11 @@ fn certificate(wish: Wish) -> Result<Parts> {
 }
 
 /// §4.11. The types that have a length of their own are checked where the key is made.
-fn secret_key(session: &Session, wish: Wish) -> Result<CK_OBJECT_HANDLE> {
+fn secret_key(session: &Session, mut wish: Wish) -> Result<CK_OBJECT_HANDLE> {
     let key_type = wish.key_type().ok_or(Error::TemplateIncomplete)?;
-    let value = SecretBytes::copy_of(wish.required(CKA_VALUE)?);
-    make::new_secret_key(session, wish, key_type, value).map_err(|error| match error {
+    let value = wish.given.remove(&CKA_VALUE);
+    let value = value.ok_or(Error::TemplateIncomplete)?;
+    make::new_secret_key(session, wish, key_type, &value).map_err(|error| match error {
         // Here it is the value that is wrong.
         Error::KeySizeRange => Error::AttributeValueInvalid,
         error => error,

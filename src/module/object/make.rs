@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cryptoki_sys::*;
-use ctk_crypto::{CipherMode, CipherStream, PrivateKey, SecretBytes};
+use ctk_crypto::{CipherMode, CipherStream, PrivateKey};
 use ctk_token::{Constraint, Key, KeyType, ObjectId, Origin, PublicKey};
 
 use super::{
@@ -21,7 +21,7 @@ use crate::{
     session::Session,
 };
 
-/// Makes a secret key of the session.
+/// Makes a secret key of the session, of these bytes.
 ///
 /// # Errors
 /// CKR_TEMPLATE_INCONSISTENT if the template names another type or length, CKR_KEY_SIZE_RANGE for a
@@ -31,7 +31,7 @@ pub(crate) fn new_secret_key(
     session: &Session,
     mut wish: Wish,
     key_type: CK_KEY_TYPE,
-    value: SecretBytes,
+    value: &[u8],
 ) -> Result<CK_OBJECT_HANDLE> {
     if wish.key_type().is_some_and(|named| named != key_type)
         || wish.value_len()?.is_some_and(|named| named != value.len())
@@ -39,7 +39,7 @@ pub(crate) fn new_secret_key(
         return Err(Error::TemplateInconsistent);
     }
     check_secret_len(key_type, value.len())?;
-    let check_value = check_value(key_type, &value)?;
+    let check_value = check_value(key_type, value)?;
     // An empty one in the template is the wish for none (§4.11).
     let named = wish.bytes(CKA_CHECK_VALUE).unwrap_or_default();
     if !named.is_empty() && check_value.is_none_or(|value| named != value) {
@@ -67,7 +67,7 @@ pub(crate) fn new_secret_key(
     ]);
     parts.describe_key();
     parts.describe_past();
-    let value = session.insertion.objects.keep(&value);
+    let value = session.insertion.objects.keep(value);
     add(session, [(parts, Material::Secret(value))]).map(|[handle]| handle)
 }
 
