@@ -1,7 +1,7 @@
 //! `ctk doctor`: what is wrong with this machine's set-up, and what to do.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -189,8 +189,14 @@ fn check_file(
     let metadata = match fs::File::open(file).and_then(|opened| opened.metadata()) {
         Ok(metadata) => metadata,
         Err(error) => {
-            let advice = format!("if it has moved: ctk update {name} --file NEW.p12");
-            return add(State::Problem, format!("{shown}: {error}; {advice}"));
+            let moved = format!("if it has moved: ctk update {name} --file NEW.p12");
+            let message = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("{shown}: no such file: put it back, or {moved}")
+                }
+                _ => format!("{shown}: {error}; {moved}"),
+            };
+            return add(State::Problem, message);
         }
     };
     if !metadata.is_file() {
@@ -242,9 +248,13 @@ fn check_pin(
         Ok(Some(pin)) => pin,
         Ok(None) => return without,
         Err(error) => {
-            // The variables and credentials of a service are only there in the service.
-            if let PinSource::File(_) = token.pin {
-                add(State::Problem, error.to_string());
+            match token.pin {
+                PinSource::File(_) => add(State::Problem, error.to_string()),
+                // The variables and credentials of a service are only there in the service.
+                _ => add(
+                    State::Hint,
+                    format!("{error}; that is right if only a service is given it"),
+                ),
             }
             return without;
         }
