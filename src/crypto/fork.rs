@@ -12,14 +12,22 @@ use std::{
 
 use crate::{per_thread::PerThread, sys};
 
-/// The longest that fork() waits: many times the slowest signature. Longer means that the thread that forks is itself
-/// inside (a signal handler that forks), and waiting for it would never end.
+/// The longest that fork() waits: many times the slowest signature and the slowest check of a key. Longer
+/// means that the thread that forks is itself inside (a signal handler that forks), and waiting for it
+/// would never end; or that a long RSA key is being made, which nobody can wait for.
 const LONGEST: Duration = Duration::from_secs(2);
 
 static GATE: Gate = Gate::new();
 
-/// Enters the library, after a fork that is under way.
+/// Enters the library, after a fork that is under way; the library is ready then. Nobody enters twice:
+/// a fork that has begun in between would wait for the first stay, and the second for the fork.
 pub(crate) fn enter() -> Inside<'static> {
+    sys::ready();
+    enter_unready()
+}
+
+/// The same for whoever makes it ready, which has locks as well.
+pub(crate) fn enter_unready() -> Inside<'static> {
     // No Once: a fork in the middle of one would leave it running in the child for ever.
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.load(Ordering::Relaxed) && !REGISTERED.swap(true, Ordering::Relaxed) {
@@ -108,6 +116,8 @@ extern "C" fn in_child() {
 
 #[cfg(test)]
 mod tests {
+    use ctk_token::Digest;
+
     use super::*;
 
     #[test]
@@ -147,13 +157,51 @@ mod tests {
                     }
                 });
             }
-            for _ in 0..200 {
-                assert_eq!(
-                    sys::run_in_child(|| crate::random(&mut [0; 32]).is_ok()),
-                    Some(true)
-                );
-            }
+            let child = || sys::run_in_child(|| crate::random(&mut [0; 32]).is_ok());
+            let wrong = (0..200).map(|_| child()).find(|said| *said != Some(true));
+            // Before anything can fail: the threads would go on for ever.
             stop.store(true, Ordering::SeqCst);
+            assert_eq!(wrong, None, "a child did not come back, or failed");
+        });
+    }
+
+    /// The library prepares itself at its first use, once in a process: each round is a process, in
+    /// which the fork comes a little later.
+    #[test]
+    fn children_of_the_first_use_hash() {
+        let this = std::env::current_exe().unwrap();
+        for round in 0..20_u32 {
+            let mut alone = std::process::Command::new(&this);
+            alone.args(["--exact", "fork::tests::first_use", "--ignored"]);
+            alone.env(DELAY, (round * 50).to_string());
+            let output = alone.output().unwrap();
+            assert!(output.status.success(), "{round}: {output:?}");
+        }
+    }
+
+    /// How long after the beginning of the first use the fork comes, in microseconds.
+    const DELAY: &str = "CTK_TEST_FORK_DELAY";
+
+    #[test]
+    #[ignore = "children_of_the_first_use_hash runs it in a process of its own"]
+    fn first_use() {
+        let delay = std::env::var(DELAY).map_or(0, |delay| delay.parse().unwrap());
+        let hash = || crate::hash(Digest::Sha256, b"first").is_ok();
+        let begun = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                begun.store(true, Ordering::SeqCst);
+                hash()
+            });
+            while !begun.load(Ordering::SeqCst) {
+                std::hint::spin_loop();
+            }
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_micros(delay) {
+                std::hint::spin_loop();
+            }
+            assert_eq!(sys::run_in_child(hash), Some(true));
+            assert!(first.join().unwrap());
         });
     }
 }

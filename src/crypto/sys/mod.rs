@@ -77,13 +77,15 @@ mod library {
 mod library {
     use std::ffi::{c_int, c_void};
     use std::mem::ManuallyDrop;
-    use std::sync::Once;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use ctk_token::Result;
-    use once_cell::sync::OnceCell;
+    use openssl::hash::MessageDigest;
     use openssl::pkey::Id;
     use openssl::provider::Provider;
     use openssl_sys::EVP_PKEY_CTX;
+
+    use crate::fork;
 
     pub(crate) const X448: Option<Id> = Some(Id::X448);
 
@@ -119,27 +121,36 @@ mod library {
 
     /// Must run before any other call: without it OpenSSL reads the host's openssl.cnf, which may load this very
     /// module again. Nothing is freed at exit either, since programs finish modules from their own exit handlers.
+    ///
+    /// No Once, and inside the gate: a fork in the middle would leave either running in the child for ever. Threads that
+    /// come at once wait for one another in the library.
     pub(crate) fn ready() {
-        static READY: Once = Once::new();
-        READY.call_once(|| {
-            // SAFETY: the call takes flags only; a null pointer stands for default settings.
-            unsafe { OPENSSL_init_crypto(NO_LOAD_CONFIG | NO_ATEXIT, std::ptr::null()) };
-        });
+        static READY: AtomicBool = AtomicBool::new(false);
+        if READY.load(Ordering::Acquire) {
+            return;
+        }
+        let _inside = fork::enter_unready();
+        // SAFETY: the call takes flags only; a null pointer stands for default settings.
+        unsafe { OPENSSL_init_crypto(NO_LOAD_CONFIG | NO_ATEXIT, std::ptr::null()) };
+        // The first search for an algorithm starts the provider, under locks as well. Should it fail, the next one says why.
+        let _ = openssl::hash::hash(MessageDigest::sha256(), &[]);
+        READY.store(true, Ordering::Release);
     }
 
     /// Loads the legacy provider for RC2 and RC4, and the default one, which is no longer implied once another is
-    /// loaded by hand. Neither is ever unloaded.
+    /// loaded by hand. Neither is ever unloaded; threads that come at once load both, which the library counts. As in
+    /// [`ready`], nobody waits outside the gate; the caller is not inside.
     pub(crate) fn legacy_ciphers() -> Result<()> {
-        static LOADED: OnceCell<[ManuallyDrop<Provider>; 2]> = OnceCell::new();
-        ready();
-        LOADED.get_or_try_init(|| {
-            let load = |name| {
-                Provider::load(None, name)
-                    .map(ManuallyDrop::new)
-                    .map_err(super::failed)
-            };
-            Ok([load("default")?, load("legacy")?])
-        })?;
+        static LOADED: AtomicBool = AtomicBool::new(false);
+        if LOADED.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _inside = fork::enter();
+        for name in ["default", "legacy"] {
+            let loaded = Provider::load(None, name).map_err(super::failed)?;
+            let _never_unloaded = ManuallyDrop::new(loaded);
+        }
+        LOADED.store(true, Ordering::Release);
         Ok(())
     }
 }
