@@ -268,7 +268,7 @@ if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
     mkdir -m 755 /run/sshd && made_run_sshd=1
 fi
 /usr/sbin/sshd -D -e -f /dev/null -p "$ssh_port" -h "$demo/host_key" -o ListenAddress=127.0.0.1 -o PidFile=none -o UsePAM=no \
-    -o StrictModes=no -o AuthorizedKeysFile="$demo/authorized_keys" -o PasswordAuthentication=no \
+    -o StrictModes=no -o "AuthorizedKeysFile=\"$demo/authorized_keys\"" -o PasswordAuthentication=no \
     -o KbdInteractiveAuthentication=no -o PermitRootLogin=prohibit-password >sshd.log 2>&1 </dev/null &
 children+=($!)
 wait_for_port "$ssh_port" $!
@@ -276,7 +276,7 @@ wait_for_port "$ssh_port" $!
 ssh_login() {
     printf '%s\n' "$1" >pin
     SSH_ASKPASS=$demo/askpass SSH_ASKPASS_REQUIRE=force timeout 30 ssh -F none -I "$module" -p "$ssh_port" \
-        -o IdentityFile=none -o IdentityAgent=none -o UserKnownHostsFile="$demo/known_hosts" \
+        -o IdentityFile=none -o IdentityAgent=none -o "UserKnownHostsFile=\"$demo/known_hosts\"" \
         -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o NumberOfPasswordPrompts=1 \
         -o PreferredAuthentications=publickey "$user@127.0.0.1" "$2"
 }
@@ -313,5 +313,5 @@ openssl dgst -sha256 -verify rsa.pub -signature signature message >>"$log" 2>&1
 openssl pkcs12 -in alice.p12 -noout -passin "pass:$pin" >>"$log" 2>&1
 ok "the old one is refused; the new one signs, and opens the file for openssl"
 
-printf '\nTo use it:  export PATH=%s:$PATH;  ctk add FILE.p12;  and give programs the module %s\n' "$CARGO_TARGET_DIR/release" "$module"
+printf '\nTo use it:  export PATH="%s:$PATH";  ctk add FILE.p12;  and give programs the module %s\n' "$CARGO_TARGET_DIR/release" "$module"
 echo "All $steps steps passed in $(duration "$SECONDS"). What was made is in $work."
