@@ -160,7 +160,7 @@ rows! {
     CKA_ENCAPSULATE PUBLIC Bool ALWAYS;
     CKA_DECAPSULATE PRIVATE Bool ALWAYS;
     CKA_SEED PRIVATE Bytes CREATE;
-    // Nothing would hold a program to what it says of its own key there.
+    // Of a key whose list could be changed, the list would say nothing.
     CKA_ALLOWED_MECHANISMS KEYS Ulongs MAKE;
 }
 
@@ -176,6 +176,11 @@ pub(super) fn kinds() -> impl Iterator<Item = CK_ATTRIBUTE_TYPE> {
     let mut last = None;
     let kinds = ROWS.iter().map(|row| row.kind);
     kinds.filter(move |kind| last.replace(*kind) != Some(*kind))
+}
+
+/// Whether it is a CK_BBOOL.
+pub(super) fn is_bool(kind: CK_ATTRIBUTE_TYPE) -> bool {
+    rows_of(kind).any(|row| matches!(row.shape, Shape::Bool))
 }
 
 /// Whether a template for `act` with an object of this class may have the attribute, with a value

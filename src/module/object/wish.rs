@@ -157,6 +157,12 @@ pub(super) fn read(template: Template<'_>) -> Result<Given> {
         let value = entry.value().map_err(|_| Error::AttributeValueInvalid)?;
         let mut copy = cipher::buffer(value.len())?;
         copy.copy_from_slice(value.bytes());
+        if let [value] = copy.as_mut_slice()
+            && schema::is_bool(entry.kind)
+        {
+            // Every other value than CK_FALSE means true, and is shown and found as CK_TRUE.
+            *value = CK_BBOOL::from(*value != CK_FALSE);
+        }
         let value = copy;
         let before = given.get(&entry.kind);
         if before.is_some_and(|before| before != &value) {

@@ -316,3 +316,15 @@ fn an_operation_keeps_the_key_that_is_destroyed_meanwhile_until_its_end() {
     assert_eq!(sign(session, b"data"), Ok(code));
     assert_eq!(sign_init(session, &cmac, aes), Err(CKR_KEY_HANDLE_INVALID));
 }
+#[test]
+fn what_is_not_false_is_true_and_found_so() {
+    let module = Module::start(&[TestToken::new(&[], Settings::default())]);
+    let session = module.open();
+    let key = aes_with(session, &[(CKA_DERIVE, &[2]), (CKA_LABEL, &[2])]).unwrap();
+    assert_eq!(value(session, key, CKA_DERIVE), Ok(YES.to_vec()));
+    assert_eq!(value(session, key, CKA_LABEL), Ok(vec![2]));
+    assert_eq!(find(session, &[(CKA_DERIVE, YES)]), [key]);
+    assert_eq!(set(session, key, &[(CKA_DERIVE, NO)]), CKR_OK);
+    assert_eq!(set(session, key, &[(CKA_DERIVE, &[0xff])]), CKR_OK);
+    assert_eq!(find(session, &[(CKA_DERIVE, YES)]), [key]);
+}
