@@ -336,13 +336,18 @@ fn of_another_kind(session: &Session, handle: CK_OBJECT_HANDLE, error: Error) ->
 
 /// Whether the session sees a key of this handle, of whatever kind.
 pub(crate) fn is_key(session: &Session, handle: CK_OBJECT_HANDLE) -> bool {
-    let of_token = session.standing().is_ok_and(|standing| {
-        let private = standing.catalog.private_key(handle);
-        standing.catalog.public_key(handle).is_some()
-            || private.is_some_and(|(_, private)| !private || standing.shows_private)
-    });
+    let public = |standing: Arc<Standing>| standing.catalog.public_key(handle).is_some();
+    let of_token = is_private_of_token(session, handle).unwrap_or(false)
+        || session.standing().is_ok_and(public);
     let object = session.insertion.objects.find(session, handle);
     of_token || object.is_some_and(|object| !matches!(object.material, Material::Nothing))
+}
+
+/// Whether the session sees a private key of the token by this handle. The token is not asked.
+pub(crate) fn is_private_of_token(session: &Session, handle: CK_OBJECT_HANDLE) -> Result<bool> {
+    let standing = session.standing()?;
+    let key = standing.catalog.private_key(handle);
+    Ok(key.is_some_and(|(_, private)| !private || standing.shows_private))
 }
 
 /// Whether a key's CKA_ALLOWED_MECHANISMS, if a program gave it a list, has the mechanism.

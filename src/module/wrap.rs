@@ -115,12 +115,17 @@ fn wrappable(
     handle: CK_OBJECT_HANDLE,
     wrapping: &Wrapping,
 ) -> Result<Arc<SessionObject>> {
-    if key::private(session, handle).is_ok() {
+    if key::is_private_of_token(session, handle)? {
         return Err(Error::KeyUnextractable);
     }
     let object = session.insertion.objects.find(session, handle);
-    let object = object.filter(|object| object.secret_key().is_some());
     let object = object.ok_or(Error::KeyHandleInvalid)?;
+    if object.private_key().is_some() {
+        return Err(Error::KeyUnextractable);
+    }
+    if object.secret_key().is_none() {
+        return Err(Error::KeyHandleInvalid);
+    }
     if !object.is_true(CKA_EXTRACTABLE) {
         return Err(Error::KeyUnextractable);
     }

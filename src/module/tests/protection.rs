@@ -328,3 +328,24 @@ fn what_is_not_false_is_true_and_found_so() {
     assert_eq!(set(session, key, &[(CKA_DERIVE, &[0xff])]), CKR_OK);
     assert_eq!(find(session, &[(CKA_DERIVE, YES)]), [key]);
 }
+#[test]
+fn a_private_key_is_not_wrapped_whether_its_token_answers_or_not() {
+    let settings = Settings {
+        login: ctk_token::LoginPolicy::OnUse,
+        ..Settings::default()
+    };
+    let on_use = TestToken::new(&[Identity::rsa(2048, 1)], settings);
+    on_use
+        .refuses_sessions
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let module = Module::start(&[on_use]);
+    let session = module.open();
+    let wrapping = aes(session, 32);
+    let refused = wrap(
+        session,
+        &Mechanism::new(CKM_AES_KEY_WRAP_KWP),
+        wrapping,
+        key(session, 1),
+    );
+    assert_eq!(refused, Err(CKR_KEY_UNEXTRACTABLE));
+}
