@@ -6,6 +6,7 @@ mod macros;
 pub(crate) mod parameter;
 pub(crate) mod ptr;
 mod table;
+mod template;
 
 use std::ffi::c_void;
 
