@@ -26,21 +26,31 @@ pub(crate) struct Change {
     path: PathBuf,
     opened: File,
     metadata: Metadata,
+    /// Whether nobody else is at it: some file systems have no locks.
+    is_locked: bool,
 }
 
 impl Change {
     /// Begins to change a file, once nobody else does.
     ///
     /// # Errors
-    /// [`TokenError::ReadOnly`] for a file that may not be written, [`TokenError::TimedOut`] if
+    /// [`TokenError::ReadOnly`] for a file that may not be written, [`TokenError::Unreachable`] if
     /// another change does not end, and as [`file::read`].
     pub(crate) fn begin(file: &Path, missing: &str) -> Result<Self> {
+        Self::begin_with(file, missing, sys::try_lock)
+    }
+
+    fn begin_with(
+        file: &Path,
+        missing: &str,
+        try_lock: fn(&File) -> std::io::Result<()>,
+    ) -> Result<Self> {
         let end = Instant::now() + PATIENCE;
         loop {
             let path = file.canonicalize();
             let path = path.map_err(|error| file::unreachable(file, missing, &error))?;
             let opened = file::open(&path, missing)?;
-            let is_locked = lock(&opened, &path, end)?;
+            let is_locked = lock(&opened, &path, end, try_lock)?;
             let metadata = opened.metadata();
             let metadata = metadata.map_err(|error| file::unreachable(&path, missing, &error))?;
             // While it was waited for, another file may have got the name.
@@ -50,10 +60,11 @@ impl Change {
                     path,
                     opened,
                     metadata,
+                    is_locked,
                 });
             }
             if !is_locked || Instant::now() >= end {
-                return Err(TokenError::TimedOut);
+                return Err(busy(&path));
             }
         }
     }
@@ -79,14 +90,21 @@ impl Change {
     /// The same with somebody who is told of each step before it is taken, and may fail it.
     fn commit_watched(self, bytes: &[u8], watch: &mut dyn FnMut(Step) -> Watched) -> Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
-        let new = folder.join(self.temporary());
-        let written = self.write(&new, bytes, watch).and_then(|()| {
+        let new = self.temporary().map(|name| folder.join(name))?;
+        let mut made = None;
+        let written = self.write(&new, bytes, &mut made, watch).and_then(|()| {
             watch(Step::Rename)?;
-            fs::rename(&new, &self.path)
+            // Once more, as late as can be: without a lock nothing else keeps two changes apart.
+            match is_own(&new, made) && is_at(&self.path, &self.metadata) {
+                true => fs::rename(&new, &self.path),
+                false => Err(Error::other(CHANGED)),
+            }
         });
         if let Err(error) = written {
             // What is left behind has the keys under the new password; nobody is to find it.
-            let _ = fs::remove_file(&new);
+            if is_own(&new, made) {
+                let _ = fs::remove_file(&new);
+            }
             return Err(self.refused(&error));
         }
         // The new file counts from here on. That the disk knows of it is worth a wait, and no error.
@@ -97,24 +115,37 @@ impl Change {
         Ok(())
     }
 
-    fn write(&self, new: &Path, bytes: &[u8], watch: &mut dyn FnMut(Step) -> Watched) -> Watched {
+    /// `made` tells which file is ours, once it is made.
+    fn write(
+        &self,
+        new: &Path,
+        bytes: &[u8],
+        made: &mut Option<Identity>,
+        watch: &mut dyn FnMut(Step) -> Watched,
+    ) -> Watched {
         watch(Step::Create)?;
-        // What a process left that was killed. Nobody is writing it: the lock is ours.
-        match fs::remove_file(new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if self.is_locked {
+            // What a process left that was killed. Nobody is writing it: the lock is ours.
+            match fs::remove_file(new) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(new)?;
+        let (old, new) = (&self.metadata, file.metadata()?);
+        *made = Some((new.dev(), new.ino()));
         watch(Step::Own)?;
-        let (old, made) = (&self.metadata, file.metadata()?);
-        if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
             fchown(&file, Some(old.uid()), Some(old.gid()))?;
         }
-        // After the owner, whose change takes bits away.
+        // After the owner, whose change takes bits away. With an access control list the bits of the
+        // group are its mask: the group itself may have had nothing, so the list comes first, and
+        // the mode, which is the same then, with it.
+        sys::copy_access_list(&self.opened, &file)?;
         file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))?;
         watch(Step::Write)?;
         file.write_all(bytes)?;
@@ -128,9 +159,17 @@ impl Change {
     }
 
     /// A name in the folder of the file that is always the same for it, so that what a killed process
-    /// left is found.
-    fn temporary(&self) -> OsString {
-        format!(".ctk-{:x}.new", self.metadata.ino()).into()
+    /// left is found. Where there are no locks it is another each time: somebody else may be writing
+    /// one.
+    fn temporary(&self) -> Result<OsString> {
+        let file = self.metadata.ino();
+        if self.is_locked {
+            return Ok(format!(".ctk-{file:x}.new").into());
+        }
+        let mut number = [0; 8];
+        ctk_crypto::random(&mut number)?;
+        let number = u64::from_ne_bytes(number);
+        Ok(format!(".ctk-{file:x}-{number:016x}.new").into())
     }
 
     fn refused(&self, error: &Error) -> TokenError {
@@ -143,6 +182,15 @@ impl Change {
             _ => unchanged(&self.path, &error.to_string()),
         }
     }
+}
+
+/// Device and inode of a file.
+type Identity = (u64, u64);
+
+/// Whether the file of this name is the one that was made.
+fn is_own(path: &Path, made: Option<Identity>) -> bool {
+    let now = fs::symlink_metadata(path).map(|now| (now.dev(), now.ino()));
+    now.is_ok_and(|now| made == Some(now))
 }
 
 /// What comes of one step.
@@ -163,9 +211,14 @@ enum Step {
 const CHANGED: &str = "another program has changed it meanwhile: try again";
 
 /// Waits until `end` for the lock; says whether there is one.
-fn lock(opened: &File, path: &Path, end: Instant) -> Result<bool> {
+fn lock(
+    opened: &File,
+    path: &Path,
+    end: Instant,
+    try_lock: fn(&File) -> std::io::Result<()>,
+) -> Result<bool> {
     loop {
-        match sys::try_lock(opened) {
+        match try_lock(opened) {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -176,7 +229,7 @@ fn lock(opened: &File, path: &Path, end: Instant) -> Result<bool> {
             }
         }
         if Instant::now() >= end {
-            return Err(TokenError::TimedOut);
+            return Err(busy(path));
         }
         thread::sleep(Duration::from_millis(20));
     }
@@ -228,6 +281,14 @@ fn read_only(path: &Path, why: &str) -> TokenError {
     // For the programs that show no more than a number.
     log::warn!("{why}");
     TokenError::ReadOnly(Reason::new(why))
+}
+
+/// Whoever may read a file may lock it, and need not be changing it.
+fn busy(path: &Path) -> TokenError {
+    unchanged(
+        path,
+        "another program is changing it, or holds a lock on it: try again when it is done",
+    )
 }
 
 fn unchanged(path: &Path, why: &str) -> TokenError {

@@ -158,6 +158,80 @@ fn one_change_waits_for_the_other() {
     });
 }
 
+fn without_locks(_: &File) -> std::io::Result<()> {
+    Err(Error::from_raw_os_error(libc::ENOLCK))
+}
+
+/// On a file system without locks the first of two changes at once counts, and only its owner hears
+/// that it does.
+#[test]
+fn without_locks_one_change_does_not_take_the_other_s_file() {
+    for step in &STEPS[..6] {
+        let folder = Folder::new();
+        let begin = || Change::begin_with(&folder.file(), "", without_locks).unwrap();
+        let (slow, mut fast) = (begin(), Some(begin()));
+        let mut won = None;
+        let answer = slow.commit_watched(b"what the slow one writes", &mut |now| {
+            if now == *step {
+                won = fast.take().map(|fast| fast.commit(NEW));
+            }
+            Ok(())
+        });
+        assert_eq!(won, Some(Ok(())), "{step:?}");
+        assert!(
+            matches!(&answer, Err(TokenError::Unreachable(reason)) if reason.as_str().contains(CHANGED)),
+            "{step:?}: {answer:?}"
+        );
+        assert_eq!(folder.content(), NEW, "{step:?}");
+        assert_eq!(folder.names(), ["work.p12"], "{step:?}");
+    }
+}
+
+#[test]
+fn who_waits_for_a_lock_in_vain_hears_of_it() {
+    let folder = Folder::new();
+    let holder = File::open(folder.file()).unwrap();
+    sys::try_lock(&holder).unwrap();
+    let opened = File::open(folder.file()).unwrap();
+    let answer = lock(&opened, &folder.file(), Instant::now(), sys::try_lock);
+    let Err(TokenError::Unreachable(reason)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(reason.as_str().contains("holds a lock"), "{reason}");
+}
+
+/// Of a list, the bits of the group in a file's mode are the most that anybody but its owner gets.
+#[test]
+fn an_access_control_list_stays() {
+    let folder = Folder::new();
+    let file = OpenOptions::new().write(true).open(folder.file()).unwrap();
+    // acl(5) in the kernel's form: version 2, then tag, permissions and id of each entry. The owner
+    // may read and write, user 33 may read, the group may do nothing; the mask lets all read.
+    let nobody = u32::MAX;
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in [
+        (0x01_u16, 6_u16, nobody),
+        (0x02, 4, 33),
+        (0x04, 0, nobody),
+        (0x10, 4, nobody),
+        (0x20, 0, nobody),
+    ] {
+        list.extend(tag.to_le_bytes());
+        list.extend(permissions.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    if !sys::set_access_list(&file, &list) {
+        println!("skipped: this file system has no access control lists");
+        return;
+    }
+    let mode = |folder: &Folder| fs::metadata(folder.file()).unwrap().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o640);
+    folder.begin().commit(NEW).unwrap();
+    let after = File::open(folder.file()).unwrap();
+    assert_eq!(sys::access_list(&after), list);
+    assert_eq!(mode(&folder), 0o640);
+}
+
 /// Set for a process of its own: the file that it changes, and the step at which it is killed.
 const FILE: &str = "CTK_TEST_REPLACE";
 const KILLED_AT: &str = "CTK_TEST_KILLED_AT";
