@@ -70,16 +70,19 @@ impl Nginx {
         );
         put(
             "/etc/nginx/rsa.crt",
-            rsa.certificate.to_str().expect("UTF-8"),
+            &format!("\"{}\"", rsa.certificate.display()),
         );
-        put("/etc/nginx/ec.crt", ec.certificate.to_str().expect("UTF-8"));
+        put(
+            "/etc/nginx/ec.crt",
+            &format!("\"{}\"", ec.certificate.display()),
+        );
         put("listen 443", &format!("listen 127.0.0.1:{}", self.port));
         let user = if self.other_user { "www-data" } else { "root" };
         put("user www-data;", &format!("user {user};"));
         let folders: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| {
                 format!(
-                    "    {name}_temp_path {}/{name};\n",
+                    "    {name}_temp_path \"{}/{name}\";\n",
                     self.path("tmp").display()
                 )
             })
@@ -121,7 +124,7 @@ impl Nginx {
             .env("OPENSSL_CONF", examples().join("openssl.cnf"))
             .args(["-e", "stderr", "-c"])
             .arg(self.path("nginx.conf"))
-            .args(["-g", &format!("daemon off; pid {};", pid.display())]);
+            .args(["-g", &format!("daemon off; pid \"{}\";", pid.display())]);
         command
     }
 

@@ -60,7 +60,10 @@ impl Ssh {
         }
         command.args([
             "-o",
-            &format!("AuthorizedKeysFile={}", path("authorized_keys").display()),
+            &format!(
+                "AuthorizedKeysFile=\"{}\"",
+                path("authorized_keys").display()
+            ),
         ]);
         let mut server = Server::start(&mut command, &path("sshd.log"));
         server.wait_for_port(port);
@@ -100,7 +103,7 @@ impl Ssh {
         command.args([
             "-o",
             &format!(
-                "UserKnownHostsFile={}",
+                "UserKnownHostsFile=\"{}\"",
                 self.bed.work.path().join("known_hosts").display()
             ),
         ]);
@@ -187,7 +190,7 @@ fn ssh_logs_in_by_the_example_configuration() {
     let example = fs::read_to_string(example).expect("the example");
     let place = "/usr/local/lib/libctk_pkcs11.so";
     assert!(example.contains(place));
-    let config = example.replace(place, ssh.bed.module.to_str().expect("UTF-8"));
+    let config = example.replace(place, &format!("\"{}\"", ssh.bed.module.display()));
     let config = ssh.bed.work.write("config", config);
     let options = ["-F", config.to_str().expect("UTF-8")].map(str::to_owned);
     ssh.log_in(ssh.with_pin("ssh", PIN), &options)
