@@ -138,7 +138,7 @@ unset XDG_CONFIG_HOME CTK_CONFIG CTK_LOG SSH_AUTH_SOCK
 cd "$demo"
 pin=correct-horse
 
-step "Making a throwaway authority, and alice.p12 with an RSA-2048 and a P-256 identity"
+step "Making a throwaway authority, alice.p12 with an RSA-2048 and a P-256 identity, and another.p12 with a P-256 one"
 {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7 -subj "/CN=Throwaway authority" \
         -keyout authority.key -out authority.crt
@@ -158,16 +158,21 @@ step "Making a throwaway authority, and alice.p12 with an RSA-2048 and a P-256 i
     cat rsa.crt ec.crt >certificates.pem
     certtool --to-p12 --p12-name "" --load-privkey keys.pem --load-certificate certificates.pem --password "$pin" \
         --outder --outfile alice.p12
-    # From now on the keys are in the .p12 file only.
-    rm keys.pem certificates.pem rsa.key ec.key
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7 -subj "/CN=Another" \
+        -keyout another.key -out another.crt
+    openssl pkcs12 -export -inkey another.key -in another.crt -name Another -passout pass:another -out another.p12
+    # From now on the keys are in the .p12 files only.
+    rm keys.pem certificates.pem rsa.key ec.key another.key
 } >>"$log" 2>&1
-ok "alice.p12, $(stat -c %s alice.p12) bytes"
+ok "alice.p12, $(stat -c %s alice.p12) bytes; another.p12, $(stat -c %s another.p12) bytes"
 
-step "Registering it: ctk add alice.p12"
+step "Registering them: ctk add alice.p12"
 printf '%s\n' "$pin" | "$ctk" add alice.p12 2>&1 | tee -a "$log" | indent
-ok "registered in $(find "$HOME" -name '*.toml' | sed "s|^$HOME|~|")"
+# It comes first, so that whatever takes any key or the first token takes a wrong one.
+printf 'another\n' | "$ctk" add another.p12 --order -1 >>"$log" 2>&1
+ok "registered in $(find "$HOME" -name '*.toml' | sort | sed "s|^$HOME|~|" | paste -sd ' ')"
 
-step "Listing it: ctk list"
+step "Listing them: ctk list"
 "$ctk" list 2>&1 | tee -a "$log" | indent
 ok
 
@@ -176,16 +181,18 @@ id_of() { openssl x509 -in "$1" -noout -ext subjectKeyIdentifier | tail -n1 | tr
 rsa=$(id_of rsa.crt)
 ec=$(id_of ec.crt)
 
+# The first token is another one: programs are told which they are to use.
+tool() { pkcs11-tool --module "$module" --token-label alice "$@" </dev/null; }
+
 step "Listing it as other programs do: pkcs11-tool -O, without a PIN"
-pkcs11-tool --module "$module" -O >objects.txt 2>>"$log"
+tool -O >objects.txt 2>>"$log"
 tee -a "$log" <objects.txt | grep -E 'Object;|label:|subject:' | indent
 [ "$(grep -c "$rsa" objects.txt)" -ge 2 ] && [ "$(grep -c "$ec" objects.txt)" -ge 2 ]
 ok "certificates and public keys of both identities"
 
 head -c 3000 /dev/urandom >message
 sign_with() {
-    pkcs11-tool --module "$module" --login --pin "$pin" --id "$1" --sign "${@:2}" \
-        --input-file message --output-file signature >>"$log" 2>&1 </dev/null
+    tool --login --pin "$pin" --id "$1" --sign "${@:2}" --input-file message --output-file signature >>"$log" 2>&1
 }
 
 step "Signing with the RSA key: pkcs11-tool --sign"
@@ -206,8 +213,8 @@ head -c 32 /dev/urandom >secret
 {
     openssl pkeyutl -encrypt -pubin -inkey rsa.pub -in secret -out sealed \
         -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256
-    pkcs11-tool --module "$module" --login --pin "$pin" --id "$rsa" --decrypt -m RSA-PKCS-OAEP \
-        --hash-algorithm SHA256 --mgf MGF1-SHA256 --input-file sealed --output-file opened </dev/null
+    tool --login --pin "$pin" --id "$rsa" --decrypt -m RSA-PKCS-OAEP --hash-algorithm SHA256 --mgf MGF1-SHA256 \
+        --input-file sealed --output-file opened
     cmp secret opened
 } >>"$log" 2>&1
 ok "the same 32 bytes, by RSA-OAEP"
@@ -216,8 +223,7 @@ step "Agreeing on a secret with the P-256 key: pkcs11-tool --derive"
 {
     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out peer.key
     openssl pkey -in peer.key -pubout -outform DER -out peer.der
-    pkcs11-tool --module "$module" --login --pin "$pin" --id "$ec" --derive -m ECDH1-DERIVE --input-file peer.der \
-        --output-file agreed </dev/null
+    tool --login --pin "$pin" --id "$ec" --derive -m ECDH1-DERIVE --input-file peer.der --output-file agreed
     openssl pkeyutl -derive -inkey peer.key -peerkey ec.pub -out expected
     cmp expected agreed
 } >>"$log" 2>&1
@@ -245,7 +251,7 @@ handshake() {
     local status=0
     printf 'GET / HTTP/1.0\r\n\r\n' | OPENSSL_CONF=$demo/openssl.cnf timeout 30 openssl s_client -connect "127.0.0.1:$tls_port" \
         "-$1" -CAfile authority.crt -verify_return_error -servername localhost -ign_eof -cert "$2" -engine pkcs11 -keyform engine \
-        -key "pkcs11:id=$(sed 's/../%&/g' <<<"$3");type=private?pin-value=$4" >handshake.txt 2>&1 || status=$?
+        -key "pkcs11:token=alice;id=$(sed 's/../%&/g' <<<"$3");type=private?pin-value=$4" >handshake.txt 2>&1 || status=$?
     cat handshake.txt >>"$log"
     [ "$status" -eq 0 ] && grep -q 'HTTP/1.0 200' handshake.txt
 }
@@ -259,7 +265,7 @@ step "SSH: ssh -I at a throwaway sshd"
 ssh_port=$(free_port)
 user=$(id -un)
 ssh-keygen -q -t ed25519 -N "" -f host_key </dev/null
-ssh-keygen -D "$module" >authorized_keys 2>>"$log" </dev/null
+ssh-keygen -D "$module" 2>>"$log" </dev/null | grep ' Alice ' >authorized_keys
 [ "$(grep -c '^\(ssh-rsa\|ecdsa-\)' authorized_keys)" -eq 2 ]
 echo "[127.0.0.1]:$ssh_port $(cut -d' ' -f1-2 host_key.pub)" >known_hosts
 printf '#!/bin/sh\ncat "%s/pin"\n' "$demo" >askpass
@@ -284,7 +290,7 @@ ssh_login() {
 ok "logged in as $user with a key that ssh has never seen"
 
 step "A wrong PIN is refused"
-refused CKR_PIN_INCORRECT pkcs11-tool --module "$module" --login --pin wrong --id "$rsa" --sign -m SHA256-RSA-PKCS \
+refused CKR_PIN_INCORRECT tool --login --pin wrong --id "$rsa" --sign -m SHA256-RSA-PKCS \
     --input-file message --output-file refused.sig
 [ ! -s refused.sig ]
 refused "ermission denied" ssh_login wrong true
@@ -306,7 +312,7 @@ ok "CKR_ATTRIBUTE_SENSITIVE, for the RSA exponent and for the EC value"
 step "Giving the file another password: ctk passwd alice"
 old=$pin pin=battery-staple
 printf '%s\n' "$old" "$pin" | "$ctk" passwd alice 2>&1 | tee -a "$log" | indent
-refused CKR_PIN_INCORRECT pkcs11-tool --module "$module" --login --pin "$old" --id "$rsa" --sign -m SHA256-RSA-PKCS \
+refused CKR_PIN_INCORRECT tool --login --pin "$old" --id "$rsa" --sign -m SHA256-RSA-PKCS \
     --input-file message --output-file refused.sig
 sign_with "$rsa" -m SHA256-RSA-PKCS
 openssl dgst -sha256 -verify rsa.pub -signature signature message >>"$log" 2>&1

@@ -61,12 +61,12 @@ impl Nginx {
             format!("?pin-value={}", percent_encoded(pin))
         });
         put(
-            "id=%01;type=private?pin-value=1234",
-            &format!("id={};type=private{pin}", rsa.uri_id()),
+            "token=work;id=%01;type=private?pin-value=1234",
+            &format!("token=token;id={};type=private{pin}", rsa.uri_id()),
         );
         put(
-            "id=%02;type=private?pin-value=1234",
-            &format!("id={};type=private{pin}", ec.uri_id()),
+            "token=work;id=%02;type=private?pin-value=1234",
+            &format!("token=token;id={};type=private{pin}", ec.uri_id()),
         );
         put(
             "/etc/nginx/rsa.crt",
@@ -102,12 +102,15 @@ impl Nginx {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
         };
         mode(self.bed.work.path(), 0o711);
-        let configuration = self.bed.configuration().join("token.toml");
-        fs::copy(configuration, self.path("ctk.toml")).expect("the token's configuration");
+        let read = |name| fs::read_to_string(self.bed.configuration().join(name)).expect("a token");
+        let configuration = read("another.toml") + &read("token.toml");
+        fs::write(self.path("ctk.toml"), configuration).expect("the tokens' configuration");
         mode(&self.path("ctk.toml"), 0o644);
         let (user, group) = (www_data("-u"), www_data("-g"));
-        chown(self.path("token.p12"), None, Some(group)).expect("chgrp");
-        mode(&self.path("token.p12"), 0o640);
+        for file in ["token.p12", "another.p12"] {
+            chown(self.path(file), None, Some(group)).expect("chgrp");
+            mode(&self.path(file), 0o640);
+        }
         // Where the PIN is stored, it is theirs.
         if self.path("pin").exists() {
             chown(self.path("pin"), Some(user), None).expect("chown");
@@ -174,6 +177,14 @@ impl Nginx {
                 .says("signed by a token");
         }
     }
+}
+
+/// The token whose keys nginx is given, behind another one.
+fn two_tokens() -> (Bed, Vec<Identity>) {
+    let bed = Bed::empty();
+    bed.token("another", &[Kind::P256]);
+    let identities = bed.token("token", &[Kind::Rsa2048, Kind::P256]);
+    (bed, identities)
 }
 
 /// The user or group that Debian's web servers run as.
@@ -289,13 +300,13 @@ fn under_load(nginx: &Nginx) {
 
 #[test]
 fn workers_sign_under_load_while_it_reloads_and_when_one_dies() {
-    let (bed, identities) = Bed::with(&[Kind::Rsa2048, Kind::P256]);
+    let (bed, identities) = two_tokens();
     under_load(&Nginx::new(bed, &identities, Some(PIN)));
 }
 
 #[test]
 fn a_stored_pin_does_for_workers_as_well() {
-    let (bed, identities) = Bed::with(&[Kind::Rsa2048, Kind::P256]);
+    let (bed, identities) = two_tokens();
     let pin = bed.work.write("pin", format!("{PIN}\n"));
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).expect("chmod");
     let pin = format!("file:{}", pin.display());
@@ -305,7 +316,7 @@ fn a_stored_pin_does_for_workers_as_well() {
 
 #[test]
 fn a_wrong_pin_is_refused_when_it_starts() {
-    let (bed, identities) = Bed::with(&[Kind::Rsa2048, Kind::P256]);
+    let (bed, identities) = two_tokens();
     let nginx = Nginx::new(bed, &identities, Some(WRONG_PIN));
     run(nginx.command().arg("-t"))
         .refused()
