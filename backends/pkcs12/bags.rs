@@ -221,16 +221,19 @@ impl<'p> Walk<'p> {
         }
     }
 
+    /// Each key will be checked, which is work as well: the same bytes are so once.
     fn add_key(&mut self, pkcs8: SecretBytes, attributes: Option<Element<'_>>) -> Result<()> {
+        let attributes = Attributes::read(attributes)?;
+        if self.bags.keys.iter().any(|key| *key.pkcs8 == *pkcs8) {
+            return Ok(());
+        }
         if self.bags.keys.len() >= MAX_KEYS {
             return Err(Failure::Excessive(format!(
                 "it has more than {MAX_KEYS} private keys"
             )));
         }
-        self.bags.keys.push(KeyBag {
-            pkcs8,
-            attributes: Attributes::read(attributes)?,
-        });
+        self.budget.spend_key(pkcs8.len())?;
+        self.bags.keys.push(KeyBag { pkcs8, attributes });
         Ok(())
     }
 
@@ -361,6 +364,27 @@ mod tests {
         assert_eq!(text(0x0c, "é\n".as_bytes()), "é");
         assert_eq!(text(0x14, &[0xe9]), "é");
         assert_eq!(text(0x0c, "é".repeat(200).as_bytes()).len(), 254);
+    }
+
+    #[test]
+    fn the_same_key_is_checked_once_and_long_ones_are_work() {
+        let mut password = Password::new(b"");
+        let mut walk = Walk::new(&mut password, Budget::new(), Proof::Mac);
+        for _ in 0..=MAX_KEYS {
+            walk.add_key(SecretBytes::copy_of(&[1; 5000]), None)
+                .unwrap();
+        }
+        assert_eq!(walk.bags.keys.len(), 1);
+        let refused = (0..MAX_KEYS).find_map(|number| {
+            let mut key = [2; 5000];
+            key[0] = number as u8;
+            key[1] = 0;
+            walk.add_key(SecretBytes::copy_of(&key), None).err()
+        });
+        assert!(
+            matches!(&refused, Some(Failure::Excessive(why)) if why.contains("to check")),
+            "{refused:?}"
+        );
     }
 
     #[test]

@@ -107,6 +107,20 @@ impl Budget {
         self.take(mixed, work)
     }
 
+    /// Takes the work of checking a private key of so many bytes: about what it takes to sign with it,
+    /// which for RSA grows with the third power of its length. RSA-2048 has 1.2 kB and costs a
+    /// millisecond, RSA-8192 has 4.7 kB and costs 60.
+    pub(crate) fn spend_key(&mut self, pkcs8_len: usize) -> Result<()> {
+        let work = (pkcs8_len as u64).saturating_pow(3) / 170_000;
+        self.0 = self.0.checked_sub(work).ok_or_else(|| {
+            Failure::Excessive(format!(
+                "its private keys take longer to check than the {} seconds that a file may take",
+                MAX_WORK / 10_000_000
+            ))
+        })?;
+        Ok(())
+    }
+
     fn take(&mut self, shown: u64, work: u64) -> Result<()> {
         if work == 0 {
             return Err(NO_WORK);
@@ -185,6 +199,18 @@ mod tests {
         for _ in 0..16 {
             assert!(budget.spend_pbkdf2(Digest::Sha256, 600_000, 32).is_ok());
         }
+        // Those are of RSA-3072; the file opens with RSA-8192 as well.
+        for _ in 0..8 {
+            assert!(budget.spend_key(4700).is_ok());
+        }
+    }
+
+    #[test]
+    fn as_many_keys_as_any_file_has_are_checked() {
+        let mut budget = Budget::new();
+        assert!((0..MAX_KEYS).all(|_| budget.spend_key(1220).is_ok()));
+        assert!((0..MAX_KEYS).any(|_| budget.spend_key(4700).is_err()));
+        assert!(budget.spend_key(usize::MAX).is_err());
     }
 
     #[test]

@@ -75,15 +75,23 @@ fn big_files_cost_little() {
     );
     let big_ones = bags(&certificate(1000).repeat(3800));
     open_alone(&workshop, "big certificates", &big_ones, open_to_all);
-    let key = bag(writer::KEY_BAG, &sequence(&[integer(0)]), &[]);
+    // The same key counts once.
+    let key = |number: u16, len: usize| {
+        let content = [&number.to_be_bytes()[..], &big[..len]].concat();
+        bag(writer::KEY_BAG, &tlv(0x30, &content), &[])
+    };
+    let keys = |count: u16, len: usize| (0..count).flat_map(move |number| key(number, len));
+    let many: Vec<u8> = keys(1000, 1).collect();
     open_alone(
         &workshop,
         "many keys",
-        &bags(&key.repeat(1000)),
+        &bags(&many),
         "more than 256 private keys",
     );
-    let key = bag(writer::KEY_BAG, &tlv(0x30, &big[..14_000]), &[]);
-    open_alone(&workshop, "big keys", &bags(&key.repeat(256)), open_to_all);
+    let long: Vec<u8> = keys(256, 14_000).collect();
+    open_alone(&workshop, "big keys", &bags(&long), "longer to check");
+    let same = key(0, 5000).repeat(700);
+    open_alone(&workshop, "one key", &bags(&same), open_to_all);
     open_alone(
         &workshop,
         "too long",
