@@ -6,5 +6,6 @@ pub mod isolated;
 pub mod module;
 pub mod process;
 pub mod python;
+pub mod random;
 pub mod tls;
 pub mod work;

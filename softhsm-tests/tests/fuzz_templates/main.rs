@@ -17,13 +17,14 @@ use std::{
 
 use cryptoki_sys::*;
 use functions::{FUNCTIONS, Of};
-use random::Random;
+use random::Arguments;
 use secrets::{LAST_CALL, LOG, SECRETS, holds, prepare};
 use softhsm_tests::{
     bed::{PIN, WRONG_PIN},
     calls::{Memory, Value, place_parameter, rv_name, template},
     isolated::isolated,
     module::Module,
+    random::Random,
 };
 
 /// How many calls the short walk has.

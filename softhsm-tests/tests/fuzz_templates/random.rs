@@ -1,32 +1,38 @@
 //! Numbers, parameters and templates by chance, most of them nearly right.
 
 use cryptoki_sys::*;
-use softhsm_tests::calls::{Parameter, Value};
+use softhsm_tests::{
+    calls::{Parameter, Value},
+    random::Random,
+};
 
-/// xorshift64* (Marsaglia, Vigna): the same numbers everywhere.
-pub struct Random(u64);
+/// Arguments by chance.
+pub trait Arguments {
+    fn bytes(&mut self, len: usize) -> Vec<u8>;
 
-impl Random {
-    pub fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) as usize % end.max(1)
-    }
+    /// A number that is often at some limit.
+    fn number(&mut self) -> u64;
 
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
+    /// A parameter that this mechanism may take.
+    fn fitting(&mut self, mechanism: u64) -> Parameter;
 
-    pub fn one_of<T: Clone>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())].clone()
-    }
+    /// Any parameter; what it points to is as long as it says.
+    fn parameter(&mut self) -> Parameter;
 
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+    fn attribute(&mut self) -> u64;
+
+    fn value(&mut self) -> Value;
+
+    /// A template for this function, with up to three changes.
+    fn template(&mut self, function: &str) -> Vec<(u64, Value)>;
+}
+
+impl Arguments for Random {
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.below(256) as u8).collect()
     }
 
-    pub fn number(&mut self) -> u64 {
+    fn number(&mut self) -> u64 {
         let some = [
             0, 1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 128, 255, 256, 257, 4096,
         ];
@@ -40,18 +46,12 @@ impl Random {
         ];
         match self.below(6) {
             0 => self.one_of(&odd),
-            1 => self.0,
+            1 => self.any(),
             _ => self.one_of(&some),
         }
     }
 
-    /// The turns that follow from this number.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A parameter that this mechanism may take.
-    pub fn fitting(&mut self, mechanism: u64) -> Parameter {
+    fn fitting(&mut self, mechanism: u64) -> Parameter {
         match mechanism {
             CKM_AES_CBC | CKM_AES_CBC_PAD => Parameter::Raw(vec![1; 16]),
             CKM_AES_CTR => Parameter::Ctr(self.one_of(&[1, 8, 32, 128]), [0xff; 16]),
@@ -78,8 +78,7 @@ impl Random {
         }
     }
 
-    /// Any parameter; what it points to is as long as it says.
-    pub fn parameter(&mut self) -> Parameter {
+    fn parameter(&mut self) -> Parameter {
         let number = |random: &mut Random| match random.below(3) {
             0 => random.number(),
             1 => random.one_of(&[CKM_SHA_1, CKM_SHA256, CKM_SHA512, CKM_SHA3_256]),
@@ -101,7 +100,7 @@ impl Random {
         }
     }
 
-    pub fn attribute(&mut self) -> u64 {
+    fn attribute(&mut self) -> u64 {
         let known = [
             CKA_CLASS,
             CKA_TOKEN,
@@ -152,7 +151,7 @@ impl Random {
         }
     }
 
-    pub fn value(&mut self) -> Value {
+    fn value(&mut self) -> Value {
         match self.below(6) {
             0 => Value::Bool(self.one_in(2)),
             1 => Value::Number(self.number()),
@@ -165,8 +164,7 @@ impl Random {
         }
     }
 
-    /// A template for this function, with up to three changes.
-    pub fn template(&mut self, function: &str) -> Vec<(u64, Value)> {
+    fn template(&mut self, function: &str) -> Vec<(u64, Value)> {
         let number = Value::Number;
         let bytes = |len: usize| Value::Bytes((0..len).map(|at| at as u8 | 1).collect());
         let p256 = Value::Bytes(vec![6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7]);

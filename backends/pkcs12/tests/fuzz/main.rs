@@ -16,6 +16,13 @@
 )]
 
 mod mutate;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the tests of the module share it and use more of it"
+)]
+#[path = "../../../../softhsm-tests/random.rs"]
+mod random;
 mod seeds;
 #[path = "../support/mod.rs"]
 mod support;
@@ -38,7 +45,7 @@ use std::{
 
 use ctk_pkcs12::{Inventory, inspect};
 use ctk_token::{AuthSecret, Role, TokenError};
-use mutate::Random;
+use random::Random;
 use seeds::{PASSWORD, Seed};
 use support::{MAX_MEMORY, Workshop, configuration, log_in, peak_memory, request, sign, token};
 

@@ -1,27 +1,6 @@
 //! Changes to a file that keep most of its structure, so that what is deep inside is reached.
 
-use super::{seeds::Seed, support::writer};
-
-/// A generator of numbers that is the same everywhere: xorshift64* (Marsaglia, Vigna).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16;
-        usize::try_from(number).unwrap() % end.max(1)
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
+use super::{random::Random, seeds::Seed, support::writer};
 
 /// An element that is taken apart as far as it can be, also inside strings.
 #[derive(Clone)]
