@@ -1,11 +1,10 @@
 //! Every function that takes data, a key, a mechanism or a template, with what is right but for one thing: a length that no memory has,
 //! an odd address, no operation or one too many, a key of another type, a parameter of another size. Each has one answer.
 
-mod calls;
+mod table;
 
 use std::collections::HashMap;
 
-use calls::{Arg, Good, S, good, mechanisms};
 use cryptoki_sys::*;
 use softhsm_tests::{
     bed::{Bed, Kind, PIN},
@@ -13,6 +12,7 @@ use softhsm_tests::{
     isolated::isolated,
     module::Module,
 };
+use table::{Arg, Good, S, good, mechanisms};
 
 /// Lengths that no memory has: they overflow a pointer, or a signed length.
 const HUGE: [usize; 3] = [usize::MAX, usize::MAX - 7, 1 << 63];
@@ -77,7 +77,7 @@ impl Sweep {
         sweep.handles.insert("certificate", certificate);
         for (name, key_type) in [("aes", CKK_AES), ("generic", CKK_GENERIC_SECRET)] {
             let mut memory = Memory::default();
-            let (at, count, _) = template(&mut memory, &calls::secret(key_type));
+            let (at, count, _) = template(&mut memory, &table::secret(key_type));
             let place = memory.number(0);
             sweep.must("C_CreateObject", &[home, at, count, place]);
             sweep

