@@ -92,7 +92,7 @@ pub const EXPECTED: &[Difference] = &[
     ], "CKR_TEMPLATE_INCONSISTENT", "CKR_OK", TWICE),
     row("create", &[
         "AES key of 15 bytes", "AES key of no bytes", "generic secret of no bytes",
-        "EC public key with a point that is not on the curve", "certificate that is none",
+        "EC public key with a point that is not on the curve", "RSA public key with an even exponent", "certificate that is none",
         "certificate with a start date that is none",
     ], "CKR_ATTRIBUTE_VALUE_INVALID", "CKR_OK", BAD_VALUE),
     row("create", &["EC public key with unknown parameters"], "CKR_CURVE_NOT_SUPPORTED", "CKR_OK", BAD_VALUE),
