@@ -178,7 +178,7 @@ fn a_stored_pin_is_sent_when_the_program_logs_in() {
     fs::remove_file(&stored).expect("the PIN's file");
     sign(&bed, &identities[0], &["--login"])
         .refused()
-        .says("CKR_");
+        .says("CKR_DEVICE_ERROR");
     no_signature(&bed);
 }
 
@@ -201,7 +201,9 @@ fn a_stored_pin_is_sent_when_a_key_is_used() {
     assert!(log.contains("C_SignInit"), "{log}");
     assert!(!log.contains("C_Login"), "{log}");
     secret(&bed, "stored", WRONG_PIN);
-    sign(&bed, &identities[0], &[]).refused().says("CKR_");
+    sign(&bed, &identities[0], &[])
+        .refused()
+        .says("CKR_USER_NOT_LOGGED_IN");
     no_signature(&bed);
 
     bed.update("token", &["--pin", "env:STORED_PIN"]);
@@ -214,7 +216,9 @@ fn a_stored_pin_is_sent_when_a_key_is_used() {
     };
     sign_with(PIN).succeeded();
     verifies(&bed, &identities[0]);
-    sign_with(WRONG_PIN).refused();
+    sign_with(WRONG_PIN)
+        .refused()
+        .says("CKR_USER_NOT_LOGGED_IN");
     no_signature(&bed);
 }
 
