@@ -31,8 +31,6 @@ pub const HANDLES: Reason = reason("by the text private handles end with the log
 #[rustfmt::skip]
 pub const NO_SO: Reason = reason("a .p12 file has neither an SO nor a way to be made anew", "§5.5.8, §5.5.9");
 #[rustfmt::skip]
-pub const EMPTY_PIN: Reason = reason("a .p12 file may have an empty password: ulMinPinLen is 0", "§5.5.10");
-#[rustfmt::skip]
 pub const SEED: Reason = reason("the crypto library seeds itself", "§5.19.1");
 #[rustfmt::skip]
 pub const NOTHING_ASKED: Reason = reason("a template of no attributes asks for nothing, and is given it", "§5.7");
