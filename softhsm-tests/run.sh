@@ -7,7 +7,8 @@
 # From nothing on Debian 12, as root or with sudo. What it makes is in cargo's target folder and softhsm-tests/work, but for the
 # packages it installs, cargo's own folder (crates, the advisory database of cargo-deny), and, where rustup is, the components
 # rustfmt and clippy. Test keys are in a folder of their own below TMPDIR, and gone when it ends: to look at what a failed test
-# has left, run that test by cargo test. Damaged input that a test fails with is kept in softhsm-tests/work/fuzz. The throwaway keys of the quickstart are in softhsm-tests/work/quickstart until the next run.
+# has left, run that test by cargo test. Damaged input that a test fails with is kept in softhsm-tests/work/fuzz. The throwaway
+# keys of the quickstart are in softhsm-tests/work/quickstart until the next run.
 # The last line is "N passed, N failed, N skipped". What is skipped says why, and fails if it is not in EXPECTED_SKIPS.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -151,7 +152,7 @@ run_tests() {
     set +e # the first program of the pipe is the one whose status counts
     CTK_MODULE=$folder/libctk_pkcs11.so CTK_COMMAND=$folder/ctk \
         cargo test "$@" --locked --no-fail-fast </dev/null 2>&1 | tee "$log" |
-        grep --line-buffered -E '^(     Running|   Doc-tests|test result|test .*(FAILED|ignored))|^error|panicked at|crypto library: '
+        grep --line-buffered -E '^(     Running|   Doc-tests|test result|test .*(FAILED|ignored))|^error|panicked at|crypto library: |compared with SoftHSM2: '
     status=${PIPESTATUS[0]}
     set -e
 
