@@ -179,8 +179,6 @@ impl<'a> Session<'a> {
         let arguments = [self.handle, user, pin.as_ptr() as usize, pin.len()];
         match self.shared.module.call("C_Login", &arguments) {
             CKR_OK | CKR_USER_ALREADY_LOGGED_IN => Ok(()),
-            // Another thread has logged in and out while the PIN was looked at.
-            CKR_SESSION_CLOSED if self.logged_out_meanwhile() => Err(CKR_SESSION_CLOSED),
             rv => Err(self.gone("C_Login", rv)),
         }
     }

@@ -141,14 +141,22 @@ impl Insertion {
         self.policy == LoginPolicy::OnUse || self.login() == Some(Role::User)
     }
 
-    /// Remembers a login that `session` confirmed. It does not count if the last PKCS#11 session
-    /// was closed meanwhile.
-    pub(crate) fn logged_in(&self, session: &Arc<dyn TokenSession>, role: Role) -> Result<()> {
+    /// Remembers a login that `session` confirmed; says whether it counts. It does not if another
+    /// thread has logged in and out meanwhile, because that ended the token's session.
+    ///
+    /// # Errors
+    /// CKR_SESSION_CLOSED if the last PKCS#11 session was closed meanwhile.
+    pub(crate) fn logged_in(&self, session: &Arc<dyn TokenSession>, role: Role) -> Result<bool> {
         let mut application = self.application.lock();
-        if !application.has(session) || !application.has_sessions() {
+        let has_sessions = application.has_sessions();
+        if !application.has(session) || !has_sessions {
             drop(application);
             session.end_auth(role);
-            return Err(Error::SessionClosed);
+            return if has_sessions {
+                Ok(false)
+            } else {
+                Err(Error::SessionClosed)
+            };
         }
         // Another thread was faster.
         if application.login == Some(role) {
@@ -170,7 +178,7 @@ impl Insertion {
         }
         application.login = Some(role);
         self.pass();
-        Ok(())
+        Ok(true)
     }
 
     /// Ends the login, and with it the token's session: a login that another thread makes while the

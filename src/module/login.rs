@@ -96,20 +96,25 @@ pub(crate) fn set_pin(
 
 fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()> {
     let insertion = &session.insertion;
-    match insertion.login() {
-        None => {}
-        Some(current) if current == role => return Err(Error::UserAlreadyLoggedIn),
-        Some(_) => return Err(Error::UserAnotherAlreadyLoggedIn),
+    loop {
+        match insertion.login() {
+            None => {}
+            Some(current) if current == role => return Err(Error::UserAlreadyLoggedIn),
+            Some(_) => return Err(Error::UserAnotherAlreadyLoggedIn),
+        }
+        if role == Role::Admin && insertion.session_counts().0 > 0 {
+            return Err(Error::SessionReadOnlyExists);
+        }
+        let token_session = insertion.token_session()?;
+        token_session
+            .begin_auth(role, None)
+            .and_then(|operation| operation.finish(secret))
+            .map_err(|error| Error::from_token(During::Login, &error))?;
+        // A right secret costs no try, so it is sent again when a logout came in between.
+        if insertion.logged_in(&token_session, role)? {
+            return Ok(());
+        }
     }
-    if role == Role::Admin && insertion.session_counts().0 > 0 {
-        return Err(Error::SessionReadOnlyExists);
-    }
-    let token_session = insertion.token_session()?;
-    token_session
-        .begin_auth(role, None)
-        .and_then(|operation| operation.finish(secret))
-        .map_err(|error| Error::from_token(During::Login, &error))?;
-    insertion.logged_in(&token_session, role)
 }
 
 /// CKU_CONTEXT_SPECIFIC: once more, for the operation that is active. It fails or succeeds without

@@ -271,6 +271,28 @@ fn of_two_roles_that_log_in_at_once_one_stays() {
     }
 }
 
+#[test]
+fn a_login_during_which_another_comes_and_goes_counts() {
+    let token = token(Settings::default());
+    let _module = Module::start(&[Arc::clone(&token)]);
+    let session = open(0, CKF_SERIAL_SESSION);
+    set_hold(&token.hold_auth, true);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| login(session, CKU_USER, Some(PIN)));
+        eventually(|| token.attempts.load(Ordering::SeqCst) == 1);
+        // Nobody tells the one that waits already.
+        *token.hold_auth.0.lock().unwrap() = false;
+        assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
+        assert_eq!(unsafe { C_Logout(session) }, CKR_OK);
+        set_hold(&token.hold_auth, false);
+        assert_eq!(slow.join().unwrap(), CKR_OK);
+    });
+    assert_eq!(token.attempts.load(Ordering::SeqCst), 3);
+    assert!(token.is_verified());
+    assert_eq!(unsafe { C_Logout(session) }, CKR_OK);
+    assert!(!token.is_verified());
+}
+
 fn set_pin(session: CK_SESSION_HANDLE, old: Option<&[u8]>, new: Option<&[u8]>) -> CK_RV {
     let parts = |pin: Option<&[u8]>| {
         let start = pin.map_or(null_mut(), |pin| pin.as_ptr().cast_mut());
