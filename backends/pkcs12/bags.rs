@@ -7,7 +7,7 @@ use crate::{
     ber::{
         CONSTRUCTED, Element, Malformed, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, SET,
     },
-    budget::{Budget, MAX_CERTIFICATES, MAX_FAILED, MAX_KEYS},
+    budget::{Budget, Hashing, MAX_CERTIFICATES, MAX_FAILED, MAX_KEYS},
     failure::{Failure, Result},
     oid,
     password::Password,
@@ -24,6 +24,8 @@ pub(crate) struct Bags {
     /// How many parts and keys were decrypted, with what Java keeps in bags of its own; and how many
     /// keys are in the clear.
     pub(crate) parts: usize,
+    /// How the password was hashed for what was tried to open.
+    pub(crate) hashing: Hashing,
 }
 
 /// A private key.
@@ -143,7 +145,7 @@ impl<'p> Walk<'p> {
     }
 
     /// The bags, if the password was right.
-    pub(crate) fn finish(self) -> Result<Bags> {
+    pub(crate) fn finish(mut self) -> Result<Bags> {
         let failed = self.bags.failed;
         let has_keys = !self.bags.keys.is_empty();
         match self.proof {
@@ -162,6 +164,7 @@ impl<'p> Walk<'p> {
         if failed > 0 {
             log::warn!("pkcs12: {failed} parts have another password and are left out");
         }
+        self.bags.hashing = self.budget.hashing(self.bags.parts);
         Ok(self.bags)
     }
 

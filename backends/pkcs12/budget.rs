@@ -31,14 +31,52 @@ pub(crate) const MAX_KEYS: usize = 256;
 /// More certificates than any file has.
 pub(crate) const MAX_CERTIFICATES: usize = 4096;
 
+/// What one iteration of each derivation costs with SHA-1 or SHA-2 of 32 bit words, in ticks.
+const FAST_PKCS12: u64 = 2;
+const FAST_PBKDF2: u64 = 3;
+
 /// What is left of [`MAX_WORK`].
 #[derive(Debug)]
-pub(crate) struct Budget(u64);
+pub(crate) struct Budget {
+    left: u64,
+    /// What was taken for keys.
+    of_keys: u64,
+    /// The fewest iterations of any derivation but scrypt.
+    least: Option<u32>,
+}
+
+/// How often a file's password is hashed for each of its parts and the MAC, in iterations.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hashing {
+    /// Where it is the fewest: what it costs to guess at the password. `None` if all is scrypt's,
+    /// or nothing is hashed.
+    pub(crate) least: Option<u32>,
+    /// As many as the file may have everywhere when it is written again; more would not open.
+    pub(crate) most: u32,
+}
 
 impl Budget {
     /// The whole allowance of one attempt to open one file.
     pub(crate) fn new() -> Self {
-        Self(MAX_WORK)
+        Self {
+            left: MAX_WORK,
+            of_keys: 0,
+            least: None,
+        }
+    }
+
+    /// What was asked for until now, and what may be for the same keys in so many parts of
+    /// [`rewrite`](crate::rewrite::rewrite).
+    pub(crate) fn hashing(&self, parts: usize) -> Hashing {
+        // Keys and the MAC's are of 32 bytes, one block of SHA-256.
+        let ticks = FAST_PBKDF2
+            .saturating_mul(parts as u64)
+            .saturating_add(FAST_PKCS12);
+        let most = MAX_WORK.saturating_sub(self.of_keys) / ticks;
+        Hashing {
+            least: self.least,
+            most: u32::try_from(most).unwrap_or(u32::MAX),
+        }
     }
 
     /// Takes the work of one PKCS#12 derivation (RFC 7292 Appendix B), which hashes once in an
@@ -50,7 +88,7 @@ impl Budget {
         out_len: usize,
     ) -> Result<u32> {
         let ticks = match Speed::of(digest) {
-            Speed::Fast => 2,
+            Speed::Fast => FAST_PKCS12,
             Speed::Slow => 4,
             Speed::Slowest => 6,
         };
@@ -65,7 +103,7 @@ impl Budget {
         out_len: usize,
     ) -> Result<u32> {
         let ticks = match Speed::of(prf) {
-            Speed::Fast => 3,
+            Speed::Fast => FAST_PBKDF2,
             Speed::Slow => 7,
             Speed::Slowest => 10,
         };
@@ -82,7 +120,9 @@ impl Budget {
         let blocks = out_len.div_ceil(digest.len()).max(1) as u64;
         let work = iterations.saturating_mul(blocks).saturating_mul(ticks);
         self.take(iterations, work)?;
-        u32::try_from(iterations).map_err(|_| too_much(iterations))
+        let iterations = u32::try_from(iterations).map_err(|_| too_much(iterations))?;
+        self.least = Some(self.least.map_or(iterations, |least| least.min(iterations)));
+        Ok(iterations)
     }
 
     /// Takes the work of one scrypt (RFC 7914): a tick and its share of the memory for each of 64
@@ -112,12 +152,13 @@ impl Budget {
     /// millisecond, RSA-8192 has 4.7 kB and costs 60.
     pub(crate) fn spend_key(&mut self, pkcs8_len: usize) -> Result<()> {
         let work = (pkcs8_len as u64).saturating_pow(3) / 170_000;
-        self.0 = self.0.checked_sub(work).ok_or_else(|| {
+        self.left = self.left.checked_sub(work).ok_or_else(|| {
             Failure::Excessive(format!(
                 "its private keys take longer to check than the {} seconds that a file may take",
                 MAX_WORK / 10_000_000
             ))
         })?;
+        self.of_keys += work;
         Ok(())
     }
 
@@ -125,7 +166,7 @@ impl Budget {
         if work == 0 {
             return Err(NO_WORK);
         }
-        self.0 = self.0.checked_sub(work).ok_or_else(|| too_much(shown))?;
+        self.left = self.left.checked_sub(work).ok_or_else(|| too_much(shown))?;
         Ok(())
     }
 }
@@ -211,6 +252,38 @@ mod tests {
         assert!((0..MAX_KEYS).all(|_| budget.spend_key(1220).is_ok()));
         assert!((0..MAX_KEYS).any(|_| budget.spend_key(4700).is_err()));
         assert!(budget.spend_key(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_written_again_may_use_the_whole_allowance() {
+        let spend = |parts, iterations| {
+            let mut budget = Budget::new();
+            budget.spend_key(4700)?;
+            budget.spend_pkcs12(Digest::Sha256, iterations, 32)?;
+            for _ in 0..parts {
+                budget.spend_pbkdf2(Digest::Sha256, iterations, 32)?;
+            }
+            Ok::<_, Failure>(budget.hashing(parts))
+        };
+        for parts in [0, 1, 2, 16, 1000] {
+            let most = u64::from(spend(parts, 1).unwrap().most);
+            let hashing = spend(parts, most).unwrap();
+            assert_eq!(u64::from(hashing.most), most, "{parts}");
+            assert!(spend(parts, most + 1).is_err(), "{parts}");
+        }
+    }
+
+    #[test]
+    fn the_least_is_that_of_all_derivations_but_scrypt() {
+        let mut budget = Budget::new();
+        assert_eq!(budget.spend_scrypt(16, 8, 1), Ok(()));
+        assert_eq!(budget.hashing(1).least, None);
+        for (iterations, least) in [(3000, 3000), (1000, 1000), (2000, 1000)] {
+            assert!(budget.spend_pkcs12(Digest::Sha1, iterations, 20).is_ok());
+            assert_eq!(budget.hashing(1).least, Some(least));
+        }
+        assert!(budget.spend_pbkdf2(Digest::Sha512, 999, 32).is_ok());
+        assert_eq!(budget.hashing(1).least, Some(999));
     }
 
     #[test]

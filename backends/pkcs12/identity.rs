@@ -8,6 +8,7 @@ use ctk_token::{Digest, TokenError};
 use crate::{
     bags::{Attributes, CertificateBag, KeyBag},
     ber::{Malformed, Reader, SEQUENCE},
+    budget::Hashing,
     certificate::{Facts, public_key_bits},
     failure::Result,
     inventory::{CertificateRecord, Inventory, KeyRecord},
@@ -27,6 +28,8 @@ pub(crate) struct Opened {
     pub(crate) failed: usize,
     /// How many parts are encrypted, or would be if they were written again.
     pub(crate) parts: usize,
+    /// How often the password is hashed for each, and may be.
+    pub(crate) hashing: Hashing,
 }
 
 /// Opens a file. What this build cannot use (a curve that the crypto library lacks) is left out
@@ -99,6 +102,7 @@ pub(crate) fn open(file: &[u8], password: &[u8]) -> Result<Opened> {
         unsupported,
         failed: bags.failed,
         parts: bags.parts,
+        hashing: bags.hashing,
     })
 }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     bags,
     ber::{CONTEXT_0, Element, OCTET_STRING, Reader, SEQUENCE},
-    budget::Budget,
+    budget::{Budget, Hashing},
     encode::{self, NULL, element, explicit, joined, octets, sequence},
     failure::Result,
     oid,
@@ -20,8 +20,8 @@ use crate::{
     pfx::{self, Pfx},
 };
 
-/// How often a password is hashed for one part at most, and for a whole file: what .NET 9 and later
-/// accept by default (300 000 and 1 000 000), and other readers too.
+/// How often a password is hashed for one part at most, and for a whole file, unless the file had
+/// more: what .NET 9 and later accept by default (300 000 and 1 000 000), and other readers too.
 const MAX_ITERATIONS: u32 = 300_000;
 const MAX_ITERATIONS_OF_FILE: u32 = 1_000_000;
 /// Fewer than this is too few, however many parts a file has: what openssl writes by default.
@@ -30,8 +30,8 @@ const MIN_ITERATIONS: u32 = 2_048;
 /// The length of a salt, in bytes: NIST SP 800-132 §5.1 wants 16.
 const SALT: usize = 16;
 
-/// The bytes of `file`, which opens with the password `old`, as they are to be under `new`. The file
-/// has `parts` that are encrypted or will be.
+/// The bytes of `file`, which opens with the password `old`, as they are to be under `new`, which
+/// is hashed so many times for each part and the MAC: see [`iterations`].
 ///
 /// # Errors
 /// [`WrongPassword`](crate::failure::Failure::WrongPassword) if some part does not open: it would be lost.
@@ -39,7 +39,7 @@ pub(crate) fn rewrite(
     file: &[u8],
     old: &[u8],
     new: &[u8],
-    parts: usize,
+    iterations: u32,
 ) -> Result<Zeroizing<Vec<u8>>> {
     let pfx = Pfx::read(file)?;
     let mut old = Password::new(old);
@@ -49,7 +49,7 @@ pub(crate) fn rewrite(
         old: &mut old,
         new: &Password::new(new),
         budget,
-        iterations: iterations(parts),
+        iterations,
     };
     let mut safes = Vec::new();
     let mut read = Reader::new(&pfx.content).sequence()?;
@@ -62,10 +62,13 @@ pub(crate) fn rewrite(
     Ok(sequence(&[&encode::integer(3), &auth_safe, &mac]))
 }
 
-/// How often the password is hashed for each of so many parts and the MAC.
-fn iterations(parts: usize) -> u32 {
+/// How often a new password is hashed for the MAC and each of so many parts that are encrypted or
+/// will be. A file that made guessing harder than we would stays so, as far as it would open again.
+pub(crate) fn iterations(parts: usize, now: Hashing) -> u32 {
     let parts = u32::try_from(parts).unwrap_or(u32::MAX).saturating_add(1);
-    (MAX_ITERATIONS_OF_FILE / parts).clamp(MIN_ITERATIONS, MAX_ITERATIONS)
+    let ours = (MAX_ITERATIONS_OF_FILE / parts).clamp(MIN_ITERATIONS, MAX_ITERATIONS);
+    let wanted = ours.max(now.least.unwrap_or(0));
+    wanted.min(now.most).max(MIN_ITERATIONS)
 }
 
 struct Rewriter<'p> {
@@ -271,8 +274,8 @@ mod tests {
             ),
         ];
         let before = file(&bags);
-        let first = rewrite(&before, b"", b"first", 2).unwrap();
-        let second = rewrite(&first, b"first", "zwéite".as_bytes(), 2).unwrap();
+        let first = rewrite(&before, b"", b"first", 2_048).unwrap();
+        let second = rewrite(&first, b"first", "zwéite".as_bytes(), 2_048).unwrap();
         for (file, password) in [(&first, "first"), (&second, "zwéite")] {
             let opened = pfx::open(file, password.as_bytes()).unwrap();
             let keys: Vec<&[u8]> = opened.keys.iter().map(|key| &*key.pkcs8).collect();
@@ -294,7 +297,7 @@ mod tests {
     #[test]
     fn what_has_another_password_is_not_lost() {
         let key = pkcs8("1.2.3", b"key");
-        let closed = rewrite(&file(&[&bag(oid::KEY_BAG, &key, &[])]), b"", b"one", 1).unwrap();
+        let closed = rewrite(&file(&[&bag(oid::KEY_BAG, &key, &[])]), b"", b"one", 2_048).unwrap();
         let pfx = Pfx::read(&closed).unwrap();
         let mut safes = Reader::new(&pfx.content).sequence().unwrap();
         let mut safe = safes.sequence().unwrap();
@@ -303,17 +306,39 @@ mod tests {
         let mut bags = Reader::new(&contents).sequence().unwrap();
         let other = file(&[bags.any().unwrap().raw, &bag(oid::KEY_BAG, &key, &[])]);
         assert_eq!(
-            rewrite(&other, b"", b"two", 2).err(),
+            rewrite(&other, b"", b"two", 2_048).err(),
             Some(Failure::WrongPassword)
         );
     }
 
     #[test]
     fn many_parts_are_hashed_less_often_each() {
-        assert_eq!(iterations(0), MAX_ITERATIONS);
-        assert_eq!(iterations(2), MAX_ITERATIONS);
-        assert_eq!(iterations(9), 100_000);
-        assert_eq!(iterations(10_000), MIN_ITERATIONS);
-        assert_eq!(iterations(usize::MAX), MIN_ITERATIONS);
+        for least in [None, Some(1), Some(2_048)] {
+            let now = |parts| Hashing {
+                least,
+                ..Budget::new().hashing(parts)
+            };
+            let iterations = |parts| iterations(parts, now(parts));
+            assert_eq!(iterations(0), MAX_ITERATIONS);
+            assert_eq!(iterations(2), MAX_ITERATIONS);
+            assert_eq!(iterations(9), 100_000);
+            assert_eq!(iterations(10_000), MIN_ITERATIONS);
+            assert_eq!(iterations(usize::MAX), MIN_ITERATIONS);
+        }
+    }
+
+    #[test]
+    fn a_file_is_hashed_as_often_as_before_if_it_would_open() {
+        let rewritten = |parts, least| {
+            let now = Budget::new().hashing(parts);
+            let least = Some(least);
+            (iterations(parts, Hashing { least, ..now }), now.most)
+        };
+        assert_eq!(rewritten(2, 300_001).0, 300_001);
+        // Eight identities of GnuTLS.
+        assert_eq!(rewritten(16, 600_000).0, 600_000);
+        let (iterations, most) = rewritten(2, u32::MAX);
+        assert_eq!(iterations, most);
+        assert!(most > 4_000_000);
     }
 }

@@ -137,13 +137,14 @@ impl Session {
         let change = Change::begin(file, &self.if_missing())?;
         let bytes = change.read()?;
         let opened = identity::open(&bytes, old).map_err(about)?;
-        let (failed, parts) = (opened.failed, opened.parts);
+        let (failed, hashing) = (opened.failed, opened.hashing);
+        let iterations = rewrite::iterations(opened.parts, hashing);
         let (inventory, unsupported) = (opened.inventory.clone(), opened.unsupported.clone());
         self.ready_keys(opened)?;
         if failed > 0 {
             return Err(self.not_rewritten(OTHER_PASSWORD));
         }
-        let rewritten = match rewrite::rewrite(&bytes, old, new, parts) {
+        let rewritten = match rewrite::rewrite(&bytes, old, new, iterations) {
             // The password was right: what does not open with it is a bag that no login looks at.
             Err(Failure::WrongPassword) => return Err(self.not_rewritten(OTHER_PASSWORD)),
             rewritten => rewritten.map_err(about)?,
@@ -153,7 +154,15 @@ impl Session {
         if again.inventory != inventory || again.unsupported != unsupported || again.failed > 0 {
             return Err(self.not_rewritten("it would not hold the same as before"));
         }
-        change.commit(&rewritten)
+        change.commit(&rewritten)?;
+        if let Some(before) = hashing.least.filter(|before| *before > iterations) {
+            log::warn!(
+                "{}: its password is hashed {iterations} times for each part now, not {before} as \
+                 before: it would have taken too long to open",
+                file.display()
+            );
+        }
+        Ok(())
     }
 
     fn not_rewritten(&self, why: &str) -> TokenError {

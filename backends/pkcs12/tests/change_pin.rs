@@ -127,6 +127,43 @@ fn files_of_openssl_in_every_protection() {
     log_in(&*session, longest.as_bytes()).unwrap();
 }
 
+/// How often the password is hashed: for the MAC, and for each encrypted part.
+fn iterations(workshop: &Workshop, file: &str, password: &str) -> Vec<u32> {
+    let line = format!("pkcs12 -info -noout -in {file} -passin pass:{password}");
+    let said = workshop.openssl(&line).stderr;
+    let said = String::from_utf8(said).unwrap();
+    let told = said.split("Iteration ").skip(1);
+    told.map(|number| {
+        let end = number.find(|character: char| !character.is_ascii_digit());
+        number[..end.unwrap()].parse().unwrap()
+    })
+    .collect()
+}
+
+#[test]
+fn a_file_is_hashed_no_less_than_before() {
+    let workshop = Workshop::new();
+    workshop.identity("ec", "ec");
+    for (options, before, after) in [
+        ("-iter 400000 -macalg sha256", [400_000; 3], [400_000; 3]),
+        // Whoever guesses does so where it is cheapest: that is what counts.
+        (
+            "-iter 400000 -nomaciter",
+            [1, 400_000, 400_000],
+            [300_000; 3],
+        ),
+        ("-iter 2048", [2_048; 3], [300_000; 3]),
+    ] {
+        workshop.openssl(&format!(
+            "pkcs12 -export -inkey ec.key -in ec.crt -out file.p12 -passout pass:old {options}"
+        ));
+        assert_eq!(iterations(&workshop, "file.p12", "old"), before);
+        let (_, session) = session(&workshop, "file.p12", "old");
+        change(&*session, b"old", b"new").unwrap();
+        assert_eq!(iterations(&workshop, "file.p12", "new"), after, "{options}");
+    }
+}
+
 #[test]
 fn a_file_that_no_password_protected_is_closed() {
     let workshop = Workshop::new();
