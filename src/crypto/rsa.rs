@@ -7,7 +7,7 @@ use openssl::{
 };
 use zeroize::Zeroizing;
 
-use crate::{digest, rsa_check, sys};
+use crate::{digest::Hasher, rsa_check, sys};
 
 /// The moduli that are taken, in bits: shorter ones are broken, longer ones are in nobody's use and slow.
 pub(crate) const BITS: std::ops::RangeInclusive<u32> = 1024..=8192;
@@ -16,7 +16,8 @@ pub(crate) const BITS: std::ops::RangeInclusive<u32> = 1024..=8192;
 pub(crate) struct RsaKey {
     key: Rsa<Private>,
     /// SHA-256 of the private exponent, as long as the modulus: the key of implicit rejection, as OpenSSL 3.2 makes it.
-    rejection_key: Zeroizing<[u8; 32]>,
+    /// Boxed, because a move of the key would leave a copy behind.
+    rejection_key: Box<Zeroizing<[u8; 32]>>,
 }
 
 impl RsaKey {
@@ -36,8 +37,10 @@ impl RsaKey {
         }
         let exponent = key.d().to_vec_padded(key.size() as i32);
         let exponent = Zeroizing::new(exponent.map_err(|_| unsound())?);
-        let mut rejection_key = Zeroizing::new([0; 32]);
-        rejection_key.copy_from_slice(&digest::hash(Digest::Sha256, &exponent)?);
+        let mut rejection_key = Box::new(Zeroizing::new([0; 32]));
+        let mut hasher = Hasher::new(Digest::Sha256)?;
+        hasher.update(&exponent)?;
+        hasher.finish_into(&mut **rejection_key)?;
         Ok(Self { key, rejection_key })
     }
 
