@@ -1,4 +1,4 @@
-//! Digests and MACs (PKCS#11 §5.12, §5.13, §6.11, §6.20).
+//! Digests and MACs (PKCS#11 §5.12, §5.13, §6.14, §6.20 to §6.24).
 
 use cryptoki_sys::*;
 use softhsm_tests::calls::Parameter;

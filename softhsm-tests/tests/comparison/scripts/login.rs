@@ -1,4 +1,4 @@
-//! Login, and what of it ends with it (PKCS#11 §5.6.8 to §5.6.10, §5.5.10).
+//! Login, and what of it ends with it (PKCS#11 §5.6.8 to §5.6.10, §5.5.9).
 
 use cryptoki_sys::*;
 use softhsm_tests::{
