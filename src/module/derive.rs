@@ -63,7 +63,7 @@ pub(crate) fn derive(
                 .map_err(|error| Error::from_token(During::Deriving, &error))?;
             value
         }
-        // Too long a secret is cut at its leading end (§6.3.20).
+        // Too long a secret is cut at its leading end (§6.3.17).
         None => {
             let start = agreed.len().checked_sub(len);
             let tail = start.and_then(|start| agreed.get(start..));
@@ -74,7 +74,7 @@ pub(crate) fn derive(
     Ok(())
 }
 
-/// The hash of the key derivation function (PKCS#11 §6.3.17), or `None` for none.
+/// The hash of the key derivation function (PKCS#11 §6.3.16), or `None` for none.
 fn kdf(parameter: &Ecdh<'_>) -> Result<Option<Digest>> {
     Ok(Some(match parameter.kdf {
         CKD_NULL if parameter.shared_info.len() == 0 => return Ok(None),
@@ -93,7 +93,7 @@ fn kdf(parameter: &Ecdh<'_>) -> Result<Option<Digest>> {
 
 /// Somebody else's public key as the contract has it: programs pass it bare, or in an OCTET STRING
 /// as CKA_EC_POINT has it. Points in the compressed and hybrid forms are refused: to convert them is
-/// the program's part (§6.3.17). Whether it is on the curve is found out by who computes with it.
+/// the program's part (§6.3.16). Whether it is on the curve is found out by who computes with it.
 fn peer(key_type: KeyType, public: &[u8]) -> Result<&[u8]> {
     let (len, mark) = match key_type {
         KeyType::Ec(curve) => (1 + 2 * curve.bytes(), Some(&4)),

@@ -188,7 +188,7 @@ impl RsaPlan {
         if self.how != RsaEncryption::Raw {
             return ctk_crypto::encrypt(&self.how, key, plaintext, out);
         }
-        // A number: shorter ones get zeros in front (§6.1.10).
+        // A number: shorter ones get zeros in front (§6.1.12).
         let mut block = Zeroizing::new([0; MAX_BLOCK]);
         let block = block.get_mut(..self.len).unwrap_or_default();
         let start = self.len.checked_sub(plaintext.len());

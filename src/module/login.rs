@@ -1,4 +1,4 @@
-//! C_Login, C_LoginUser, C_Logout and C_SetPIN (PKCS#11 §5.6.8 to §5.6.10, §5.5.10).
+//! C_Login, C_LoginUser, C_Logout and C_SetPIN (PKCS#11 §5.6.8 to §5.6.10, §5.5.9).
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ pub(crate) fn login_user(
     }
 }
 
-/// C_SetPIN (PKCS#11 §5.5.10): the secret of who is logged in, or else the user's. The key store
+/// C_SetPIN (PKCS#11 §5.5.9): the secret of who is logged in, or else the user's. The key store
 /// checks the old one, whoever is logged in.
 pub(crate) fn set_pin(
     session: &Session,

@@ -1,4 +1,5 @@
-//! Message authentication codes (PKCS#11 §6.14, §6.22), with the secret keys of sessions.
+//! Message authentication codes (PKCS#11 §6.14, §6.20 to §6.24, §6.28 to §6.31), with the secret
+//! keys of sessions.
 
 use std::sync::Arc;
 

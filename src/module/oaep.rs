@@ -1,4 +1,4 @@
-//! How a mechanism says that RSA is to encrypt (PKCS#11 §6.1.6 to §6.1.8, §6.1.10).
+//! How a mechanism says that RSA is to encrypt (PKCS#11 §6.1.6 to §6.1.8, §6.1.12).
 
 use cryptoki_sys::*;
 use ctk_crypto::RsaEncryption;

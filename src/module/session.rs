@@ -451,7 +451,7 @@ pub(crate) fn cancel(session: &Session, flags: CK_FLAGS) -> Result<()> {
     outcome
 }
 
-/// C_GetSessionValidationFlags (PKCS#11 3.2 §5.22): nobody has validated this module, so that no
+/// C_GetSessionValidationFlags (PKCS#11 3.2 §5.6.11): nobody has validated this module, so that no
 /// operation was a validated one.
 pub(crate) fn validation_flags(
     _: &Session,

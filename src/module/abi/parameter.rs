@@ -38,21 +38,21 @@ pub(crate) struct Oaep<'a> {
     pub(crate) label: Input<'a>,
 }
 
-/// CK_ECDH1_DERIVE_PARAMS (PKCS#11 §6.3.17).
+/// CK_ECDH1_DERIVE_PARAMS (PKCS#11 §6.3.16).
 pub(crate) struct Ecdh<'a> {
     pub(crate) kdf: CK_EC_KDF_TYPE,
     pub(crate) shared_info: Input<'a>,
     pub(crate) public: Input<'a>,
 }
 
-/// CK_GCM_PARAMS (PKCS#11 §6.13.3), in either of its layouts.
+/// CK_GCM_PARAMS (PKCS#11 §6.13.7), in either of its layouts.
 pub(crate) struct Gcm<'a> {
     pub(crate) iv: Input<'a>,
     pub(crate) associated: Input<'a>,
     pub(crate) tag_bits: CK_ULONG,
 }
 
-/// CK_SIGN_ADDITIONAL_CONTEXT (PKCS#11 §6.67.5).
+/// CK_SIGN_ADDITIONAL_CONTEXT (PKCS#11 §6.67.1).
 pub(crate) struct SignContext<'a> {
     pub(crate) hedge: CK_HEDGE_TYPE,
     pub(crate) context: Input<'a>,

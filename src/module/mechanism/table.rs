@@ -429,7 +429,7 @@ fn pss(parameter: Parameter<'_>) -> Result<Pss> {
     })
 }
 
-/// No parameter, or a CK_EDDSA_PARAMS (PKCS#11 §6.3.15) that asks for neither prehash nor context.
+/// No parameter, or a CK_EDDSA_PARAMS (PKCS#11 §6.3.14) that asks for neither prehash nor context.
 ///
 /// By the table of that section such a structure would mean Ed25519ctx with an empty context, which
 /// is another signature. But our keys name their curve by its RFC 8410 identifier, and for those

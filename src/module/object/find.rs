@@ -46,7 +46,7 @@ fn search(
 ) -> Result<Vec<CK_OBJECT_HANDLE>> {
     let sight = Sight::new(session)?;
     // Profiles tell of the token and are none of what it holds. Like the objects that describe
-    // hardware and mechanisms (§4.3, §4.12) they are for those who ask for them.
+    // hardware and mechanisms (§4.3, §4.13) they are for those who ask for them.
     let asks_for_profiles = wanted
         .iter()
         .any(|(kind, _)| matches!(*kind, CKA_CLASS | CKA_PROFILE_ID | CKA_UNIQUE_ID));

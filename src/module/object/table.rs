@@ -202,7 +202,7 @@ fn category(view: &View<'_>) -> CK_ULONG {
     }
 }
 
-/// The first three bytes of the SHA-1 hash of the certificate (PKCS#11 §4.6.3).
+/// The first three bytes of the SHA-1 hash of the certificate (PKCS#11 §4.6.2).
 fn check_value<'a>(view: &View<'a>) -> Option<Value<'a>> {
     let hash = ctk_crypto::hash(Digest::Sha1, &view.certificate()?.der).ok()?;
     owned(hash.get(..3)?.to_vec())

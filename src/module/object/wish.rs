@@ -182,7 +182,7 @@ pub(super) fn check_storage(session: &Session, class: Class, given: &Given) -> R
         return Err(Error::TokenWriteProtected);
     }
     if bool_of(given, CKA_TRUSTED) == Some(true) && session.insertion.login() != Some(Role::Admin) {
-        // Only the SO says what is trusted (§4.6.3, §4.8).
+        // Only the SO says what is trusted (§4.6.2, §4.9, §4.11).
         return Err(Error::AttributeReadOnly);
     }
     let logged_in = session.insertion.login() == Some(Role::User);
