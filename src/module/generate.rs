@@ -127,7 +127,8 @@ fn rsa(public: &Wish) -> Result<KeyType> {
     if let Some(exponent) = public.bytes(CKA_PUBLIC_EXPONENT) {
         let zeros = exponent.iter().take_while(|byte| **byte == 0).count();
         if exponent.get(zeros..) != Some(&EXPONENT) {
-            return Err(Error::AttributeValueInvalid);
+            // The answer that §6.1.4 wants for an exponent that cannot be used.
+            return Err(Error::TemplateInconsistent);
         }
     }
     let bits = u32::try_from(bits).map_err(|_| Error::AttributeValueInvalid)?;

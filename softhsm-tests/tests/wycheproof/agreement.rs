@@ -24,7 +24,7 @@ pub(crate) const ON_BOTH: &str =
 pub(crate) const NO_POINT: &str = "refused: not a point of the curve, in DER that is fine";
 /// Of points.
 pub(crate) const COMPRESSED: &str =
-    "refused: a compressed point; to decompress it is the program's part (PKCS#11 §6.3.17)";
+    "refused: a compressed point; to decompress it is the program's part (PKCS#11 §6.3.16)";
 /// Of X25519 and X448.
 pub(crate) const ALL_ZERO: &str = "refused: all-zero secret of a low-order point (RFC 7748 §6)";
 /// Of X25519 and X448.
