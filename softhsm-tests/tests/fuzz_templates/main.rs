@@ -365,7 +365,7 @@ impl Walk {
                 call.arguments.extend([room, count, at]);
             }
             Of::Parameter => {
-                let parameter = self.random.parameter();
+                let parameter = self.random.parameter(0);
                 let (at, len) = place_parameter(&mut call.memory, &parameter);
                 call.arguments.extend([at, len]);
             }
@@ -391,7 +391,7 @@ impl Walk {
             _ => self.random.one_of(&self.mechanisms),
         };
         let parameter = if self.random.one_in(3) {
-            self.random.parameter()
+            self.random.parameter(kind)
         } else {
             self.random.fitting(kind)
         };
@@ -399,7 +399,11 @@ impl Walk {
         let (at, len) = place_parameter(&mut call.memory, &parameter);
         // A structure that is told to be shorter than it is, or one that is not there.
         let (at, len) = match self.random.below(20) {
-            0 => (at, self.random.below(len + 1)),
+            0 => match self.random.below(len + 1) {
+                // The first 40 bytes of a CK_GCM_PARAMS would be one of 2.40, with a number for a pointer.
+                40 => (at, 39),
+                shorter => (at, shorter),
+            },
             1 => (0, len),
             2 => (at, usize::MAX),
             _ => (at, len),

@@ -16,8 +16,10 @@ pub trait Arguments {
     /// A parameter that this mechanism may take.
     fn fitting(&mut self, mechanism: u64) -> Parameter;
 
-    /// Any parameter; what it points to is as long as it says.
-    fn parameter(&mut self) -> Parameter;
+    /// Any parameter that this mechanism can be given: what it points to is as long as it says. A
+    /// structure of another mechanism that has the size of one of this is none: no module can tell
+    /// that what stands where a pointer should be is a number.
+    fn parameter(&mut self, mechanism: u64) -> Parameter;
 
     fn attribute(&mut self) -> u64;
 
@@ -78,7 +80,11 @@ impl Arguments for Random {
         }
     }
 
-    fn parameter(&mut self) -> Parameter {
+    fn parameter(&mut self, mechanism: u64) -> Parameter {
+        // CK_RSA_PKCS_OAEP_PARAMS, CK_ECDH1_DERIVE_PARAMS and the CK_GCM_PARAMS of 2.40 have 40 bytes.
+        let takes_oaep = mechanism == CKM_RSA_PKCS_OAEP;
+        let takes_ecdh = [CKM_ECDH1_DERIVE, CKM_ECDH1_COFACTOR_DERIVE].contains(&mechanism);
+        let takes_gcm = mechanism == CKM_AES_GCM;
         let number = |random: &mut Random| match random.below(3) {
             0 => random.number(),
             1 => random.one_of(&[CKM_SHA_1, CKM_SHA256, CKM_SHA512, CKM_SHA3_256]),
@@ -93,6 +99,8 @@ impl Arguments for Random {
             1 => Parameter::Raw(random.bytes(7)),
             2 => Parameter::Raw(vec![0; random.one_of(&[8, 16, 24, 32, 40, 48, 56])]),
             3 => Parameter::Pss(number(random), number(random), number(random)),
+            4 if takes_ecdh || takes_gcm => Parameter::Raw(vec![0; 40]),
+            5 if takes_oaep || takes_gcm => Parameter::Raw(vec![0; 40]),
             4 => Parameter::Oaep(number(random), number(random), number(random), bytes),
             5 => Parameter::Ecdh(number(random), random.bytes(4), bytes),
             6 => Parameter::Gcm(bytes, random.bytes(20), number(random)),
