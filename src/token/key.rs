@@ -6,129 +6,7 @@ use der::{
 };
 use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
-use crate::{Digest, Pss, Reason, Result, TokenError};
-
-macro_rules! curves {
-    ($($(#[$doc:meta])* $name:ident = $oid:literal, $bits:literal, $label:literal;)*) => {
-        /// A named elliptic curve for ECDSA and ECDH.
-        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-        pub enum Curve { $($(#[$doc])* $name,)* }
-
-        impl Curve {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The curve's object identifier.
-            pub const fn oid(self) -> ObjectIdentifier {
-                match self { $(Self::$name => ObjectIdentifier::new_unwrap($oid),)* }
-            }
-
-            /// The length of the order and of a field element, in bits.
-            pub const fn bits(self) -> u32 {
-                match self { $(Self::$name => $bits,)* }
-            }
-
-            /// The customary name.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => $label,)* }
-            }
-        }
-    };
-}
-
-curves! {
-    /// NIST P-224.
-    P224 = "1.3.132.0.33", 224, "P-224";
-    /// NIST P-256.
-    P256 = "1.2.840.10045.3.1.7", 256, "P-256";
-    /// NIST P-384.
-    P384 = "1.3.132.0.34", 384, "P-384";
-    /// NIST P-521.
-    P521 = "1.3.132.0.35", 521, "P-521";
-    /// SEC 2 secp256k1.
-    Secp256k1 = "1.3.132.0.10", 256, "secp256k1";
-    /// RFC 5639 brainpoolP256r1.
-    BrainpoolP256r1 = "1.3.36.3.3.2.8.1.1.7", 256, "brainpoolP256r1";
-    /// RFC 5639 brainpoolP384r1.
-    BrainpoolP384r1 = "1.3.36.3.3.2.8.1.1.11", 384, "brainpoolP384r1";
-    /// RFC 5639 brainpoolP512r1.
-    BrainpoolP512r1 = "1.3.36.3.3.2.8.1.1.13", 512, "brainpoolP512r1";
-}
-
-impl Curve {
-    /// The curve of this object identifier.
-    pub fn from_oid(oid: ObjectIdentifier) -> Option<Self> {
-        Self::ALL.iter().copied().find(|curve| curve.oid() == oid)
-    }
-
-    /// The length of the order and of a field element, in whole bytes.
-    pub const fn bytes(self) -> usize {
-        self.bits().div_ceil(8) as usize
-    }
-}
-
-/// What kind of key it is.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum KeyType {
-    /// RSA.
-    Rsa {
-        /// The modulus' length in bits.
-        bits: u32,
-    },
-    /// An elliptic curve key for ECDSA and ECDH.
-    Ec(Curve),
-    /// Ed25519 (RFC 8032).
-    Ed25519,
-    /// Ed448 (RFC 8032).
-    Ed448,
-    /// X25519 (RFC 7748).
-    X25519,
-    /// X448 (RFC 7748).
-    X448,
-    /// ML-DSA-44 (FIPS 204).
-    MlDsa44,
-    /// ML-DSA-65 (FIPS 204).
-    MlDsa65,
-    /// ML-DSA-87 (FIPS 204).
-    MlDsa87,
-    /// ML-KEM-512 (FIPS 203).
-    MlKem512,
-    /// ML-KEM-768 (FIPS 203).
-    MlKem768,
-    /// ML-KEM-1024 (FIPS 203).
-    MlKem1024,
-}
-
-impl KeyType {
-    /// The length of an ML-KEM ciphertext, in bytes (FIPS 203 table 3); `None` for other keys.
-    pub const fn ciphertext_len(self) -> Option<usize> {
-        match self {
-            Self::MlKem512 => Some(768),
-            Self::MlKem768 => Some(1088),
-            Self::MlKem1024 => Some(1568),
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Display for KeyType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Rsa { bits } => write!(f, "RSA-{bits}"),
-            Self::Ec(curve) => f.write_str(curve.name()),
-            Self::Ed25519 => f.write_str("Ed25519"),
-            Self::Ed448 => f.write_str("Ed448"),
-            Self::X25519 => f.write_str("X25519"),
-            Self::X448 => f.write_str("X448"),
-            Self::MlDsa44 => f.write_str("ML-DSA-44"),
-            Self::MlDsa65 => f.write_str("ML-DSA-65"),
-            Self::MlDsa87 => f.write_str("ML-DSA-87"),
-            Self::MlKem512 => f.write_str("ML-KEM-512"),
-            Self::MlKem768 => f.write_str("ML-KEM-768"),
-            Self::MlKem1024 => f.write_str("ML-KEM-1024"),
-        }
-    }
-}
+use crate::{Curve, KeyType, Pss, Reason, Result, TokenError, pss::restriction};
 
 /// The numbers of a public key.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -168,7 +46,8 @@ pub struct PublicKey {
 }
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+pub(crate) const RSASSA_PSS: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// RFC 8410 §3, RFC 9881 §2, RFC 9935 §3.
 const RAW_KEYS: [(ObjectIdentifier, KeyType, usize); 10] = [
@@ -242,7 +121,7 @@ impl PublicKey {
             spki: der.into(),
             material,
             pss_only: info.algorithm.oid == RSASSA_PSS,
-            pss: pss_restriction(info.algorithm)?,
+            pss: restriction(info.algorithm)?,
         })
     }
 
@@ -422,50 +301,6 @@ fn parse_material(algorithm: AlgorithmIdentifierRef<'_>, bits: &[u8]) -> Result<
     })
 }
 
-/// RSASSA-PSS-params (RFC 4055 §3.1).
-#[derive(der::Sequence)]
-struct PssParameters<'a> {
-    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
-    hash: Option<AlgorithmIdentifierRef<'a>>,
-    #[asn1(context_specific = "1", tag_mode = "EXPLICIT", optional = "true")]
-    mgf: Option<AlgorithmIdentifierRef<'a>>,
-    #[asn1(context_specific = "2", tag_mode = "EXPLICIT", optional = "true")]
-    salt_len: Option<u32>,
-    #[asn1(context_specific = "3", tag_mode = "EXPLICIT", optional = "true")]
-    trailer: Option<u32>,
-}
-
-const MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.8");
-
-/// What a key for RSASSA-PSS only is restricted to; `None` for other keys and for one without parameters.
-fn pss_restriction(algorithm: AlgorithmIdentifierRef<'_>) -> Result<Option<Pss>> {
-    let (RSASSA_PSS, Some(parameters)) = (algorithm.oid, algorithm.parameters) else {
-        return Ok(None);
-    };
-    let malformed = |error| corrupted(&format!("not RSASSA-PSS parameters: {error}"));
-    let parameters: PssParameters<'_> = parameters.decode_as().map_err(malformed)?;
-    let digest = |identifier: Option<AlgorithmIdentifierRef<'_>>| match identifier {
-        None => Ok(Digest::Sha1),
-        Some(identifier) => Digest::from_oid(identifier.oid).ok_or(TokenError::NotSupported),
-    };
-    let mgf = match parameters.mgf {
-        None => Digest::Sha1,
-        Some(mgf) if mgf.oid == MGF1 => {
-            let inside = mgf.parameters.ok_or(TokenError::NotSupported)?;
-            digest(Some(inside.decode_as().map_err(malformed)?))?
-        }
-        Some(_) => return Err(TokenError::NotSupported),
-    };
-    if parameters.trailer.is_some_and(|trailer| trailer != 1) {
-        return Err(TokenError::NotSupported);
-    }
-    Ok(Some(Pss {
-        digest: digest(parameters.hash)?,
-        mgf,
-        salt_len: parameters.salt_len.unwrap_or(20),
-    }))
-}
-
 /// RSAPublicKey (RFC 8017 §A.1.1).
 #[derive(der::Sequence)]
 struct RsaPublicKey<'a> {
@@ -617,13 +452,5 @@ mod tests {
             PublicKey::from_spki(b"garbage"),
             Err(TokenError::Corrupted(_))
         ));
-    }
-
-    #[test]
-    fn curves_are_found_by_their_oid() {
-        for curve in Curve::ALL {
-            assert_eq!(Curve::from_oid(curve.oid()), Some(*curve));
-        }
-        assert_eq!(Curve::P521.bytes(), 66);
     }
 }

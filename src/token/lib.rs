@@ -25,6 +25,8 @@ mod contents;
 mod driver;
 mod error;
 mod key;
+mod key_type;
+mod pss;
 mod session;
 
 pub use algorithm::{Digest, KeyAlgorithm, Oaep, Operation, Pss};
@@ -34,5 +36,6 @@ pub use contents::{
 };
 pub use driver::{LoginPolicy, PinState, Slot, SlotInfo, Token, TokenDriver, TokenInfo, Wait};
 pub use error::{Reason, Result, TokenError};
-pub use key::{Curve, KeyType, PublicKey, PublicKeyMaterial};
+pub use key::{PublicKey, PublicKeyMaterial};
+pub use key_type::{Curve, KeyType};
 pub use session::{AuthMethod, AuthOperation, AuthSecret, PinFormat, Role, TokenSession};
