@@ -12,8 +12,8 @@ use std::{
 
 use ctk_token::{
     AuthMethod, AuthOperation, AuthSecret, Constraint, Item, KeyAlgorithm, KeychainContents,
-    LoginPolicy, ObjectId, Operation, Reason, Result, Role, Slot, SlotInfo, Token, TokenError,
-    TokenInfo, TokenSession,
+    LoginPolicy, NewKey, ObjectId, Operation, Reason, Result, Role, Slot, SlotInfo, Token,
+    TokenError, TokenInfo, TokenSession,
 };
 use parking_lot::Mutex;
 
@@ -94,6 +94,14 @@ impl Slot for ConfiguredSlot {
             ours: ours.clone(),
         });
         Some(ours)
+    }
+
+    fn holds(&self, token: &Arc<dyn Token>) -> bool {
+        let current = self.current.lock().as_ref().and_then(|layered| {
+            let is_ours = std::ptr::addr_eq(Arc::as_ptr(&layered.ours), Arc::as_ptr(token));
+            is_ours.then(|| layered.inner.clone())
+        });
+        current.is_some_and(|inner| self.inner.holds(&inner))
     }
 }
 
@@ -233,6 +241,15 @@ impl Token for ConfiguredToken {
             login: self.0.policy.login().unwrap_or(info.login),
             ..info
         }
+    }
+
+    fn login_policy(&self) -> LoginPolicy {
+        let configured = self.0.policy.login();
+        configured.unwrap_or_else(|| self.0.inner.login_policy())
+    }
+
+    fn load(&self) -> Result<()> {
+        self.0.inner.load()
     }
 
     fn contents(&self) -> Arc<KeychainContents> {
@@ -436,6 +453,19 @@ impl TokenSession for ConfiguredSession {
     fn unblock_pin(&self, new: &[u8]) -> Result<()> {
         self.view.policy.check_not_stored(Role::User)?;
         self.inner.unblock_pin(new)
+    }
+
+    fn generate_key(&self, wanted: &NewKey<'_>) -> Result<ObjectId> {
+        self.inner.generate_key(wanted)
+    }
+
+    fn import_certificate(&self, identity: Option<&[u8]>, der: &[u8]) -> Result<ObjectId> {
+        self.inner.import_certificate(identity, der)
+    }
+
+    fn delete(&self, item: &ObjectId) -> Result<()> {
+        self.view.check_visible(item)?;
+        self.inner.delete(item)
     }
 
     fn random(&self, out: &mut [u8]) -> Result<()> {

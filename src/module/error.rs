@@ -44,6 +44,7 @@ errors! {
     DataLenRange = CKR_DATA_LEN_RANGE,
     DomainParamsInvalid = CKR_DOMAIN_PARAMS_INVALID,
     DeviceError = CKR_DEVICE_ERROR,
+    DeviceMemory = CKR_DEVICE_MEMORY,
     DeviceRemoved = CKR_DEVICE_REMOVED,
     EncryptedDataInvalid = CKR_ENCRYPTED_DATA_INVALID,
     EncryptedDataLenRange = CKR_ENCRYPTED_DATA_LEN_RANGE,
@@ -201,6 +202,7 @@ impl Error {
                 _ => Self::FunctionFailed,
             },
             TokenError::ReadOnly(_) => Self::TokenWriteProtected,
+            TokenError::NoSpace => Self::DeviceMemory,
             TokenError::TokenRemoved => Self::DeviceRemoved,
             TokenError::TimedOut => match during {
                 // A dialog that nobody answered.

@@ -159,8 +159,10 @@ pub struct DataObject {
     pub application: String,
     /// The object identifier of its kind, DER; empty if none.
     pub object_id: Vec<u8>,
-    /// The bytes, or `None` if they have to be [`read`](crate::TokenSession::read) after authentication.
+    /// The bytes, or `None` if they have to be [`read`](crate::TokenSession::read).
     pub value: Option<Vec<u8>>,
+    /// What stands before reading: [`Constraint::Free`], or an authentication, which makes it private.
+    pub read: Constraint,
 }
 
 /// One thing on a token.

@@ -19,7 +19,8 @@ pub trait TokenDriver: Send + Sync {
     /// The name in configurations and messages, like `pkcs12`.
     fn name(&self) -> &'static str;
 
-    /// Every slot there is, in a stable order; slots are added but never dropped while the driver lives.
+    /// Every slot there is, in a stable order; slots are added but never dropped while the driver lives. A driver of
+    /// local devices asks their service here, and answers with what it knows if that does not answer.
     fn slots(&self) -> Vec<Arc<dyn Slot>>;
 
     /// Whether some slot may have changed since the last call: cheap, and never blocks.
@@ -76,7 +77,18 @@ pub trait Slot: Send + Sync {
 
     /// The token that is here now. The same `Arc` for as long as it is the same token without interruption, so a new
     /// one means that the old was removed. A card that nobody can read is `None`.
+    ///
+    /// A reader asks its service, and a card that has just come is asked what it is: a few commands, for a few seconds
+    /// at most if another program keeps the card.
     fn token(&self) -> Option<Arc<dyn Token>>;
+
+    /// Whether `token`, which [`token`](Self::token) answered with, is still here as far as anybody has noticed: from
+    /// memory, because every call asks. By default `token` is asked again.
+    fn holds(&self, token: &Arc<dyn Token>) -> bool {
+        // Pointers to traits may differ in their tables even for one token.
+        self.token()
+            .is_some_and(|now| std::ptr::addr_eq(Arc::as_ptr(&now), Arc::as_ptr(token)))
+    }
 }
 
 /// How a program gets to use the keys of a token.
@@ -103,7 +115,8 @@ pub enum PinState {
     Locked,
 }
 
-/// What is known of a token without asking it anything. All of it is stable but for [`user_pin`](Self::user_pin).
+/// What is known of a token without asking it anything. All of it is stable but for
+/// [`user_pin`](Self::user_pin) and [`admin_pin`](Self::admin_pin).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TokenInfo {
     /// The person's name for it, without a colon: programs put one between it and a certificate's label. PKCS#11 shows
@@ -123,6 +136,8 @@ pub struct TokenInfo {
     pub max_pin_len: usize,
     /// Tries left for the user secret.
     pub user_pin: PinState,
+    /// Tries left for the administrator's secret.
+    pub admin_pin: PinState,
     /// Whether anything on the token can be changed.
     pub writable: bool,
     /// Whether [`TokenSession::random`] works.
@@ -145,6 +160,7 @@ impl TokenInfo {
             min_pin_len: 0,
             max_pin_len: 255,
             user_pin: PinState::Normal,
+            admin_pin: PinState::Normal,
             writable: false,
             has_random: false,
             hardware_version: (0, 0),
@@ -156,11 +172,26 @@ impl TokenInfo {
 /// A key store with its certificates and keys.
 #[doc(alias = "TKToken")]
 pub trait Token: Send + Sync {
-    /// What is known of it, from memory.
+    /// What is known of it. A card is asked the first time for what its kind alone does not tell, like its label; if it
+    /// does not answer, what its kind tells has to do.
     fn info(&self) -> TokenInfo;
 
+    /// How a program gets to use the keys, as [`info`](Self::info) says; a card is not asked for it.
+    fn login_policy(&self) -> LoginPolicy {
+        self.info().login
+    }
+
+    /// Reads what [`contents`](Self::contents) answers with, where that has not been read yet. Nothing to do by default.
+    ///
+    /// # Errors
+    /// [`TokenError::TokenRemoved`](crate::TokenError::TokenRemoved) and whatever else keeps the key store from being
+    /// read. What could be read before stays, and the next call tries again.
+    fn load(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What it holds, from memory: certificates and public facts of keys. The snapshot never changes; new contents
-    /// are a new snapshot with a higher generation.
+    /// are a new snapshot with a higher generation. Before [`load`](Self::load) it may be empty.
     #[doc(alias = "keychainContents")]
     fn contents(&self) -> Arc<KeychainContents>;
 

@@ -75,6 +75,8 @@ pub enum TokenError {
     ObjectNotFound,
     /// The token or item cannot be changed: why not, and who could.
     ReadOnly(Reason),
+    /// There is no room for it on the token.
+    NoSpace,
     /// The token is gone, its sessions with it.
     #[doc(alias = "TKErrorCodeTokenNotFound")]
     TokenRemoved,
@@ -109,6 +111,7 @@ impl fmt::Display for TokenError {
             Self::DataInvalid => f.write_str("a value that is not taken"),
             Self::BadCiphertext => f.write_str("decryption failed"),
             Self::ObjectNotFound => f.write_str("no such object on the token"),
+            Self::NoSpace => f.write_str("no room for it on the token"),
             Self::TokenRemoved => f.write_str("the token was removed"),
             Self::StateLost => f.write_str("the token was reset, log in again"),
             Self::TimedOut => f.write_str("the key store did not answer in time"),

@@ -10,8 +10,9 @@
 //! # Rules for an implementation
 //!
 //! - Every method takes `&self` and may be called from several threads at once.
-//! - [`Slot`], [`Token::info`], [`Token::contents`], [`Token::create_session`] and [`TokenSession::supports`] answer
-//!   from memory: no file, no card command, no network.
+//! - [`Slot::holds`], [`Token::login_policy`], [`Token::contents`], [`Token::create_session`] and
+//!   [`TokenSession::supports`] answer from memory: no file, no card command, no network. [`Slot::token`],
+//!   [`Token::info`] and [`Token::load`] may ask a local device, and never a network.
 //! - A method with a default body answers [`TokenError::NotSupported`] and never fails silently.
 //! - The `conformance` module is the executable form of these rules; every backend runs it.
 
@@ -38,4 +39,4 @@ pub use driver::{LoginPolicy, PinState, Slot, SlotInfo, Token, TokenDriver, Toke
 pub use error::{Reason, Result, TokenError};
 pub use key::{PublicKey, PublicKeyMaterial};
 pub use key_type::{Curve, KeyType};
-pub use session::{AuthMethod, AuthOperation, AuthSecret, PinFormat, Role, TokenSession};
+pub use session::{AuthMethod, AuthOperation, AuthSecret, NewKey, PinFormat, Role, TokenSession};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{KeyAlgorithm, ObjectId, Operation, Result, TokenError};
+use crate::{KeyAlgorithm, KeyType, ObjectId, Operation, Result, TokenError};
 
 /// In whose name somebody authenticates.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -67,6 +67,17 @@ impl fmt::Debug for AuthSecret<'_> {
     }
 }
 
+/// What is wanted of a new key pair.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NewKey<'a> {
+    /// Its type and size.
+    pub key_type: KeyType,
+    /// Its CKA_ID, if the caller cares.
+    pub identity: Option<&'a [u8]>,
+    /// What a person calls it, for a key store that keeps such names.
+    pub label: Option<&'a str>,
+}
+
 /// An authentication that has begun and wants its secret. Dropping it changes nothing.
 #[doc(alias = "TKTokenAuthOperation")]
 pub trait AuthOperation: Send {
@@ -110,7 +121,8 @@ pub trait TokenSession: Send + Sync {
     }
 
     /// Ends the authentication of `role` and zeroizes what it gave access to. Ending what never began is no error,
-    /// so a token without authentication has nothing to do; the other roles stay as they are.
+    /// so a token without authentication has nothing to do; the other roles stay as they are. [`Role::Context`] ends
+    /// when its operation does: this is for an operation that will never come.
     fn end_auth(&self, role: Role) {
         let _ = role;
     }
@@ -197,7 +209,8 @@ pub trait TokenSession: Send + Sync {
         Err(TokenError::NotSupported)
     }
 
-    /// Reads a data object whose value is not part of the contents because it needs authentication.
+    /// Reads a data object whose value is not part of the contents, because it needs authentication or nobody may ever
+    /// ask for it.
     ///
     /// # Errors
     /// As [`sign`](Self::sign). [`TokenError::NotSupported`] by default.
@@ -232,6 +245,43 @@ pub trait TokenSession: Send + Sync {
     /// As [`AuthOperation::finish`]. [`TokenError::NotSupported`] by default.
     fn unblock_pin(&self, new: &[u8]) -> Result<()> {
         let _ = new;
+        Err(TokenError::NotSupported)
+    }
+
+    /// Makes a key pair in the key store, in the place of this identity, or the first place that is free. What was in
+    /// the place is gone. The key is in the contents afterwards, also if the key store cannot tell it from then on
+    /// without a certificate.
+    ///
+    /// # Errors
+    /// [`TokenError::AuthenticationNeeded`] without the role that may (a card's administrator),
+    /// [`BadParameter`](TokenError::BadParameter) for a type of key that the token does not have,
+    /// [`ObjectNotFound`](TokenError::ObjectNotFound) for an identity that it has no place for,
+    /// [`NoSpace`](TokenError::NoSpace), [`ReadOnly`](TokenError::ReadOnly), and whatever keeps the key store from
+    /// being reached. [`NotSupported`](TokenError::NotSupported) by default.
+    fn generate_key(&self, wanted: &NewKey<'_>) -> Result<ObjectId> {
+        let _ = wanted;
+        Err(TokenError::NotSupported)
+    }
+
+    /// Writes a certificate (X.509, DER) to the place of this identity, or to that of the key that it is about; one that
+    /// was there is replaced.
+    ///
+    /// # Errors
+    /// As [`generate_key`](Self::generate_key), with [`TokenError::DataInvalid`] for what is no certificate, and for one
+    /// that is not about the key in that place, if that key is known. [`NotSupported`](TokenError::NotSupported) by
+    /// default.
+    fn import_certificate(&self, identity: Option<&[u8]>, der: &[u8]) -> Result<ObjectId> {
+        let _ = (identity, der);
+        Err(TokenError::NotSupported)
+    }
+
+    /// Deletes an item. Deleting a certificate leaves the key.
+    ///
+    /// # Errors
+    /// As [`generate_key`](Self::generate_key), with [`TokenError::ReadOnly`] for an item that can be replaced at most.
+    /// [`NotSupported`](TokenError::NotSupported) by default.
+    fn delete(&self, item: &ObjectId) -> Result<()> {
+        let _ = item;
         Err(TokenError::NotSupported)
     }
 

@@ -75,6 +75,7 @@ impl Token for TestToken {
             min_pin_len: 0,
             max_pin_len: 255,
             user_pin: PinState::Normal,
+            admin_pin: PinState::Normal,
             writable: false,
             has_random: false,
             hardware_version: (0, 0),

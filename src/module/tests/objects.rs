@@ -168,6 +168,11 @@ fn data_that_everybody_may_read_are_shown_and_protected_data_are_not() {
             label: id.into(),
             application: "test".into(),
             object_id: vec![6, 1, 42],
+            read: if value.is_some() {
+                Constraint::Free
+            } else {
+                Constraint::Auth(AuthId(1), Reuse::Session)
+            },
             value: value.map(Vec::from),
         })
     };
