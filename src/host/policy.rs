@@ -455,6 +455,10 @@ impl TokenSession for ConfiguredSession {
         self.inner.unblock_pin(new)
     }
 
+    fn personalize(&self) -> Result<()> {
+        self.inner.personalize()
+    }
+
     fn generate_key(&self, wanted: &NewKey<'_>) -> Result<ObjectId> {
         self.inner.generate_key(wanted)
     }

@@ -87,6 +87,8 @@ pub struct Key {
     pub id: ObjectId,
     /// For a person.
     pub label: String,
+    /// The label of the public key, where that is another one.
+    pub public_label: Option<String>,
     /// Shared with the certificate; unique among the token's keys, 1 to 255 bytes. PKCS#11 shows it as CKA_ID.
     pub identity: Vec<u8>,
     /// The public half.
@@ -109,6 +111,7 @@ impl Key {
         Self {
             id,
             label: label.into(),
+            public_label: None,
             identity: identity.into(),
             public_key,
             subject: None,

@@ -248,6 +248,15 @@ pub trait TokenSession: Send + Sync {
         Err(TokenError::NotSupported)
     }
 
+    /// Gives the key store what it needs before it can hold keys for somebody, like an identity of its own, where it
+    /// lacks that. What is there stays.
+    ///
+    /// # Errors
+    /// As [`generate_key`](Self::generate_key). [`TokenError::NotSupported`] by default.
+    fn personalize(&self) -> Result<()> {
+        Err(TokenError::NotSupported)
+    }
+
     /// Makes a key pair in the key store, in the place of this identity, or the first place that is free. What was in
     /// the place is gone. The key is in the contents afterwards, also if the key store cannot tell it from then on
     /// without a certificate.

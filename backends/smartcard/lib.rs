@@ -1,0 +1,17 @@
+//! Tokens on smart cards: every PC/SC reader is a slot, and a card in it with an applet that is known here is a token.
+//!
+//! From the outside in: [`Driver`] and its slots (`driver`, `readers`) know of readers; `link` is the raw connection to
+//! the card in one of them, `pcsc` the one over PC/SC; `card` is the card with its state, used in a `Transaction`;
+//! `applet` is what an application on a card has to do, with one file or folder for each in `applets`; `token` and
+//! `session` are the contract over any applet.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod apdu;
+mod applet;
+mod applets;
+mod card;
+mod link;
+mod status;
+mod tlv;
