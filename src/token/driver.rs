@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Instant};
 
-use crate::{KeychainContents, Result, TokenError, TokenSession};
+use crate::{KeychainContents, Result, Role, TokenError, TokenSession};
 
 /// How [`TokenDriver::wait_for_change`] ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -175,6 +175,19 @@ pub trait Token: Send + Sync {
     /// What is known of it. A card is asked the first time for what its kind alone does not tell, like its label; if it
     /// does not answer, what its kind tells has to do.
     fn info(&self) -> TokenInfo;
+
+    /// What kind of key store it is, in a word or two for a person, like `PIV card`. Not asked of the key store; by default
+    /// the [model](TokenInfo::model).
+    fn kind(&self) -> String {
+        self.info().model
+    }
+
+    /// How many wrong secrets of `role` the token takes before it locks, as far as that is known without spending one: from
+    /// [`info`](Self::info) or a login since. `None` by default, and where nobody counts.
+    fn tries_left(&self, role: Role) -> Option<u32> {
+        let _ = role;
+        None
+    }
 
     /// How a program gets to use the keys, as [`info`](Self::info) says; a card is not asked for it.
     fn login_policy(&self) -> LoginPolicy {
