@@ -192,6 +192,7 @@ fn key(record: &KeyRecord) -> std::result::Result<Item, String> {
     Ok(Item::Key(Box::new(Key {
         id: object_id(b"key:", &record.identity),
         label: record.label.clone(),
+        public_label: None,
         identity: record.identity.clone(),
         sign: constraint(&public_key, Operation::Sign),
         decrypt: constraint(&public_key, Operation::Decrypt),
