@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{KeyAlgorithm, KeyType, ObjectId, Operation, Result, TokenError};
+use crate::{KeyAlgorithm, KeyType, ObjectId, Operation, PublicKey, Result, TokenError};
 
 /// In whose name somebody authenticates.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -269,6 +269,19 @@ pub trait TokenSession: Send + Sync {
     /// being reached. [`NotSupported`](TokenError::NotSupported) by default.
     fn generate_key(&self, wanted: &NewKey<'_>) -> Result<ObjectId> {
         let _ = wanted;
+        Err(TokenError::NotSupported)
+    }
+
+    /// Takes note of a key that the key store has and cannot tell of by itself, in the place of this identity: it is in the
+    /// contents from now on, for this process. Nothing is asked of the key store, so only a use of the key shows whether it
+    /// is there and of this public key.
+    ///
+    /// # Errors
+    /// [`ObjectNotFound`](TokenError::ObjectNotFound) for an identity that the key store has no place for, and
+    /// [`BadParameter`](TokenError::BadParameter) where another key is known to be there.
+    /// [`NotSupported`](TokenError::NotSupported) by default: most key stores tell of their keys.
+    fn introduce_key(&self, identity: &[u8], public_key: &PublicKey) -> Result<ObjectId> {
+        let _ = (identity, public_key);
         Err(TokenError::NotSupported)
     }
 
