@@ -2,7 +2,7 @@
 //! [`TokenError::NotSupported`].
 
 use ctk_token::{
-    Item, KeyAlgorithm, NewKey, ObjectId, Operation, PinState, Result as TokenResult, Role,
+    Item, KeyAlgorithm, NewKey, ObjectId, Operation, PinState, Reason, Result as TokenResult, Role,
     TokenError, TokenInfo,
 };
 
@@ -18,8 +18,16 @@ pub(crate) struct Row {
     /// Why it stands where it stands in the list.
     pub(crate) reason: &'static str,
     /// Makes the applet of a card that has just answered SELECT with `selected`. `None` if that answer, with status 9000,
-    /// is not this applet's.
+    /// is not this applet's. An empty `selected` is no refusal: a card that is in use is asked
+    /// [`Applet::is_selected`] before anything is selected there.
     pub(crate) open: fn(selected: &[u8], atr: &[u8]) -> Option<Box<dyn Applet>>,
+}
+
+impl Row {
+    /// Whether it is the same row.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.aid == other.aid
+    }
 }
 
 /// Why an applet did not do something.
@@ -31,6 +39,22 @@ pub(crate) enum Failure {
     Link(LinkError),
     /// The applet knows better than the status word, or never asked the card.
     Token(TokenError),
+}
+
+impl Failure {
+    /// What the card holds or answers is not what it should be.
+    pub(crate) fn corrupted(why: impl Into<String>) -> Self {
+        Self::Token(TokenError::Corrupted(Reason::new(why)))
+    }
+
+    /// What it is for a caller.
+    pub(crate) fn into_token_error(self) -> TokenError {
+        match self {
+            Self::Status(status) => status.error(),
+            Self::Link(error) => error.into(),
+            Self::Token(error) => error,
+        }
+    }
 }
 
 impl From<LinkError> for Failure {

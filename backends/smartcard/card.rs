@@ -1,27 +1,263 @@
 //! The card in a reader with its state: which applet is selected, and what dies when the card is reset. It is used in a
 //! [`Transaction`], which is the lock on the card, in this process and between programs.
 
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
 use crate::{
-    apdu::{Command, Response},
+    apdu::{Command, Le, Response, SELECT},
     applet::{Failure, Row},
-    link::LinkError,
+    atr,
+    exchange::exchange,
+    link::{Link, LinkError, PinpadVerify},
     status::Status,
 };
 
+/// How long others in this process wait for an operation that was authenticated for and does not come.
+const MAX_HOLD: Duration = Duration::from_secs(1);
+/// How often a transaction is begun again because somebody else has reset the card meanwhile.
+const MAX_RESETS: usize = 5;
+/// The longest command of a reader that knows the short form only, in bytes.
+const SHORT_COMMAND: usize = 261;
+
 /// A card in a reader.
-pub(crate) struct SmartCard {}
+pub(crate) struct SmartCard {
+    atr: Vec<u8>,
+    was_in_use: bool,
+    has_pinpad: bool,
+    removed: AtomicBool,
+    state: Mutex<State>,
+    /// Told when a transaction ends.
+    ended: Condvar,
+}
+
+struct State {
+    link: Box<dyn Link>,
+    /// How often the card has lost all that it knew of us.
+    epoch: u64,
+    /// The applet that was selected last, as far as this process knows: another program may have selected another one.
+    selected: Option<&'static Row>,
+    /// The applet that has answered in this transaction.
+    proven: Option<&'static Row>,
+    extended: Extended,
+    /// Whether the link keeps the card for us.
+    is_kept: bool,
+    /// A transaction that goes on without a thread in it.
+    held: Option<Hold>,
+    last_hold: u64,
+}
+
+/// Whether the card takes extended commands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Extended {
+    No,
+    /// It says so.
+    Untried,
+    Yes,
+}
+
+/// A transaction that goes on without a thread in it, until the operation that it is for.
+#[derive(Clone, Copy)]
+struct Hold {
+    id: HoldId,
+    until: Instant,
+}
+
+/// Names a transaction that goes on, for whoever has made it do so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct HoldId(u64);
+
+impl State {
+    /// Takes note that the card knows nothing of us any more.
+    fn lose(&mut self) {
+        self.epoch += 1;
+        self.selected = None;
+        self.proven = None;
+        self.is_kept = false;
+    }
+
+    fn end(&mut self) {
+        if self.is_kept {
+            self.link.end();
+        }
+        self.is_kept = false;
+        self.proven = None;
+        self.held = None;
+    }
+}
+
+impl SmartCard {
+    pub(crate) fn new(link: Box<dyn Link>) -> Self {
+        let has_room = link.max_command_len() > SHORT_COMMAND && !link.is_t0();
+        let extended = match has_room && atr::takes_extended(link.atr()) {
+            true => Extended::Untried,
+            false => Extended::No,
+        };
+        Self {
+            atr: link.atr().to_vec(),
+            was_in_use: link.was_in_use(),
+            has_pinpad: link.pinpad().verify,
+            removed: AtomicBool::new(false),
+            state: Mutex::new(State {
+                link,
+                epoch: 0,
+                selected: None,
+                proven: None,
+                extended,
+                is_kept: false,
+                held: None,
+                last_hold: 0,
+            }),
+            ended: Condvar::new(),
+        }
+    }
+
+    /// The card's answer to reset.
+    pub(crate) fn atr(&self) -> &[u8] {
+        &self.atr
+    }
+
+    /// Whether another program was connected to the card when this one came.
+    pub(crate) fn was_in_use(&self) -> bool {
+        self.was_in_use
+    }
+
+    /// Whether the reader can ask for a PIN by itself.
+    pub(crate) fn has_pinpad(&self) -> bool {
+        self.has_pinpad
+    }
+
+    /// Takes note that the card is gone: whoever waits for it or uses it gets [`LinkError::Removed`].
+    pub(crate) fn remove(&self) {
+        self.removed.store(true, Ordering::Release);
+        self.ended.notify_all();
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    /// Waits until nobody else uses the card, in this process or another, and keeps it.
+    pub(crate) fn transaction(&self) -> Result<Transaction<'_>, LinkError> {
+        let mut state = self.state.lock();
+        while let Some(hold) = state.held {
+            if self.is_removed() {
+                break;
+            }
+            let is_over = self.ended.wait_until(&mut state, hold.until).timed_out();
+            let is_same = state.held.is_some_and(|now| now.id == hold.id);
+            if is_over && is_same {
+                log::info!("card: an authentication was not used in time and is void");
+                state.end();
+            }
+        }
+        for _ in 0..MAX_RESETS {
+            if self.is_removed() {
+                return Err(LinkError::Removed);
+            }
+            match state.link.begin() {
+                Ok(()) => {
+                    state.is_kept = true;
+                    state.proven = None;
+                    return Ok(Transaction { card: self, state });
+                }
+                Err(LinkError::Reset) => state.lose(),
+                Err(error) => return Err(self.note(error)),
+            }
+        }
+        Err(LinkError::Reset)
+    }
+
+    /// Goes on with a transaction that was [held](Transaction::hold). `None` if it is over: others have waited too long.
+    pub(crate) fn resume(&self, hold: HoldId) -> Option<Transaction<'_>> {
+        let mut state = self.state.lock();
+        state.held.take_if(|held| held.id == hold)?;
+        Some(Transaction { card: self, state })
+    }
+
+    /// Use of a card without keeping it: for the first command to a card that has just come. The link waits for others.
+    pub(crate) fn unkept(&self) -> Transaction<'_> {
+        Transaction {
+            card: self,
+            state: self.state.lock(),
+        }
+    }
+
+    fn note(&self, error: LinkError) -> LinkError {
+        if error == LinkError::Removed {
+            self.remove();
+        }
+        error
+    }
+}
 
 /// The use of a card that nobody else has at the time. Dropping it lets others have the card.
 pub(crate) struct Transaction<'a> {
     card: &'a SmartCard,
+    state: MutexGuard<'a, State>,
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if self.state.held.is_none() {
+            self.state.end();
+        }
+        self.card.ended.notify_all();
+    }
 }
 
 impl Transaction<'_> {
     /// Sends a command and answers with the whole response: cut into a chain and put together (GET RESPONSE) where card
     /// and reader need it. A status word is no error here.
     pub(crate) fn send(&mut self, command: &Command) -> Result<Response, LinkError> {
-        let _ = (self.card, command);
-        unimplemented!()
+        let extended = self.state.extended;
+        let is_extended = extended != Extended::No
+            && command.may_exceed_short()
+            && command.extended_len() <= self.state.link.max_command_len();
+        let answer = self.exchange(command, is_extended);
+        if !is_extended {
+            return answer;
+        }
+        let refusal = match &answer {
+            Ok(response) => match response.status {
+                Status::WRONG_LENGTH => true,
+                Status::INSTRUCTION_NOT_SUPPORTED | Status::CLASS_NOT_SUPPORTED => {
+                    extended == Extended::Untried
+                }
+                _ => false,
+            },
+            Err(LinkError::Mute(_)) => extended == Extended::Untried,
+            Err(_) => return answer,
+        };
+        if !refusal {
+            self.state.extended = Extended::Yes;
+            return answer;
+        }
+        // A card that took some may find this one too long: then the others go on as they were.
+        if extended == Extended::Untried {
+            log::debug!("card: it says that it takes extended commands, and does not");
+            self.state.extended = Extended::No;
+        }
+        self.exchange(command, false)
+    }
+
+    fn exchange(&mut self, command: &Command, is_extended: bool) -> Result<Response, LinkError> {
+        if self.card.is_removed() {
+            return Err(LinkError::Removed);
+        }
+        let answer = exchange(&mut *self.state.link, command, is_extended);
+        answer.map_err(|error| self.note(error))
+    }
+
+    fn note(&mut self, error: LinkError) -> LinkError {
+        if error == LinkError::Reset {
+            self.state.lose();
+        }
+        self.card.note(error)
     }
 
     /// Sends a command that has to succeed, and answers with the data.
@@ -35,25 +271,95 @@ impl Transaction<'_> {
 
     /// Selects an applet by its AID and answers with the response's data. Who was logged in there is not any more.
     pub(crate) fn select(&mut self, row: &'static Row) -> Result<Response, Failure> {
-        let _ = row;
-        unimplemented!()
+        self.state.selected = None;
+        self.state.proven = None;
+        let response = self.call(&Command::new(SELECT, 4, 0).data(row.aid).le(Le::All))?;
+        self.prove(row);
+        Ok(response)
+    }
+
+    /// Selects whatever it is that has this AID, if there is one.
+    pub(crate) fn select_other(&mut self, aid: &[u8]) -> Result<(), Failure> {
+        self.call(&Command::new(SELECT, 4, 0).data(aid).le(Le::All))?;
+        self.state.selected = None;
+        self.state.proven = None;
+        Ok(())
     }
 
     /// Takes note that the applet has answered a command in this transaction that no other would have answered so. Only
     /// then a PIN may be sent.
     pub(crate) fn prove(&mut self, row: &'static Row) {
-        let _ = row;
-        unimplemented!()
+        self.state.selected = Some(row);
+        self.state.proven = Some(row);
     }
 
     /// Whether the applet was selected or proven to be selected in this transaction.
     pub(crate) fn is_proven(&self, row: &'static Row) -> bool {
-        let _ = row;
-        unimplemented!()
+        self.state.proven.is_some_and(|proven| proven.is(row))
+    }
+
+    /// Whether the applet was the last one that this process has selected, and the card was not reset since.
+    pub(crate) fn is_selected_last(&self, row: &'static Row) -> bool {
+        self.state.selected.is_some_and(|selected| selected.is(row))
     }
 
     /// The card's answer to reset.
     pub(crate) fn atr(&self) -> Vec<u8> {
-        unimplemented!()
+        self.card.atr.clone()
+    }
+
+    /// How often the card has lost all that it knew of us. Another number than before means that nobody is logged in
+    /// any more, and that it may be another card.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.state.epoch
+    }
+
+    /// Takes note of what the applet says of extended commands, which counts more than the ATR.
+    pub(crate) fn set_extended(&mut self, is_taken: bool) {
+        let link = &self.state.link;
+        let has_room = link.max_command_len() > SHORT_COMMAND && !link.is_t0();
+        self.state.extended = match self.state.extended {
+            Extended::Yes if is_taken => Extended::Yes,
+            _ if is_taken && has_room => Extended::Untried,
+            _ => Extended::No,
+        };
+    }
+
+    /// Has the reader's own keys ask for a PIN and send it.
+    pub(crate) fn verify_on_pinpad(&mut self, verify: &PinpadVerify) -> Result<Status, LinkError> {
+        if self.card.is_removed() {
+            return Err(LinkError::Removed);
+        }
+        log::trace!("card < a PIN by the reader's keys");
+        let answer = self.state.link.verify_on_pinpad(verify);
+        let answer = answer.map_err(|error| self.note(error))?;
+        let response = Response::parse(answer).ok_or_else(|| {
+            LinkError::Mute(ctk_token::Reason::new(
+                "the reader's pinpad gave no answer: unplug the reader and plug it in again",
+            ))
+        })?;
+        log::trace!("card > {:?}", response.status);
+        Ok(response.status)
+    }
+
+    /// Makes the card forget every login without a command, if no other program is connected to it. The transaction is
+    /// over then.
+    pub(crate) fn reset_if_alone(&mut self) -> bool {
+        let was_reset = self.state.link.reset_if_alone();
+        if was_reset {
+            self.state.lose();
+        }
+        was_reset
+    }
+
+    /// Leaves the transaction open without a thread in it, for the operation that comes next.
+    pub(crate) fn hold(mut self) -> HoldId {
+        self.state.last_hold += 1;
+        let id = HoldId(self.state.last_hold);
+        self.state.held = Some(Hold {
+            id,
+            until: Instant::now() + MAX_HOLD,
+        });
+        id
     }
 }

@@ -11,7 +11,11 @@
 mod apdu;
 mod applet;
 mod applets;
+mod atr;
 mod card;
+mod exchange;
 mod link;
 mod status;
+#[cfg(test)]
+mod testing;
 mod tlv;

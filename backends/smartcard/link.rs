@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ctk_token::Reason;
+use ctk_token::{Reason, TokenError};
 
 /// Why a card could not be reached.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +27,19 @@ impl fmt::Display for LinkError {
             Self::Reset => f.write_str("the card was reset"),
             Self::Busy => f.write_str("another program keeps the card"),
             Self::Mute(reason) | Self::Unavailable(reason) => write!(f, "{reason}"),
+        }
+    }
+}
+
+impl From<LinkError> for TokenError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Removed => Self::TokenRemoved,
+            LinkError::Reset => Self::StateLost,
+            LinkError::Busy => Self::Unreachable(Reason::new(
+                "another program keeps the card: end what it does there, or close it",
+            )),
+            LinkError::Mute(reason) | LinkError::Unavailable(reason) => Self::Unreachable(reason),
         }
     }
 }
@@ -64,6 +77,11 @@ pub trait Link: Send {
 
     /// Longest command the reader takes, in bytes: 261 for one that knows short APDUs only, up to 65,544.
     fn max_command_len(&self) -> usize;
+
+    /// Whether the card speaks T=0 (ISO 7816-3 §10), in which a command has either data or an answer.
+    fn is_t0(&self) -> bool {
+        false
+    }
 
     /// What the reader can do with a PIN by itself.
     fn pinpad(&self) -> Pinpad {
