@@ -2,8 +2,11 @@
 
 pub mod bed;
 pub mod calls;
+pub mod cards;
 pub mod isolated;
+pub mod login;
 pub mod module;
+pub mod pcscd;
 pub mod process;
 pub mod python;
 pub mod random;

@@ -200,10 +200,16 @@ impl Server {
     /// Starts it; what it says goes to the file `log`. Its standard input stays open and empty.
     #[track_caller]
     pub fn start(command: &mut Command, log: &Path) -> Self {
+        Self::start_with(command, log, Stdio::piped())
+    }
+
+    /// Starts it with this as its standard input.
+    #[track_caller]
+    pub fn start_with(command: &mut Command, log: &Path, stdin: Stdio) -> Self {
         let line = format!("{command:?}");
         let file = File::create(log).expect("the server's log");
         let child = command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(file.try_clone().expect("the server's log"))
             .stderr(file)
             .process_group(0)
@@ -214,6 +220,11 @@ impl Server {
             log: log.to_owned(),
             line,
         }
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it said until now.

@@ -1,0 +1,253 @@
+//! The virtual cards are cards to programs that nobody here wrote, and pcscd sees them come and go.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use softhsm_tests::{
+    cards::{Options, PIN, PipedCard, Profile},
+    pcscd::{Pcscd, YUBIKEY},
+    process::{Outcome, run},
+};
+
+/// OpenSC's module, where Debian has it.
+fn opensc_module() -> String {
+    let machine = std::env::consts::ARCH;
+    format!("/usr/lib/{machine}-linux-gnu/opensc-pkcs11.so")
+}
+
+fn opensc(pcscd: &Pcscd) -> Command {
+    let mut command = pcscd.command("pkcs11-tool");
+    command.arg("--module").arg(opensc_module());
+    command
+}
+
+fn verified(public: &Path, signature: &Path, data: &Path, options: &[&str]) -> Outcome {
+    let mut command = Command::new("openssl");
+    command.args(["dgst", "-sha256", "-verify"]).arg(public);
+    command.args(options).arg("-signature").arg(signature);
+    run(command.arg(data))
+}
+
+#[test]
+fn pcscd_sees_a_card_come_and_go() {
+    let pcscd = Pcscd::start();
+    let readers = pcscd.readers().expect("readers");
+    assert_eq!(readers.len(), 2);
+    assert!(readers.iter().all(|reader| !reader.card));
+    let mut card = pcscd.insert(1, Profile::PivEmpty, Options::default());
+    run(pcscd.command("opensc-tool").arg("-l"))
+        .succeeded()
+        .says("0    No              Virtual Reader 00 00")
+        .says("1    Yes             Virtual Reader 00 01");
+    card.remove();
+    card.insert();
+    card.swap(Profile::PivEmpty, Duration::from_millis(50));
+    assert!(pcscd.wait_for_card(1, true).events >= 5);
+    drop(card);
+    pcscd.wait_for_card(1, false);
+}
+
+#[test]
+fn a_card_stays_in_when_pcscd_starts_again() {
+    let mut pcscd = Pcscd::start();
+    let card = pcscd.insert(0, Profile::PivEmpty, Options::default());
+    pcscd.kill();
+    run(pcscd.command("opensc-tool").arg("-n")).refused();
+    pcscd.restart();
+    pcscd.wait_for_card(0, true);
+    run(pcscd.command("opensc-tool").arg("-n"))
+        .succeeded()
+        .says("Personal Identity Verification Card");
+    drop(card);
+}
+
+#[test]
+fn two_of_one_profile_are_two_cards() {
+    let pcscd = Pcscd::start();
+    let first = pcscd.insert(0, Profile::PivEmpty, Options::default());
+    let second = pcscd.insert(1, Profile::PivEmpty, Options::default());
+    let chuid = |reader| {
+        let mut command = pcscd.command("opensc-tool");
+        command.args(["--reader", &pcscd.reader(reader)]);
+        command.args(["-s", "00A4040009A00000030800001000"]);
+        let outcome = run(command.args(["-s", "00CB3FFF055C035FC10200"])).succeeded();
+        String::from_utf8(outcome.stdout).expect("text")
+    };
+    let chuids = [chuid(0), chuid(1)];
+    assert!(
+        chuids
+            .iter()
+            .all(|text| text.matches("SW1=0x90").count() == 2)
+    );
+    assert_ne!(chuids[0], chuids[1]);
+    drop((first, second));
+}
+
+#[test]
+fn opensc_signs_with_a_piv_card_whatever_its_lengths() {
+    for options in [Options::default(), Options::SHORT] {
+        let pcscd = Pcscd::start();
+        let card = pcscd.insert(0, Profile::PivFour, options);
+        run(opensc(&pcscd).arg("-L"))
+            .succeeded()
+            .says("Test Key 9A");
+        let objects = run(opensc(&pcscd).arg("-O")).succeeded();
+        assert_eq!(objects.text().matches("Certificate Object").count(), 4);
+        let data = pcscd.work().write("data", "data");
+        for (id, key, mechanism) in [
+            ("01", "9a", "SHA256-RSA-PKCS"),
+            ("02", "9c", "ECDSA-SHA256"),
+        ] {
+            let signature = pcscd.work().path().join("signature");
+            let mut command = opensc(&pcscd);
+            command.args([
+                "--login", "--pin", PIN, "--sign", "--id", id, "-m", mechanism,
+            ]);
+            command.args(["--signature-format", "openssl", "--input-file"]);
+            command.arg(&data).arg("--output-file").arg(&signature);
+            run(&mut command).succeeded();
+            let public = card.folder().join(format!("{key}.pub"));
+            verified(&public, &signature, &data, &[]).succeeded();
+        }
+        let mut command = Command::new("openssl");
+        command
+            .arg("verify")
+            .arg("-CAfile")
+            .arg(card.folder().join("ca.crt"));
+        let certificates = ["9a", "9c", "9d", "9e"].map(|key| format!("{key}.crt"));
+        command.args(certificates.map(|name| card.folder().join(name)));
+        run(&mut command).succeeded();
+    }
+}
+
+#[test]
+fn extended_length_is_taken_and_refused_as_the_atr_says() {
+    // Le is extended in the first, Lc and Le in the second.
+    const SELECT: &[u8] = b"\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08";
+    const CERTIFICATE: &[u8] = b"\x00\xCB\x3F\xFF\x00\x00\x05\x5C\x03\x5F\xC1\x05\x00\x00";
+    let mut card = PipedCard::new(Profile::PivOne, Options::default());
+    assert_eq!(capabilities(&card.reset()), 0xC0);
+    card.transmit(SELECT).expect("an answer");
+    let whole = card.transmit(CERTIFICATE).expect("an answer");
+    assert!(whole.len() > 900 && whole.ends_with(&[0x90, 0x00]));
+
+    let mut card = PipedCard::new(Profile::PivOne, Options::SHORT);
+    assert_eq!(capabilities(&card.reset()), 0x80);
+    card.transmit(SELECT).expect("an answer");
+    assert_eq!(card.transmit(CERTIFICATE).expect("an answer"), [0x67, 0x00]);
+    let short = [&CERTIFICATE[..4], &CERTIFICATE[6..13]].concat();
+    let mut parts = card.transmit(&short).expect("an answer");
+    let mut lengths = Vec::new();
+    while let Some((data, &[0x61, _])) = parts.split_last_chunk() {
+        lengths.push(data.len());
+        parts = card.transmit(b"\x00\xC0\x00\x00\x00").expect("an answer");
+    }
+    assert_eq!(lengths, [256, 256, 256]);
+    assert!(parts.ends_with(&[0x90, 0x00]));
+}
+
+/// The third software function byte of an ATR's historical bytes, behind a check byte that fits.
+fn capabilities(atr: &[u8]) -> u8 {
+    assert_eq!(atr[1..].iter().fold(0, |check, byte| check ^ byte), 0);
+    let at = atr.windows(2).position(|window| window == [0x80, 0x73]);
+    atr[at.expect("card capabilities") + 4]
+}
+
+#[test]
+fn no_pin_is_in_the_log() {
+    let pcscd = Pcscd::start();
+    let card = pcscd.insert(0, Profile::PivOne, Options::default());
+    run(opensc(&pcscd).args(["--login", "--pin", PIN, "-O"])).succeeded();
+    let log = card.log();
+    let verify = log
+        .iter()
+        .find(|apdu| apdu.command.starts_with("00200080") && apdu.length == 0);
+    assert!(verify.is_some());
+    assert!(
+        log.iter()
+            .all(|apdu| !apdu.command.contains("313233343536"))
+    );
+    assert!(
+        log.iter()
+            .any(|apdu| apdu.command == "0020008008****************")
+    );
+}
+
+#[test]
+fn yubico_piv_tool_and_ssh_know_a_piv_card() {
+    let pcscd = Pcscd::with_readers_named(YUBIKEY);
+    let card = pcscd.insert(0, Profile::PivFour, Options::default());
+    run(pcscd.command("yubico-piv-tool").args(["-a", "status"]))
+        .succeeded()
+        .says("PIN tries left:\t3")
+        .says("Subject DN:\tCN=Test Key 9A");
+    let mut command = pcscd.command("yubico-piv-tool");
+    command.args(["-a", "verify-pin", "-P", PIN]);
+    run(&mut command).succeeded();
+
+    let listed = run(pcscd.command("ssh-keygen").arg("-D").arg(opensc_module())).succeeded();
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-i", "-m", "PKCS8", "-f"]);
+    let key = run(command.arg(card.folder().join("9a.pub"))).succeeded();
+    let key = String::from_utf8(key.stdout).expect("text");
+    assert!(listed.text().contains(key.trim()), "{}", listed.text());
+}
+
+#[test]
+fn a_reset_forgets_the_pin_and_a_wrong_pin_is_counted_for_good() {
+    const SELECT: &[u8] = b"\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08";
+    const VERIFY: &[u8] = b"\x00\x20\x00\x80\x08123456\xFF\xFF";
+    const WRONG: &[u8] = b"\x00\x20\x00\x80\x08654321\xFF\xFF";
+    const TRIES: &[u8] = b"\x00\x20\x00\x80";
+    const PRINTED: &[u8] = b"\x00\xCB\x3F\xFF\x05\x5C\x03\x5F\xC1\x09\x00";
+    let mut card = PipedCard::new(Profile::PivFour, Options::default());
+    let mut status = |apdu: &[u8]| -> u16 {
+        let response = card.transmit(apdu).expect("an answer");
+        let status = response.last_chunk().copied().expect("a status word");
+        u16::from_be_bytes(status)
+    };
+    assert_eq!(status(VERIFY), 0x6D00, "nothing is selected");
+    assert_eq!(status(SELECT), 0x9000);
+    assert_eq!(status(PRINTED), 0x6982);
+    assert_eq!(status(VERIFY), 0x9000);
+    assert_eq!(status(TRIES), 0x9000);
+    assert_eq!(status(PRINTED), 0x9000);
+    assert_eq!(status(SELECT), 0x9000);
+    assert_eq!(
+        status(PRINTED),
+        0x9000,
+        "selecting it again changes nothing"
+    );
+    card.reset();
+    let mut status = |apdu: &[u8]| -> u16 {
+        let response = card.transmit(apdu).expect("an answer");
+        let status = response.last_chunk().copied().expect("a status word");
+        u16::from_be_bytes(status)
+    };
+    assert_eq!(status(SELECT), 0x9000);
+    assert_eq!(status(PRINTED), 0x6982);
+    assert_eq!(status(WRONG), 0x63C2);
+    assert_eq!(status(WRONG), 0x63C1);
+    assert_eq!(status(WRONG), 0x6983);
+    assert_eq!(status(VERIFY), 0x6983);
+    assert_eq!(status(TRIES), 0x6983);
+}
+
+#[test]
+fn a_card_that_loses_power_is_silent_and_whole_afterwards() {
+    let mut card = PipedCard::new(Profile::PivFour, Options::default());
+    let select = b"\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08";
+    card.cut_after(1);
+    assert!(card.transmit(select).is_some());
+    assert_eq!(card.transmit(select), None);
+    assert!(card.transmit(select).is_some());
+    assert_eq!(card.count(), 3);
+    card.cut_in_key_operation();
+    let verify = b"\x00\x20\x00\x80\x08123456\xFF\xFF";
+    assert!(card.transmit(verify).is_some());
+    let authenticate = b"\x00\x87\x11\x9C\x04\x7C\x02\x81\x00";
+    assert_eq!(card.transmit(authenticate), None);
+    assert_eq!(
+        card.transmit(select).expect("an answer").last_chunk(),
+        Some(&[0x90, 0x00])
+    );
+}
