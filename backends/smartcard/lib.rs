@@ -13,9 +13,16 @@ mod applet;
 mod applets;
 mod atr;
 mod card;
+mod driver;
 mod exchange;
 mod link;
+mod pcsc;
+mod readers;
 mod status;
 #[cfg(test)]
 mod testing;
 mod tlv;
+
+pub use driver::{Configuration, Driver, MAX_READERS, NAME, NO_READER};
+pub use link::{Link, LinkError, Pinpad, PinpadVerify};
+pub use readers::{ReaderStatus, Readers};

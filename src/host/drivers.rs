@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use ctk_token::TokenDriver;
 
-use crate::config::TokenConfig;
+use crate::config::{CardsConfig, TokenConfig};
 
-/// A driver as the configuration and the host know it.
+/// A driver of configured tokens as the configuration and the host know it.
 #[derive(Debug)]
 pub(crate) struct Row {
     /// What `driver =` says.
@@ -36,11 +36,29 @@ pub(crate) enum Kind {
     Text,
 }
 
-/// All drivers of this build.
+/// All drivers of this build that need a token's table to have something to do.
 pub(crate) const ROWS: &[Row] = &[
     #[cfg(feature = "pkcs12")]
     pkcs12::ROW,
 ];
+
+/// The driver of the cards in this machine's readers, which need no configuration. It asks its service when it is first
+/// asked for slots. `None` if this build has none.
+pub(crate) fn cards(config: &CardsConfig) -> Option<Arc<dyn TokenDriver>> {
+    CARDS.map(|open| open(config))
+}
+
+type OpenCards = fn(&CardsConfig) -> Arc<dyn TokenDriver>;
+
+#[cfg(feature = "smartcard")]
+const CARDS: Option<OpenCards> = Some(|config| {
+    Arc::new(ctk_smartcard::Driver::new(ctk_smartcard::Configuration {
+        readers: config.readers.clone(),
+        not_readers: config.not_readers.clone(),
+    }))
+});
+#[cfg(not(feature = "smartcard"))]
+const CARDS: Option<OpenCards> = None;
 
 /// The driver of this name.
 pub(crate) fn row(name: &str) -> Option<&'static Row> {

@@ -22,7 +22,9 @@ use std::{
 use ctk_token::{Result, Slot, TokenDriver, TokenError, Wait};
 use parking_lot::Mutex;
 
-pub use config::{Configuration, Problem, TokenConfig};
+pub use config::{CardsConfig, Configuration, Problem, TokenConfig};
+#[cfg(feature = "smartcard")]
+pub use ctk_smartcard as smartcard;
 #[cfg(feature = "pkcs12")]
 pub use drivers::pkcs12;
 pub use environment::Environment;
@@ -35,20 +37,51 @@ const SLICE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Host {
     drivers: Vec<Arc<dyn TokenDriver>>,
+    cards: Option<Cards>,
     /// Every slot that was ever seen, by driver and id, in the order in which they are shown.
     slots: Mutex<Vec<(&'static str, Arc<dyn Slot>)>>,
     problems: Vec<Problem>,
 }
 
+/// The cards in this machine's readers.
+#[derive(Debug)]
+struct Cards {
+    driver: Arc<dyn TokenDriver>,
+    config: CardsConfig,
+    environment: Environment,
+}
+
+impl Cards {
+    fn open(config: CardsConfig, environment: &Environment) -> Option<Self> {
+        Some(Self {
+            driver: drivers::cards(&config)?,
+            config,
+            environment: environment.clone(),
+        })
+    }
+
+    /// A reader's slot as it is to be seen.
+    fn configured(&self, slot: Arc<dyn Slot>) -> Arc<dyn Slot> {
+        if self.config.hidden.is_empty() {
+            return slot;
+        }
+        let config = self.config.as_token(self.driver.name());
+        Arc::new(policy::ConfiguredSlot::new(slot, config, &self.environment))
+    }
+}
+
 impl Host {
     /// Reads the configuration and makes the tokens ready that this program may see. Opens no key store, no card and
-    /// no network.
+    /// no network: the readers' service is asked when [`slots`](Self::slots) are first asked for.
     ///
     /// Never fails as a whole: what is wrong costs its own token, is logged, and is found in
     /// [`problems`](Self::problems).
     pub fn open(environment: &Environment) -> Self {
         let Configuration {
-            tokens, problems, ..
+            tokens,
+            cards,
+            problems,
+            ..
         } = Configuration::read(environment);
         for problem in &problems {
             log::warn!("{problem}");
@@ -58,13 +91,28 @@ impl Host {
             .into_iter()
             .filter(|token| token.is_for(program))
             .collect();
-        Self {
-            problems,
-            ..Self::of_tokens(tokens, environment)
+        let mut host = Self::of_tokens(tokens, environment);
+        host.problems = problems;
+        if cards.is_for(program) {
+            host.cards = Cards::open(cards, environment);
+            host.drivers
+                .extend(host.cards.iter().map(|cards| cards.driver.clone()));
         }
+        host
     }
 
-    /// Serves these tokens, whatever program this is: for the command that maintains them.
+    /// Serves the cards in all readers of this machine, whatever program this is and whatever is configured, with
+    /// nothing hidden: for the command that maintains them. Without a reader there is one slot that waits for one; a
+    /// build without smart cards has none.
+    pub fn cards(environment: &Environment) -> Self {
+        let mut host = Self::of_tokens(Vec::new(), environment);
+        host.cards = Cards::open(CardsConfig::default(), environment);
+        host.drivers
+            .extend(host.cards.iter().map(|cards| cards.driver.clone()));
+        host
+    }
+
+    /// Serves these tokens and no cards, whatever program this is: for the command that maintains them.
     pub fn of_tokens(mut tokens: Vec<TokenConfig>, environment: &Environment) -> Self {
         tokens.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
         let mut drivers = Vec::new();
@@ -89,16 +137,16 @@ impl Host {
                 slots.push((driver, Arc::new(configured)));
             }
         }
-        let host = Self {
+        Self {
             drivers,
+            cards: None,
             slots: Mutex::new(slots),
             problems: Vec::new(),
-        };
-        host.find_new_slots();
-        host
+        }
     }
 
-    /// The slots, configured ones first in their order. Later ones are added at the end, and none is ever dropped.
+    /// The slots: configured tokens first in their order, then readers, of which those with a card come first.
+    /// Later ones are added at the end, and none is ever dropped.
     pub fn slots(&self) -> Vec<Arc<dyn Slot>> {
         self.find_new_slots();
         self.slots
@@ -167,7 +215,15 @@ impl Host {
                 .iter()
                 .any(|(owner, known)| *owner == driver && known.id() == slot.id());
             if !is_known {
-                slots.push((driver, slot));
+                let cards = self.cards.as_ref();
+                let cards = cards.filter(|cards| cards.driver.name() == driver);
+                slots.push((
+                    driver,
+                    match cards {
+                        Some(cards) => cards.configured(slot),
+                        None => slot,
+                    },
+                ));
             }
         }
     }
@@ -186,10 +242,12 @@ mod tests {
     use super::*;
     use crate::test_folder::TestFolder;
 
+    /// A host without the cards of the machine that runs the test.
     fn host(text: &str, program: &str) -> Host {
         let folder = TestFolder::new();
+        let text = format!("{text}\n[smartcard]\nenabled = false\n");
         Host::open(&Environment {
-            config_file: Some(folder.write("ctk.toml", text)),
+            config_file: Some(folder.write("ctk.toml", &text)),
             program: Some(program.into()),
             ..Environment::empty()
         })

@@ -153,6 +153,14 @@ impl<'a> Fields<'a> {
         tables
     }
 
+    /// The table of `[key]`.
+    pub(crate) fn table(&mut self, key: &str) -> Option<Fields<'a>> {
+        let table = self.typed(key, "a table", DeValue::as_table)?;
+        let header = self.table.iter().find(|(name, _)| name.get_ref() == key);
+        let line = header.map_or(self.line, |(name, _)| self.origin.line(name));
+        Some(Fields::new(table, self.origin, line))
+    }
+
     /// Takes over the mistakes of an inner table.
     pub(crate) fn absorb(&mut self, inner: Fields<'_>) {
         self.mistakes.extend(inner.mistakes);

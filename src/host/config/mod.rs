@@ -1,5 +1,6 @@
 //! Configuration: which files count, what they say, and how they are written.
 
+mod cards;
 mod fields;
 mod parse;
 mod problem;
@@ -16,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use cards::CardsConfig;
 pub use problem::Problem;
 pub use text::{from_hex, to_hex};
 pub use token::{
@@ -39,6 +41,9 @@ pub(crate) const TOKENS_FOLDER: &str = "tokens.d";
 pub struct Configuration {
     /// The tokens, by order and then name. All of them, also those that this program may not see.
     pub tokens: Vec<TokenConfig>,
+    /// The cards in this machine's readers. A table with a mistake shows none: what it was to keep from whom is not
+    /// known.
+    pub cards: CardsConfig,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// The files that were read, in that order.
@@ -118,6 +123,7 @@ impl Configuration {
                 let parsed = parse::parse(file, scope, &text, environment);
                 self.files.push(file.to_owned());
                 self.tokens.extend(parsed.tokens);
+                self.take_cards(parsed.cards);
                 self.problems.extend(parsed.problems);
             }
             // The machine's administrator has not meant it for this user.
@@ -125,6 +131,29 @@ impl Configuration {
             Err(refusal) => self.problem(file, refusal.to_string()),
         }
         true
+    }
+
+    /// The first table counts: the user's, else the machine's.
+    fn take_cards(&mut self, found: Vec<CardsConfig>) {
+        for cards in found {
+            let (Some(place), before) = (&cards.place, &self.cards.place) else {
+                continue;
+            };
+            match before {
+                None => self.cards = cards,
+                Some(before) if before.scope == place.scope => self.problems.push(Problem {
+                    message: format!(
+                        "there is a table [smartcard] in {}:{} already, so this one is not used",
+                        before.file.display(),
+                        before.line
+                    ),
+                    file: place.file.clone(),
+                    line: Some(place.line),
+                    token: None,
+                }),
+                Some(_) => {}
+            }
+        }
     }
 
     /// The names of the tokens that the problems so far have cost. Where none is known, it is the file's.

@@ -10,7 +10,7 @@ use ctk_token::{PublicKey, TokenError};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Problem,
+    CardsConfig, Problem,
     fields::{Fields, Lines, Mistake, Origin},
     text::{from_base64, from_hex},
     token::{
@@ -40,6 +40,16 @@ pub(crate) const COMMON_KEYS: [&str; 13] = [
     "certificate",
     "key",
 ];
+/// The table of the cards in this machine's readers.
+const CARDS: &str = "smartcard";
+const CARDS_KEYS: [&str; 6] = [
+    "enabled",
+    "readers",
+    "not_readers",
+    "programs",
+    "not_programs",
+    "hidden",
+];
 const CERTIFICATE_KEYS: [&str; 3] = ["label", "id", "der"];
 const KEY_KEYS: [&str; 4] = ["label", "id", "public", "subject"];
 
@@ -50,6 +60,7 @@ const MAX_PROBLEMS: usize = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) tokens: Vec<TokenConfig>,
+    pub(crate) cards: Vec<CardsConfig>,
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -114,18 +125,25 @@ impl Reader<'_> {
             .as_ref()
             .map(|name| format!(", so token {name:?} is not used"));
         let message = format!("{}{}", error.message(), cost.unwrap_or_default());
-        self.problem(
-            Some(origin.lines.line(origin.offset + start)),
-            name,
-            message,
-        );
+        let line = origin.lines.line(origin.offset + start);
+        self.problem(Some(line), name, message);
+        if table.get_ref().contains_key(CARDS) {
+            self.broken_cards(origin.lines.line(origin.offset));
+        }
     }
 
     fn read_top(&mut self, table: &DeTable<'_>, origin: Origin<'_>) {
         let mut top = Fields::new(table, origin, 1);
-        top.refuse_unknown("the file, outside of [[token]]", &["token"]);
+        top.refuse_unknown("the file, outside of [[token]]", &["token", CARDS]);
         let tokens = top.tables("token");
+        let cards = top.table(CARDS);
+        let has_cards = table.contains_key(CARDS);
         self.problems(None, top.into_mistakes());
+        match cards {
+            Some(fields) => self.read_cards(fields),
+            None if has_cards => self.broken_cards(origin.lines.line(origin.offset)),
+            None => {}
+        }
         for fields in tokens {
             self.read_token(fields);
         }
@@ -142,6 +160,48 @@ impl Reader<'_> {
         match token {
             Some(token) if mistakes.is_empty() => self.parsed.tokens.push(token),
             _ => self.problems(Some(&name), mistakes),
+        }
+    }
+
+    fn read_cards(&mut self, mut fields: Fields<'_>) {
+        fields.refuse_unknown("table [smartcard]", &CARDS_KEYS);
+        let mut texts = |key| fields.texts(key).unwrap_or_default();
+        let cards = CardsConfig {
+            readers: texts("readers"),
+            not_readers: texts("not_readers"),
+            programs: texts("programs"),
+            not_programs: texts("not_programs"),
+            hidden: texts("hidden"),
+            enabled: fields.boolean("enabled").unwrap_or(true),
+            place: Some(self.place(fields.line())),
+        };
+        let line = fields.line();
+        let mistakes = fields.into_mistakes();
+        if mistakes.is_empty() {
+            return self.parsed.cards.push(cards);
+        }
+        self.problems(None, mistakes);
+        self.broken_cards(line);
+    }
+
+    fn broken_cards(&mut self, line: usize) {
+        self.problem(
+            Some(line),
+            None,
+            "no smart card is shown until the table [smartcard] is mended",
+        );
+        self.parsed.cards.push(CardsConfig {
+            enabled: false,
+            place: Some(self.place(line)),
+            ..CardsConfig::default()
+        });
+    }
+
+    fn place(&self, line: usize) -> Place {
+        Place {
+            file: self.file.to_owned(),
+            line,
+            scope: self.scope,
         }
     }
 
@@ -180,11 +240,7 @@ impl Reader<'_> {
             programs: fields.texts("programs").unwrap_or_default(),
             not_programs: fields.texts("not_programs").unwrap_or_default(),
             driver: row?.name.to_owned(),
-            place: Place {
-                file: self.file.to_owned(),
-                line: fields.line(),
-                scope: self.scope,
-            },
+            place: self.place(fields.line()),
             name,
             label,
             serial,
@@ -433,7 +489,7 @@ fn is_der_sequence(der: &[u8]) -> bool {
     der.len() == 2 + len_bytes + len
 }
 
-/// Cuts a file before each line that is a `[[token]]` header.
+/// Cuts a file before each line that is a `[[token]]` or `[smartcard]` header.
 fn split(text: &str) -> Vec<Range<usize>> {
     let mut starts = vec![0];
     let mut offset = 0;
@@ -441,7 +497,8 @@ fn split(text: &str) -> Vec<Range<usize>> {
         // A name may stand in quotes (TOML 1.0, "Keys").
         let is_name = |c: &char| !c.is_whitespace() && *c != '"' && *c != '\'';
         let header: String = line.chars().filter(is_name).collect();
-        if header.starts_with("[[token]]") && offset > 0 {
+        let is_header = header.starts_with("[[token]]") || header.starts_with("[smartcard]");
+        if is_header && offset > 0 {
             starts.push(offset);
         }
         offset += line.len();

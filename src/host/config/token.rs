@@ -162,12 +162,7 @@ impl TokenConfig {
     /// Whether the running program may see this token. A pattern with a slash is the program's whole path, one without
     /// is its last part. A program that cannot be told is in no list.
     pub fn is_for(&self, program: Option<&Path>) -> bool {
-        let listed = |patterns: &[String]| {
-            patterns
-                .iter()
-                .any(|pattern| program.is_some_and(|program| is_program(pattern, program)))
-        };
-        (self.programs.is_empty() || listed(&self.programs)) && !listed(&self.not_programs)
+        is_for(&self.programs, &self.not_programs, program)
     }
 
     /// Whether programs are kept from seeing the identity of this CKA_ID and label.
@@ -176,6 +171,16 @@ impl TokenConfig {
             hidden == label || super::text::from_hex(hidden).is_some_and(|id| id == identity)
         })
     }
+}
+
+/// Whether `program` is among those that are meant.
+pub(super) fn is_for(programs: &[String], not_programs: &[String], program: Option<&Path>) -> bool {
+    let listed = |patterns: &[String]| {
+        patterns
+            .iter()
+            .any(|pattern| program.is_some_and(|program| is_program(pattern, program)))
+    };
+    (programs.is_empty() || listed(programs)) && !listed(not_programs)
 }
 
 fn is_program(pattern: &str, program: &Path) -> bool {

@@ -168,6 +168,7 @@ fn identity(number: u8, label: &str) -> [Item; 2] {
         }),
         Item::Key(Box::new(Key {
             id: ObjectId::new(&[b'k', number]),
+            public_label: None,
             label: label.into(),
             identity: vec![number],
             public_key: PublicKey::from_spki(&spki.concat()).unwrap(),

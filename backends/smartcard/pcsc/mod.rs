@@ -1,0 +1,180 @@
+//! The readers of the system's PC/SC service.
+
+mod link;
+mod part10;
+mod words;
+
+use std::{
+    ffi::CString,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use ctk_token::Wait;
+use parking_lot::Mutex;
+use pcsc::{Context, Error, PNP_NOTIFICATION, ReaderState, Scope, State};
+
+use crate::{
+    link::{Link, LinkError},
+    readers::{ReaderStatus, Readers},
+};
+use link::PcscLink;
+use words::link_error;
+
+/// Room for the names of all readers that pcsc-lite can have, 16 of 128 bytes; more is asked for where it is needed.
+const NAMES_LEN: usize = 16 * 128 + 1;
+
+/// The readers of the system's PC/SC service. Nothing is asked of it before [`list`](Readers::list).
+///
+/// A context of PC/SC is used by one thread at a time, the others wait: so each card has its own, and each thread that
+/// waits for changes.
+#[derive(Default)]
+pub(crate) struct PcscReaders {
+    looking: Mutex<Option<Service>>,
+    /// Contexts that were waited with and are free.
+    waiting: Mutex<Vec<Context>>,
+    /// How often the service was found.
+    found: AtomicU32,
+}
+
+/// The service, from when it was found until it ends.
+struct Service {
+    context: Context,
+    /// Which one it is: each counts the events of its readers from zero.
+    number: u32,
+}
+
+impl Readers for PcscReaders {
+    fn list(&self) -> Result<Vec<ReaderStatus>, LinkError> {
+        let mut looking = self.looking.lock();
+        if let Some(service) = &*looking {
+            match list(service) {
+                Ok(readers) => return Ok(readers),
+                Err(error) => log::debug!("PC/SC: {error}; looking for the service again"),
+            }
+        }
+        *looking = None;
+        let service = Service {
+            context: establish()?,
+            number: self.found.fetch_add(1, Ordering::Relaxed),
+        };
+        let readers = list(&service).map_err(link_error)?;
+        *looking = Some(service);
+        Ok(readers)
+    }
+
+    fn connect(&self, reader: &ReaderStatus) -> Result<Box<dyn Link>, LinkError> {
+        Ok(Box::new(PcscLink::connect(&establish()?, reader)?))
+    }
+
+    fn wait(&self, known: &[ReaderStatus], deadline: Instant) -> Result<Wait, LinkError> {
+        let free = self.waiting.lock().pop();
+        let context = free.map_or_else(establish, Ok)?;
+        let mut states = vec![ReaderState::new(PNP_NOTIFICATION(), State::UNAWARE)];
+        states.extend(known.iter().filter_map(known_state));
+        // A reader that came since is not among the known ones, and no change of those.
+        let waited = match names(&context) {
+            Ok(names) if names.len() != known.len() => Ok(()),
+            Ok(_) => {
+                let timeout = deadline.saturating_duration_since(Instant::now());
+                context.get_status_change(timeout, &mut states)
+            }
+            Err(error) => Err(error),
+        };
+        match waited {
+            Ok(()) => {
+                self.waiting.lock().push(context);
+                Ok(Wait::Changed)
+            }
+            Err(Error::Timeout) => {
+                self.waiting.lock().push(context);
+                Ok(Wait::TimedOut)
+            }
+            // A reader went away meanwhile, or the service did, and the context with it.
+            Err(error) => {
+                log::debug!("PC/SC: waiting ended: {error}");
+                Ok(Wait::Changed)
+            }
+        }
+    }
+}
+
+fn establish() -> Result<Context, LinkError> {
+    Context::establish(Scope::System).map_err(link_error)
+}
+
+fn list(service: &Service) -> Result<Vec<ReaderStatus>, Error> {
+    // A reader may go between the two questions: then they are asked again.
+    for _ in 0..3 {
+        let mut states: Vec<_> = names(&service.context)?
+            .into_iter()
+            .map(|name| ReaderState::new(name, State::UNAWARE))
+            .collect();
+        if states.is_empty() {
+            return Ok(Vec::new());
+        }
+        match service
+            .context
+            .get_status_change(Duration::ZERO, &mut states)
+        {
+            Ok(()) | Err(Error::Timeout) => {
+                let statuses = states.iter().map(|state| status(state, service.number));
+                return Ok(statuses.collect());
+            }
+            Err(Error::UnknownReader) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::UnknownReader)
+}
+
+fn names(context: &Context) -> Result<Vec<CString>, Error> {
+    let mut buffer = [0; NAMES_LEN];
+    match context.list_readers(&mut buffer) {
+        Ok(names) => Ok(names.map(ToOwned::to_owned).collect()),
+        Err(Error::InsufficientBuffer) => context.list_readers_owned(),
+        Err(error) => Err(error),
+    }
+}
+
+fn status(state: &ReaderState, service: u32) -> ReaderStatus {
+    let flags = state.event_state();
+    let present = flags.contains(State::PRESENT);
+    ReaderStatus {
+        name: state.name().to_string_lossy().into_owned(),
+        events: u64::from(service) << 32 | u64::from(state.event_count()),
+        present,
+        mute: present && flags.contains(State::MUTE),
+        in_use: flags.intersects(State::INUSE | State::EXCLUSIVE),
+        atr: if present {
+            state.atr().to_vec()
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+/// What the service compares with: it tells of a change if the presence or the count of events is another. Who else uses
+/// the card is left out, so that it wakes nobody.
+fn known_state(reader: &ReaderStatus) -> Option<ReaderState> {
+    let name = CString::new(reader.name.as_str()).ok()?;
+    let mut flags = if reader.present {
+        State::PRESENT
+    } else {
+        State::EMPTY
+    };
+    if reader.mute {
+        flags |= State::MUTE;
+    }
+    let count = pcsc::ffi::DWORD::from(events_of_service(reader.events)) << 16;
+    Some(ReaderState::new(
+        name,
+        State::from_bits_retain(flags.bits() | count),
+    ))
+}
+
+/// The service's own count: 16 bits of it.
+fn events_of_service(events: u64) -> u16 {
+    let [low, high, ..] = events.to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
