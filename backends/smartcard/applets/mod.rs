@@ -1,6 +1,8 @@
 //! The applets that are known here: one file or folder and one row for each.
 
+mod openpgp;
+
 use crate::applet::Row;
 
 /// All of them, in the order in which a card is asked for them.
-pub(crate) const ROWS: &[&Row] = &[];
+pub(crate) const ROWS: &[&Row] = &[&openpgp::ROW];

@@ -1,0 +1,1 @@
+//! The applet over a scripted card.
