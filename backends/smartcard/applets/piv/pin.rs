@@ -1,0 +1,304 @@
+//! PIN and PUK (SP 800-73-4 part 1 §2.4.3, part 2 §3.2.1 to §3.2.3): checked, changed, counted and forgotten.
+
+use ctk_token::{PinState, Role, TokenError};
+use zeroize::Zeroizing;
+
+use super::{Piv, container::PinReference, management_key, yubikey};
+use crate::{
+    apdu::Command,
+    applet::{Failure, Result, SecretForm, Tries},
+    card::Transaction,
+    status::Status,
+};
+
+/// Shortest PIN and PUK, in bytes.
+pub(super) const MIN_LEN: usize = 6;
+/// Longest PIN and PUK, in bytes: they are filled up to this with FF.
+pub(super) const MAX_LEN: usize = 8;
+
+const VERIFY: u8 = 0x20;
+const CHANGE_REFERENCE_DATA: u8 = 0x24;
+const RESET_RETRY_COUNTER: u8 = 0x2c;
+/// P1 of a VERIFY that ends a login.
+const LOGS_OUT: u8 = 0xff;
+const PUK: u8 = 0x81;
+const PADDING: u8 = 0xff;
+
+/// How many tries cards customarily give: fewer that are left mean that some were wrong.
+const CUSTOMARY_TRIES: u32 = 3;
+
+/// The form of a role's secret. Digits are the standard's rule, and YubiKeys and free firmware take anything: whoever has
+/// letters in the PIN must not be locked out, and a card that wants digits says so itself.
+pub(super) fn form(role: Role) -> SecretForm {
+    let max = match role {
+        Role::User | Role::Context | Role::Unblock => MAX_LEN,
+        // A management key, in digits.
+        Role::Admin => management_key::MAX_DIGITS,
+    };
+    SecretForm {
+        min: MIN_LEN,
+        max,
+        digits_only: false,
+    }
+}
+
+impl Piv {
+    /// VERIFY.
+    pub(super) fn verify_pin(&self, card: &mut Transaction<'_>, pin: &[u8]) -> Result<()> {
+        let block = padded(pin).ok_or(WRONG)?;
+        let reference = self.pin_reference(card)?;
+        let command = Command::new(VERIFY, 0, reference.number())
+            .data(&*block)
+            .secret();
+        let checked = checked(card.send(&command)?.status);
+        if matches!(
+            checked,
+            Err(Failure::Token(TokenError::AuthenticationFailed { .. }))
+        ) {
+            self.learn_reference(card)?;
+        }
+        checked
+    }
+
+    /// The VERIFY command for a pinpad, and where the PIN goes.
+    pub(super) fn pin_template(&self, role: Role) -> Option<(Vec<u8>, usize)> {
+        if !matches!(role, Role::User | Role::Context) {
+            return None;
+        }
+        let reference = self.known.lock().pin.unwrap_or(PinReference::Application);
+        let header = [0, VERIFY, 0, reference.number(), MAX_LEN as u8];
+        Some(([&header[..], &[PADDING; MAX_LEN]].concat(), header.len()))
+    }
+
+    /// Ends a login (since SP 800-73-4). Says whether the card knows how.
+    pub(super) fn forget_pin(&self, card: &mut Transaction<'_>, role: Role) -> Result<bool> {
+        if !matches!(role, Role::User | Role::Context) {
+            return Ok(false);
+        }
+        let reference = self.known.lock().pin.unwrap_or(PinReference::Application);
+        let command = Command::new(VERIFY, LOGS_OUT, reference.number());
+        Ok(card.send(&command)?.status.is_ok())
+    }
+
+    /// The tries that are left, by a VERIFY without PIN.
+    pub(super) fn pin_tries(
+        &self,
+        card: &mut Transaction<'_>,
+        role: Role,
+    ) -> Result<Option<Tries>> {
+        if !matches!(role, Role::User | Role::Context) {
+            let puk = if self.is_yubikey {
+                yubikey::tries(card, PUK)?
+            } else {
+                None
+            };
+            return Ok(puk.map(|(all, left)| tries(left.into(), all.into())));
+        }
+        let reference = self.pin_reference(card)?;
+        if self.is_yubikey
+            && let Some((all, left)) = yubikey::tries(card, reference.number())?
+        {
+            return Ok(Some(tries(left.into(), all.into())));
+        }
+        let found = count(card, reference)?;
+        let is_unused = found.is_none_or(|tries| tries.state != PinState::Normal);
+        if is_unused && self.learn_reference(card)? == PinReference::Global {
+            return count(card, PinReference::Global);
+        }
+        Ok(found)
+    }
+
+    /// CHANGE REFERENCE DATA, and a YubiKey's command for the management key.
+    pub(super) fn change_reference_data(
+        &self,
+        card: &mut Transaction<'_>,
+        role: Role,
+        old: &[u8],
+        new: &[u8],
+    ) -> Result<()> {
+        let reference = match role {
+            Role::User | Role::Context => self.pin_reference(card)?.number(),
+            Role::Unblock => PUK,
+            Role::Admin if old.len() > MAX_LEN || new.len() > MAX_LEN => {
+                return self.change_management_key(card, old, new);
+            }
+            Role::Admin => PUK,
+        };
+        let old = padded(old).ok_or(WRONG)?;
+        let new = padded(new).ok_or(TokenError::DataInvalid)?;
+        replace(
+            card,
+            Command::new(CHANGE_REFERENCE_DATA, 0, reference),
+            &old,
+            &new,
+        )
+    }
+
+    /// RESET RETRY COUNTER, which there is for the applet's own PIN only.
+    pub(super) fn reset_retry_counter(
+        &self,
+        card: &mut Transaction<'_>,
+        puk: Option<&[u8]>,
+        new: &[u8],
+    ) -> Result<()> {
+        // The management key does not set PINs.
+        let puk = puk.ok_or(TokenError::NotSupported)?;
+        let reference = self.pin_reference(card)?;
+        if reference == PinReference::Global {
+            return Err(TokenError::NotSupported.into());
+        }
+        let puk = padded(puk).ok_or(WRONG)?;
+        let new = padded(new).ok_or(TokenError::DataInvalid)?;
+        let command = Command::new(RESET_RETRY_COUNTER, 0, reference.number());
+        replace(card, command, &puk, &new)
+    }
+
+    /// Which PIN a person has for the card.
+    ///
+    /// The discovery object tells, and costs a command. Global PINs are for cards of federal agencies, and only those are
+    /// asked before a PIN is needed. Any other card is asked as soon as the applet's own PIN looks as if nobody used it:
+    /// after a wrong PIN, and when fewer tries are left than a card begins with.
+    pub(super) fn pin_reference(&self, card: &mut Transaction<'_>) -> Result<PinReference> {
+        let known = self.known.lock().pin;
+        if let Some(reference) = known {
+            return Ok(reference);
+        }
+        let holder = self.holder(card)?;
+        if holder.is_some_and(|holder| holder.is_federal()) {
+            return self.learn_reference(card);
+        }
+        Ok(PinReference::Application)
+    }
+
+    /// Asks for the discovery object, once.
+    fn learn_reference(&self, card: &mut Transaction<'_>) -> Result<PinReference> {
+        let known = self.known.lock().pin;
+        if let Some(reference) = known {
+            return Ok(reference);
+        }
+        let found = match self.discover(card) {
+            Ok(found) => found,
+            // There is none.
+            Err(Failure::Status(_)) => None,
+            Err(failure) => return Err(failure),
+        };
+        let reference = found.unwrap_or(PinReference::Application);
+        self.known.lock().pin = Some(reference);
+        Ok(reference)
+    }
+}
+
+const WRONG: TokenError = TokenError::AuthenticationFailed { tries: None };
+
+/// Asks for the tries left. A card that is logged in does not tell.
+fn count(card: &mut Transaction<'_>, reference: PinReference) -> Result<Option<Tries>> {
+    let status = card
+        .send(&Command::new(VERIFY, 0, reference.number()))?
+        .status;
+    Ok(match (status, status.tries_left()) {
+        (_, Some(left)) => Some(tries(left, CUSTOMARY_TRIES)),
+        (Status::AUTHENTICATION_BLOCKED, _) => Some(tries(0, CUSTOMARY_TRIES)),
+        (Status::OK, _) => Some(Tries {
+            left: None,
+            state: PinState::Normal,
+        }),
+        _ => None,
+    })
+}
+
+fn tries(left: u32, all: u32) -> Tries {
+    Tries {
+        left: Some(left),
+        state: match left {
+            0 => PinState::Locked,
+            1 => PinState::FinalTry,
+            left if left < all => PinState::CountLow,
+            _ => PinState::Normal,
+        },
+    }
+}
+
+/// Sends a secret and the one that replaces another.
+fn replace(
+    card: &mut Transaction<'_>,
+    command: Command,
+    first: &[u8; MAX_LEN],
+    second: &[u8; MAX_LEN],
+) -> Result<()> {
+    let mut blocks = Zeroizing::new([0; 2 * MAX_LEN]);
+    let (left, right) = blocks.split_at_mut(MAX_LEN);
+    left.copy_from_slice(first);
+    right.copy_from_slice(second);
+    let status = card.send(&command.data(&*blocks).secret())?.status;
+    match status.0 {
+        // The new one is of a form that this card does not take (part 2 §3.2.2).
+        0x6a80 | 0x6985 => Err(TokenError::DataInvalid.into()),
+        _ => checked(status),
+    }
+}
+
+/// What the status after a PIN means.
+fn checked(status: Status) -> Result<()> {
+    match status.0 {
+        0x9000 => Ok(()),
+        0x6983 => Err(TokenError::PinLocked.into()),
+        // Of a form that no PIN of this card has.
+        0x6a80 => Err(WRONG.into()),
+        _ => match status.tries_left() {
+            Some(0) => Err(TokenError::PinLocked.into()),
+            Some(left) => Err(TokenError::AuthenticationFailed { tries: Some(left) }.into()),
+            None if status.sw1() == 0x63 => Err(WRONG.into()),
+            None => Err(Failure::Status(status)),
+        },
+    }
+}
+
+/// A PIN filled up for the card; `None` for one of another length, or that could not be told from its padding.
+fn padded(pin: &[u8]) -> Option<Zeroizing<[u8; MAX_LEN]>> {
+    if !(MIN_LEN..=MAX_LEN).contains(&pin.len()) || pin.contains(&PADDING) {
+        return None;
+    }
+    let mut block = Zeroizing::new([PADDING; MAX_LEN]);
+    block.get_mut(..pin.len())?.copy_from_slice(pin);
+    Some(block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_filled_up() {
+        assert_eq!(*padded(b"123456").unwrap(), *b"123456\xff\xff");
+        assert_eq!(*padded(b"12345678").unwrap(), *b"12345678");
+        for pin in [&b""[..], b"12345", b"123456789", b"123456\xff"] {
+            assert!(padded(pin).is_none());
+        }
+    }
+
+    #[test]
+    fn states_follow_the_tries() {
+        for (left, all, state) in [
+            (0, 3, PinState::Locked),
+            (1, 3, PinState::FinalTry),
+            (2, 3, PinState::CountLow),
+            (3, 3, PinState::Normal),
+            (8, 3, PinState::Normal),
+            (4, 5, PinState::CountLow),
+        ] {
+            assert_eq!(tries(left, all).state, state, "{left} of {all}");
+        }
+    }
+
+    #[test]
+    fn a_status_that_is_not_about_the_pin_is_no_wrong_pin() {
+        for status in [0x6d00, 0x6a82, 0x6982, 0x6700, 0x6e00, 0x6f00] {
+            assert_eq!(
+                checked(Status(status)),
+                Err(Failure::Status(Status(status)))
+            );
+        }
+        assert_eq!(checked(Status(0x63c0)), Err(TokenError::PinLocked.into()));
+        assert_eq!(checked(Status(0x6300)), Err(WRONG.into()));
+    }
+}
