@@ -2,8 +2,8 @@
 //! [`TokenError::NotSupported`].
 
 use ctk_token::{
-    Item, KeyAlgorithm, NewKey, ObjectId, Operation, PinState, Reason, Result as TokenResult, Role,
-    TokenError, TokenInfo,
+    Item, KeyAlgorithm, NewKey, ObjectId, Operation, PinState, PublicKey, Reason,
+    Result as TokenResult, Role, TokenError, TokenInfo,
 };
 
 use crate::{card::Transaction, link::LinkError, status::Status};
@@ -228,6 +228,17 @@ pub(crate) trait Applet: Send + Sync {
     ) -> Result<ctk_token::Key> {
         let _ = (card, wanted);
         Err(TokenError::NotSupported.into())
+    }
+
+    /// As [`TokenSession::introduce_key`](ctk_token::TokenSession::introduce_key), where no key of this identity is known:
+    /// the key as it is to stand in the contents.
+    fn introduced_key(
+        &self,
+        identity: &[u8],
+        public_key: &PublicKey,
+    ) -> TokenResult<ctk_token::Key> {
+        let _ = (identity, public_key);
+        Err(TokenError::NotSupported)
     }
 
     /// As [`TokenSession::import_certificate`](ctk_token::TokenSession::import_certificate). `known` are the contents.

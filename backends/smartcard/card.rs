@@ -39,6 +39,8 @@ struct State {
     link: Box<dyn Link>,
     /// How often the card has lost all that it knew of us.
     epoch: u64,
+    /// How many commands were sent.
+    commands: u64,
     /// The applet that was selected last, as far as this process knows: another program may have selected another one.
     selected: Option<&'static Row>,
     /// The applet that has answered in this transaction.
@@ -105,6 +107,7 @@ impl SmartCard {
             state: Mutex::new(State {
                 link,
                 epoch: 0,
+                commands: 0,
                 selected: None,
                 proven: None,
                 extended,
@@ -249,6 +252,7 @@ impl Transaction<'_> {
         if self.card.is_removed() {
             return Err(LinkError::Removed);
         }
+        self.state.commands += 1;
         let answer = exchange(&mut *self.state.link, command, is_extended);
         answer.map_err(|error| self.note(error))
     }
@@ -314,6 +318,11 @@ impl Transaction<'_> {
         self.state.epoch
     }
 
+    /// How many commands this process has sent to the card.
+    pub(crate) fn commands(&self) -> u64 {
+        self.state.commands
+    }
+
     /// Takes note of what the applet says of extended commands, which counts more than the ATR.
     pub(crate) fn set_extended(&mut self, is_taken: bool) {
         let link = &self.state.link;
@@ -331,6 +340,7 @@ impl Transaction<'_> {
             return Err(LinkError::Removed);
         }
         log::trace!("card < a PIN by the reader's keys");
+        self.state.commands += 1;
         let answer = self.state.link.verify_on_pinpad(verify);
         let answer = answer.map_err(|error| self.note(error))?;
         let response = Response::parse(answer).ok_or_else(|| {

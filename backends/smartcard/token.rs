@@ -1,0 +1,460 @@
+//! A card with a known applet as a token: what it is, read once, and what it holds, read when it is first wanted.
+
+use std::sync::{Arc, Weak};
+
+use ctk_token::{
+    Item, Key, KeychainContents, LoginPolicy, ObjectId, PinState, Result as TokenResult, Role,
+    Token, TokenError, TokenInfo, TokenSession,
+};
+use parking_lot::Mutex;
+
+use crate::{
+    applet::{Applet, Failure, Result, Row, Tries},
+    applets::ROWS,
+    card::{SmartCard, Transaction},
+    contents,
+    link::{Link, LinkError},
+    logins::Logins,
+    session::CardSession,
+};
+
+/// How often a card is asked what it is, if it is reset in between.
+const MAX_ATTEMPTS: usize = 3;
+
+/// A card in a reader that an applet is known of.
+pub(crate) struct CardToken {
+    card: SmartCard,
+    applet: Box<dyn Applet>,
+    facts: Mutex<Facts>,
+    itself: Weak<Self>,
+}
+
+/// What is known of the card. Locked for moments only, also by who has the card.
+#[derive(Default)]
+struct Facts {
+    /// What no other card has, and in which epoch it was read.
+    identity: Option<(u64, Vec<u8>)>,
+    info: Option<TokenInfo>,
+    user_pin: Option<Tries>,
+    admin_pin: Option<Tries>,
+    contents: Arc<KeychainContents>,
+    is_loaded: bool,
+    /// Keys that the card has and does not tell of.
+    untold: Vec<Key>,
+    logins: Logins,
+}
+
+/// Asks a card that has just come what it is. `None` if nothing on it is known here.
+///
+/// # Errors
+/// [`LinkError`] if it does not answer, so that it may be asked again.
+pub(crate) fn recognize(
+    link: Box<dyn Link>,
+) -> std::result::Result<Option<Arc<CardToken>>, LinkError> {
+    recognize_among(link, ROWS)
+}
+
+/// The same with these applets.
+pub(crate) fn recognize_among(
+    link: Box<dyn Link>,
+    rows: &[&'static Row],
+) -> std::result::Result<Option<Arc<CardToken>>, LinkError> {
+    let card = SmartCard::new(link);
+    let mut last = LinkError::Reset;
+    for _ in 0..MAX_ATTEMPTS {
+        match find_applet(&card, rows) {
+            Ok(found) => return Ok(found.map(|applet| CardToken::new(card, applet))),
+            Err(LinkError::Reset) => {}
+            Err(error) => last = error,
+        }
+        if last != LinkError::Reset {
+            break;
+        }
+    }
+    Err(last)
+}
+
+fn find_applet(
+    card: &SmartCard,
+    rows: &[&'static Row],
+) -> std::result::Result<Option<Box<dyn Applet>>, LinkError> {
+    let mut asked = card.unkept();
+    if card.was_in_use() {
+        // Somebody may be logged in there, and SELECT would end that.
+        for row in rows {
+            let Some(applet) = (row.open)(&[], card.atr()) else {
+                continue;
+            };
+            if is_selected(&*applet, &mut asked)? {
+                log::debug!("card: {} is selected", row.name);
+                return Ok(Some(applet));
+            }
+        }
+    }
+    for row in rows {
+        let selected = match asked.select(row) {
+            Ok(selected) => selected,
+            Err(Failure::Link(error)) => return Err(error),
+            Err(_) => continue,
+        };
+        if let Some(applet) = (row.open)(&selected.data, card.atr()) {
+            log::debug!("card: {} is there", row.name);
+            return Ok(Some(applet));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the applet is the selected one. An answer that it cannot make sense of is another applet's.
+fn is_selected(
+    applet: &dyn Applet,
+    card: &mut Transaction<'_>,
+) -> std::result::Result<bool, LinkError> {
+    match applet.is_selected(card) {
+        Ok(is_selected) => Ok(is_selected),
+        Err(Failure::Link(error)) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+impl CardToken {
+    fn new(card: SmartCard, applet: Box<dyn Applet>) -> Arc<Self> {
+        Arc::new_cyclic(|itself| Self {
+            card,
+            applet,
+            facts: Mutex::default(),
+            itself: itself.clone(),
+        })
+    }
+
+    /// Takes note that the card is gone: whatever waits for it ends, and everything answers so.
+    pub(crate) fn removed(&self) {
+        self.card.remove();
+    }
+
+    /// Whether anybody has noticed that the card is gone.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.card.is_removed()
+    }
+
+    pub(crate) fn card(&self) -> &SmartCard {
+        &self.card
+    }
+
+    pub(crate) fn applet(&self) -> &dyn Applet {
+        &*self.applet
+    }
+
+    /// Who is logged in.
+    pub(crate) fn with_logins<T>(&self, work: impl FnOnce(&mut Logins) -> T) -> T {
+        work(&mut self.facts.lock().logins)
+    }
+
+    /// Works with the card without anybody's login, and once more if somebody has reset the card meanwhile.
+    pub(crate) fn in_transaction<T>(
+        &self,
+        mut work: impl FnMut(&mut Transaction<'_>) -> Result<T>,
+    ) -> TokenResult<T> {
+        let mut once = || work(&mut self.card.transaction()?);
+        match once() {
+            Err(Failure::Link(LinkError::Reset)) => once(),
+            answer => answer,
+        }
+        .map_err(Failure::into_token_error)
+    }
+
+    /// Whether the applet is the selected one.
+    pub(crate) fn is_selected(&self, card: &mut Transaction<'_>) -> Result<bool> {
+        Ok(is_selected(&*self.applet, card)?)
+    }
+
+    /// Selects the applet. One that the card does not have any more means that it is another card.
+    pub(crate) fn select(&self, card: &mut Transaction<'_>) -> Result<()> {
+        match card.select(self.applet.row()) {
+            Ok(_) => Ok(()),
+            Err(Failure::Status(status)) => {
+                let name = self.applet.row().name;
+                log::warn!("card: {name} cannot be selected any more ({status})");
+                self.removed();
+                Err(TokenError::TokenRemoved.into())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Reads from the card, without asking first whether the applet is still selected: what it answers tells. If it tells
+    /// nothing, the applet is asked, and selected if it does not answer, and read from again.
+    pub(crate) fn reading<T>(
+        &self,
+        card: &mut Transaction<'_>,
+        read: impl Fn(&mut Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let row = self.applet.row();
+        if !card.is_selected_last(row) {
+            self.select(card)?;
+            return read(card);
+        }
+        let answer = read(card);
+        let is_told = card.is_proven(row) || matches!(answer, Err(Failure::Link(_)));
+        if is_told || self.is_selected(card)? {
+            return answer;
+        }
+        self.select(card)?;
+        read(card)
+    }
+
+    /// Makes sure that it is still the same card, if its state was lost since somebody looked.
+    pub(crate) fn same_card(&self, card: &mut Transaction<'_>) -> Result<()> {
+        let known = self.facts.lock().identity.clone();
+        if known
+            .as_ref()
+            .is_some_and(|(epoch, _)| *epoch == card.epoch())
+        {
+            return Ok(());
+        }
+        let identity = self.reading(card, |card| self.applet.identity(card))?;
+        if known.is_some_and(|(_, known)| known != identity) {
+            log::warn!("card: it is not the one that was there before");
+            self.removed();
+            return Err(TokenError::TokenRemoved.into());
+        }
+        self.facts.lock().identity = Some((card.epoch(), identity));
+        Ok(())
+    }
+
+    /// Makes sure that a secret may be sent: the applet answers in this transaction, on the card that it was. Reads the
+    /// contents if nobody has yet, because that proves it at no cost.
+    pub(crate) fn prove(&self, card: &mut Transaction<'_>) -> Result<()> {
+        self.same_card(card)?;
+        if !self.is_loaded() {
+            match self.load_from(card) {
+                Err(Failure::Link(error)) => return Err(error.into()),
+                Err(failure) => {
+                    let error = failure.into_token_error();
+                    log::warn!("card: its contents cannot be read: {error}");
+                }
+                Ok(()) => {}
+            }
+        }
+        let row = self.applet.row();
+        if !card.is_proven(row) && !self.is_selected(card)? {
+            self.select(card)?;
+        }
+        match card.is_proven(row) {
+            true => Ok(()),
+            false => Err(Failure::corrupted(
+                "the card does not say which applet answers",
+            )),
+        }
+    }
+
+    fn is_loaded(&self) -> bool {
+        self.facts.lock().is_loaded
+    }
+
+    /// Reads the contents, whether or not somebody has before.
+    pub(crate) fn load_from(&self, card: &mut Transaction<'_>) -> Result<()> {
+        let items = self.reading(card, |card| self.applet.contents(card))?;
+        let mut facts = self.facts.lock();
+        let items = contents::with_untold(items, &facts.untold);
+        facts.replace(items);
+        facts.is_loaded = true;
+        Ok(())
+    }
+
+    /// Reads the contents again after they were changed. If that fails, the next [`Token::load`] does it.
+    pub(crate) fn reload_from(&self, card: &mut Transaction<'_>) {
+        if let Err(failure) = self.load_from(card) {
+            let error = failure.into_token_error();
+            log::warn!("card: it was changed, and cannot be read now: {error}");
+            self.facts.lock().is_loaded = false;
+        }
+    }
+
+    /// Takes note of a key that the card has and may not tell of, in place of any other of its identity.
+    pub(crate) fn tell(&self, key: Key) {
+        let mut facts = self.facts.lock();
+        facts.untold.retain(|other| other.identity != key.identity);
+        facts.untold.push(key);
+        let items = contents::with_untold(facts.contents.items.clone(), &facts.untold);
+        facts.replace(items);
+    }
+
+    /// Takes note that the key of an identity has to be told, because what told of it is about to go.
+    pub(crate) fn keep_key_of(&self, certificate: &ObjectId) {
+        let mut facts = self.facts.lock();
+        if let Some(key) = contents::key_of(&facts.contents, certificate) {
+            let key = Key {
+                subject: None,
+                ..key.clone()
+            };
+            facts.untold.retain(|other| other.identity != key.identity);
+            facts.untold.push(key);
+        }
+    }
+
+    /// Has the card asked what it is once more, because that was changed.
+    pub(crate) fn forget_info(&self) {
+        let mut facts = self.facts.lock();
+        facts.info = None;
+        facts.identity = None;
+    }
+
+    /// A key of the contents.
+    pub(crate) fn key(&self, id: &ObjectId) -> Option<Key> {
+        self.facts.lock().contents.key(id).cloned()
+    }
+
+    /// Something of the contents.
+    pub(crate) fn item(&self, id: &ObjectId) -> Option<Item> {
+        let facts = self.facts.lock();
+        let mut items = facts.contents.items.iter();
+        items.find(|item| item.id() == id).cloned()
+    }
+
+    /// Takes note of what an answer to a secret of `role` says of its tries.
+    pub(crate) fn note_tries<T>(&self, role: Role, answer: &Result<T>) {
+        let tries = match answer {
+            Ok(_) => Tries {
+                left: None,
+                state: PinState::Normal,
+            },
+            Err(failure) => match failure.clone().into_token_error() {
+                TokenError::PinLocked => Tries {
+                    left: Some(0),
+                    state: PinState::Locked,
+                },
+                TokenError::AuthenticationFailed { tries } => Tries {
+                    left: tries,
+                    state: match tries {
+                        Some(0) => PinState::Locked,
+                        Some(1) => PinState::FinalTry,
+                        _ => PinState::CountLow,
+                    },
+                },
+                _ => return,
+            },
+        };
+        let mut facts = self.facts.lock();
+        match role {
+            Role::User | Role::Context => facts.user_pin = Some(tries),
+            Role::Admin | Role::Unblock => facts.admin_pin = Some(tries),
+        }
+    }
+
+    /// Whether the reader asks for the secret of `role` by itself.
+    pub(crate) fn asks_by_itself(&self, role: Role, key: Option<&ObjectId>) -> bool {
+        self.card.has_pinpad() && self.applet.verify_template(role, key).is_some()
+    }
+
+    fn read_info(&self, card: &mut Transaction<'_>) -> Result<()> {
+        if self.facts.lock().info.is_some() {
+            return Ok(());
+        }
+        self.same_card(card)?;
+        let info = self.reading(card, |card| self.applet.info(card))?;
+        self.facts.lock().info = Some(info);
+        for role in [Role::User, Role::Admin] {
+            let mut facts = self.facts.lock();
+            let known = facts.tries_mut(role);
+            if known.is_some() {
+                continue;
+            }
+            drop(facts);
+            match self.applet.tries(card, role) {
+                Ok(Some(tries)) => *self.facts.lock().tries_mut(role) = Some(tries),
+                Ok(None) => {}
+                Err(Failure::Link(error)) => return Err(error.into()),
+                Err(failure) => {
+                    let error = failure.into_token_error();
+                    log::debug!("card: it does not tell the tries left of {role:?}: {error}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Facts {
+    fn replace(&mut self, items: Vec<Item>) {
+        self.contents = Arc::new(KeychainContents {
+            generation: self.contents.generation + 1,
+            items,
+        });
+    }
+
+    fn tries_mut(&mut self, role: Role) -> &mut Option<Tries> {
+        match role {
+            Role::User | Role::Context => &mut self.user_pin,
+            Role::Admin | Role::Unblock => &mut self.admin_pin,
+        }
+    }
+}
+
+impl Token for CardToken {
+    fn info(&self) -> TokenInfo {
+        if self.facts.lock().info.is_none() && !self.is_removed() {
+            let read = self.in_transaction(|card| self.read_info(card));
+            if let Err(error) = read {
+                log::warn!("card: it does not say what it is: {error}");
+            }
+        }
+        let facts = self.facts.lock();
+        let info = facts.info.clone();
+        let info = info.unwrap_or_else(|| self.applet.info_unread());
+        let state = |tries: Option<Tries>| tries.map_or(PinState::Normal, |tries| tries.state);
+        TokenInfo {
+            label: contents::token_label(&info.label, self.applet.row().name),
+            login: self.login_policy(),
+            user_pin: state(facts.user_pin),
+            admin_pin: state(facts.admin_pin),
+            ..info
+        }
+    }
+
+    fn kind(&self) -> String {
+        format!("{} card", self.applet.row().name)
+    }
+
+    fn tries_left(&self, role: Role) -> Option<u32> {
+        self.facts
+            .lock()
+            .tries_mut(role)
+            .and_then(|tries| tries.left)
+    }
+
+    fn login_policy(&self) -> LoginPolicy {
+        match self.asks_by_itself(Role::User, None) {
+            true => LoginPolicy::AppWithoutPin,
+            false => LoginPolicy::App,
+        }
+    }
+
+    fn load(&self) -> TokenResult<()> {
+        if self.is_loaded() {
+            return Ok(());
+        }
+        self.in_transaction(|card| {
+            // Somebody else may have had the card meanwhile, to read it.
+            if self.is_loaded() {
+                return Ok(());
+            }
+            self.same_card(card)?;
+            self.load_from(card)
+        })
+    }
+
+    fn contents(&self) -> Arc<KeychainContents> {
+        self.facts.lock().contents.clone()
+    }
+
+    fn generation(&self) -> u64 {
+        self.facts.lock().contents.generation
+    }
+
+    fn create_session(&self) -> TokenResult<Arc<dyn TokenSession>> {
+        let token = self.itself.upgrade().filter(|token| !token.is_removed());
+        let token = token.ok_or(TokenError::TokenRemoved)?;
+        Ok(Arc::new(CardSession::new(token)))
+    }
+}
