@@ -12,16 +12,22 @@ mod apdu;
 mod applet;
 mod applets;
 mod atr;
+mod authentication;
 mod card;
+mod contents;
 mod driver;
 mod exchange;
+mod input;
 mod link;
+mod logins;
 mod pcsc;
 mod readers;
+mod session;
 mod status;
 #[cfg(test)]
 mod testing;
 mod tlv;
+mod token;
 
 pub use driver::{Configuration, Driver, MAX_READERS, NAME, NO_READER};
 pub use link::{Link, LinkError, Pinpad, PinpadVerify};
