@@ -15,6 +15,7 @@ mod atr;
 mod authentication;
 mod card;
 mod contents;
+mod diagnose;
 mod driver;
 mod exchange;
 mod input;
@@ -29,6 +30,9 @@ mod testing;
 mod tlv;
 mod token;
 
+pub use diagnose::{
+    Answer, CardDiagnosis, Diagnosis, Program, ReaderDiagnosis, UsbReader, diagnose,
+};
 pub use driver::{Configuration, Driver, MAX_READERS, NAME, NO_READER};
 pub use link::{Link, LinkError, Pinpad, PinpadVerify};
 pub use readers::{ReaderStatus, Readers};

@@ -5,25 +5,43 @@ use std::{path::PathBuf, sync::LazyLock};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ctk_host::{PinSource, config};
 
+use crate::card::{CardCommand, PinCommand};
+
 /// Paragraphs are one line each, which the terminal and man(1) break where they like; what is indented stays as it is, and so
 /// has at most 78 columns.
 const AFTER: &str = "\
-Passwords are asked for on the terminal, or read as lines of standard input if that is not a terminal. None is asked \
-for that a stored PIN gives or that a file does not have.
+Passwords and PINs are asked for on the terminal, or read as lines of standard input if that is not a terminal. None is \
+asked for that a stored PIN gives or that a file does not have.
+
+A smart card needs no registration: it is there as soon as it is in a reader. Its name is that of the reader, or a part of \
+it. Making keys and writing certificates wants its administrator: the management key of a PIV card, the admin PIN of an \
+OpenPGP card.
 
 Configuration: the one file that CTK_CONFIG names; else ~/.config/ctk/ctk.toml, ~/.config/ctk/tokens.d/*.toml, \
 /etc/ctk/ctk.toml and /etc/ctk/tokens.d/*.toml. Where HOME is not set, ~ is the user's home in the system's list.
 
 With --json a command prints one JSON object:
 
-  list      {tokens: [TOKEN], problems: [PROBLEM]}
-  show      TOKEN
+  list      {tokens: [TOKEN], readers: [{reader, card: CARD|null, error}],
+             problems: [PROBLEM]}
+  show      TOKEN or CARD
   add       TOKEN with module (a path or null)
   update    TOKEN with module (a path or null)
   remove    {name, configuration, file}
   passwd    {name, file}
   test      {name, keys: [{id, label, key, results: [RESULT]}], ok}
+  card info CARD
+  card init {reader, serial, changed}
+  card generate
+            {reader, id, key, public_key, file, request}
+  card request
+            {reader, id, request, file}
+  card import-cert, card delete-cert
+            {reader, id, subject, expires}
+  pin       {reader, secret}
   doctor    {checks: [CHECK], ok}
+  watch     a line for each {time, event: reader|inserted|removed, reader,
+             card: {kind, label, serial}|null}
   a failure {error}
 
   TOKEN     {name, label, driver, serial, file, configuration, line,
@@ -31,6 +49,12 @@ With --json a command prints one JSON object:
              not_programs, pin, login, identities: [IDENTITY]}
   IDENTITY  {id, label, key, uses: [sign|decrypt|agree], subject, issuer,
              not_before, not_after, days_left, expired, hidden, uri}
+  CARD      {reader, kind, label, manufacturer, model, serial,
+             pin: {state: ok|wrong|last|locked, tries_left, min_length,
+             max_length, on_reader}, admin: {state, tries_left}, keys: [KEY]}
+  KEY       {place, id, label, key, uses,
+             before_use: nothing|pin|pin-each-time, subject, issuer,
+             not_before, not_after, days_left, expired, uri}
   PROBLEM   {file, line, token, message}
   RESULT    {algorithm, ok, error}
   CHECK     {state: ok|hint|warning|problem, subject, message}
@@ -58,23 +82,38 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Register a PKCS#12 file (.p12, .pfx) as a token; the file stays where it is
     Add(AddArguments),
-    /// List the tokens with their keys
+    /// List the tokens and cards with their keys
     List,
-    /// Show everything about a token
+    /// Show everything about a token, or about the card in a reader
     Show(NameArguments),
     /// Take over a renewed file, or change what is configured
     Update(UpdateArguments),
     /// Forget a token; its file stays
     Remove(RemoveArguments),
-    /// Log in to a token, and sign, decrypt and agree on secrets with each of its keys
+    /// Log in to a token or card, and sign, decrypt and agree on secrets with each of its keys
     Test(NameArguments),
     /// Give a token's file another password
     ///
     /// The file is encrypted again with AES-256 and takes the place of the old one as a whole. From standard input the
     /// old password is the first line, and the new one the second.
     Passwd(NameArguments),
+    /// Look at smart cards, make keys on them, and give them certificates
+    Card {
+        #[command(subcommand)]
+        command: CardCommand,
+    },
+    /// Change or unblock the PIN of a smart card; ctk passwd does it for a file
+    Pin {
+        #[command(subcommand)]
+        command: PinCommand,
+    },
+    /// Say which cards come and go, each in a line, until Ctrl-C
+    Watch,
     /// Say what is wrong with this machine's set-up and what to do
-    Doctor,
+    Doctor {
+        /// Look only at this, but more closely
+        part: Option<DoctorPart>,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -84,9 +123,16 @@ pub(crate) enum Command {
     Man,
 }
 
+/// What the doctor can look at alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum DoctorPart {
+    /// Smart cards, their readers and what serves them
+    Card,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct NameArguments {
-    /// The token's name
+    /// The token's name, or that of the reader with the card
     pub(crate) name: String,
 }
 

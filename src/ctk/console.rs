@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fmt,
-    io::{self, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal, Write},
     path::Path,
     process::ExitCode,
 };
@@ -167,6 +167,30 @@ impl Console {
     /// Whether a person can be asked.
     pub(crate) fn is_interactive(&self) -> bool {
         io::stdin().is_terminal()
+    }
+
+    /// Asks a person whether to go on; one of `words` is yes. `alone` is how to say it where nobody can be asked, and
+    /// `refused` what is said of a no.
+    pub(crate) fn confirm(
+        &self,
+        question: &str,
+        words: &[&str],
+        alone: &str,
+        refused: &str,
+    ) -> Outcome {
+        if !self.is_interactive() {
+            let message = format!("nobody can be asked here; {alone}");
+            return Err(Failure::Usage(message));
+        }
+        let mut out = io::stderr();
+        write!(out, "{question} ")?;
+        out.flush()?;
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        match words.contains(&answer.trim().to_lowercase().as_str()) {
+            true => Ok(()),
+            false => failure(refused),
+        }
     }
 
     pub(crate) fn exit_code(&self, outcome: Outcome) -> ExitCode {

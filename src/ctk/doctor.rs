@@ -10,6 +10,8 @@ use ctk_host::{PinSource, TokenConfig, config::Contents, pkcs12};
 use serde::Serialize;
 
 use crate::{
+    args::DoctorPart,
+    card,
     console::{Console, Failure, Outcome, short},
     contents,
     facts::TokenFacts,
@@ -17,11 +19,11 @@ use crate::{
 };
 
 /// How many days before its end a certificate is spoken of.
-const SOON: i64 = 30;
+pub(crate) const SOON: i64 = 30;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+pub(crate) enum State {
     /// As it should be.
     Ok,
     /// Worth knowing.
@@ -33,10 +35,20 @@ enum State {
 }
 
 #[derive(Debug, Serialize)]
-struct Check {
-    state: State,
-    subject: String,
-    message: String,
+pub(crate) struct Check {
+    pub(crate) state: State,
+    pub(crate) subject: String,
+    pub(crate) message: String,
+}
+
+impl Check {
+    pub(crate) fn new(state: State, subject: &str, message: String) -> Self {
+        Self {
+            state,
+            subject: subject.to_owned(),
+            message,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -45,18 +57,12 @@ struct Report {
     ok: bool,
 }
 
-pub(crate) fn run(console: &Console) -> Outcome {
-    let mut checks = Vec::new();
-    check_configuration(console, &mut checks);
-    check_programs(&mut checks);
-    checks.push(Check {
-        state: State::Ok,
-        subject: "crypto library".to_owned(),
-        message: format!(
-            "this command has {}; what the module has is the first line of its log (CTK_LOG=info)",
-            ctk_crypto::library_version()
-        ),
-    });
+/// Looks at everything, or at one part more closely.
+pub(crate) fn run(console: &Console, part: Option<DoctorPart>) -> Outcome {
+    let checks = match part {
+        Some(DoctorPart::Card) => card::check_cards(console),
+        None => all(console),
+    };
     let ok = checks.iter().all(|check| check.state != State::Problem);
     let report = Report { checks, ok };
     if console.json {
@@ -68,6 +74,19 @@ pub(crate) fn run(console: &Console) -> Outcome {
         true => Ok(()),
         false => Err(Failure::Shown),
     }
+}
+
+fn all(console: &Console) -> Vec<Check> {
+    let mut checks = Vec::new();
+    check_configuration(console, &mut checks);
+    checks.extend(card::check_cards_briefly(console));
+    check_programs(&mut checks);
+    let message = format!(
+        "this command has {}; what the module has is the first line of its log (CTK_LOG=info)",
+        ctk_crypto::library_version()
+    );
+    checks.push(Check::new(State::Ok, "crypto library", message));
+    checks
 }
 
 fn text(report: &Report) -> String {
@@ -100,11 +119,7 @@ fn text(report: &Report) -> String {
 fn check_configuration(console: &Console, checks: &mut Vec<Check>) {
     let configuration = ctk_host::Configuration::read(&console.environment);
     let mut add = |state, subject: &str, message: String| {
-        checks.push(Check {
-            state,
-            subject: subject.to_owned(),
-            message,
-        });
+        checks.push(Check::new(state, subject, message));
     };
     for problem in &configuration.problems {
         add(State::Problem, "configuration", problem.to_string());
@@ -271,11 +286,7 @@ fn check_pin(
 
 fn check_programs(checks: &mut Vec<Check>) {
     let mut add = |state, subject: &str, message: String| {
-        checks.push(Check {
-            state,
-            subject: subject.to_owned(),
-            message,
-        });
+        checks.push(Check::new(state, subject, message));
     };
     let Some(module) = module::find() else {
         let folder = std::env::current_exe().unwrap_or_default();

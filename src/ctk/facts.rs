@@ -26,7 +26,7 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const DAY: i64 = 24 * 60 * 60;
 
 /// What programs can do with a key, as a person reads it.
-const USES: [(Operation, &str); 3] = [
+pub(crate) const USES: [(Operation, &str); 3] = [
     (Operation::Sign, "sign"),
     (Operation::Decrypt, "decrypt"),
     (Operation::KeyExchange, "agree"),
@@ -206,7 +206,7 @@ fn identities(token: &TokenConfig, environment: &Environment) -> Vec<IdentityFac
 
 impl CertificateFacts {
     /// Of a certificate that cannot be read, nothing is known.
-    fn of(der: &[u8]) -> Self {
+    pub(crate) fn of(der: &[u8]) -> Self {
         let Ok(certificate) = CertificateInner::<AsIssued>::from_der(der) else {
             return Self::default();
         };

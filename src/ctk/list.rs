@@ -1,9 +1,13 @@
-//! `ctk list` and `ctk show`: the tokens and what they hold, without any password.
+//! `ctk list` and `ctk show`: the tokens and cards and what they hold, without any password.
 
+use std::sync::Arc;
+
+use ctk_token::Token;
 use serde::Serialize;
 
 use crate::{
-    console::{Console, Outcome, short},
+    card::{self, Card, CardFacts, KeyFacts},
+    console::{Console, Failure, Outcome, short},
     facts::{IdentityFacts, ProblemFacts, TokenFacts},
     table::{printable, table},
 };
@@ -11,10 +15,20 @@ use crate::{
 #[derive(Serialize)]
 struct Listing<'a> {
     tokens: Vec<TokenFacts>,
+    readers: Vec<ReaderFacts>,
     problems: Vec<ProblemFacts<'a>>,
 }
 
-/// All tokens, one line for each key.
+/// A reader with what is in it.
+#[derive(Serialize)]
+struct ReaderFacts {
+    reader: String,
+    card: Option<CardFacts>,
+    /// Why the card cannot be read.
+    error: Option<String>,
+}
+
+/// All tokens and cards, one line for each key.
 pub(crate) fn run_list(console: &Console) -> Outcome {
     let configuration = console.configuration();
     let tokens: Vec<_> = configuration
@@ -22,26 +36,99 @@ pub(crate) fn run_list(console: &Console) -> Outcome {
         .iter()
         .map(|token| TokenFacts::new(token, &console.environment))
         .collect();
+    let readers: Vec<_> = card::readers(&console.environment)
+        .iter()
+        .map(|slot| reader_facts(card::reader_name(slot), slot.token()))
+        .collect();
     if console.json {
         let problems = configuration
             .problems
             .iter()
             .map(ProblemFacts::new)
             .collect();
-        return console.object(&Listing { tokens, problems });
+        return console.object(&Listing {
+            tokens,
+            readers,
+            problems,
+        });
     }
-    if tokens.is_empty() {
-        return console.text("No tokens. ctk add FILE.p12 registers one.\n");
+    let of_cards = readers.iter().flat_map(reader_rows);
+    let rows: Vec<_> = tokens.iter().flat_map(rows).chain(of_cards).collect();
+    match rows.is_empty() {
+        true => console.text("No tokens. ctk add FILE.p12 registers one.\n")?,
+        false => console.text(&table(
+            &["TOKEN", "LABEL", "KEY", "SUBJECT", "EXPIRES", "ID"],
+            &rows,
+        ))?,
     }
-    let rows: Vec<_> = tokens.iter().flat_map(rows).collect();
-    console.text(&table(
-        &["TOKEN", "LABEL", "KEY", "SUBJECT", "EXPIRES", "ID"],
-        &rows,
-    ))
+    let empty: Vec<_> = readers
+        .iter()
+        .filter(|reader| reader.card.is_none() && reader.error.is_none())
+        .map(|reader| printable(&reader.reader))
+        .collect();
+    if !empty.is_empty() {
+        console.text(&format!(
+            "No card that can be used in {}.\n",
+            empty.join(", ")
+        ))?;
+    }
+    for reader in &readers {
+        if let Some(error) = &reader.error {
+            console.warn(error);
+        }
+    }
+    Ok(())
 }
 
-/// Everything about one token.
+fn reader_facts(reader: String, token: Option<Arc<dyn Token>>) -> ReaderFacts {
+    let card = token.map(|token| Card {
+        reader: reader.clone(),
+        token,
+    });
+    let (card, error) = match card.as_ref().map(CardFacts::read) {
+        None => (None, None),
+        Some(Ok(facts)) => (Some(facts), None),
+        Some(Err(Failure::Said(message))) => (None, Some(message)),
+        Some(Err(_)) => (None, Some(String::new())),
+    };
+    ReaderFacts {
+        reader,
+        card,
+        error,
+    }
+}
+
+fn reader_rows(reader: &ReaderFacts) -> Vec<Vec<String>> {
+    let Some(card) = &reader.card else {
+        return Vec::new();
+    };
+    let first = [reader.reader.clone(), card.label.clone()];
+    if card.keys.is_empty() {
+        let nothing = ["-", "(nothing)", "-", "-"].map(ToOwned::to_owned);
+        return vec![[&first[..], &nothing[..]].concat()];
+    }
+    let row = |key: &KeyFacts| {
+        let certificate = &key.certificate;
+        let subject = certificate
+            .common_name
+            .as_ref()
+            .or(certificate.subject.as_ref());
+        let rest = [
+            key.key.clone().unwrap_or_else(|| "-".to_owned()),
+            subject.unwrap_or(&key.label).clone(),
+            certificate.expiry(),
+            key.id.clone(),
+        ];
+        [&first[..], &rest[..]].concat()
+    };
+    card.keys.iter().map(row).collect()
+}
+
+/// Everything about one token, or the card in one reader.
 pub(crate) fn run_show(console: &Console, name: &str) -> Outcome {
+    if let Some(card) = card::named(console, name)? {
+        return card::show(console, &card);
+    }
     let token = TokenFacts::new(&console.token(name)?, &console.environment);
     if console.json {
         return console.object(&token);

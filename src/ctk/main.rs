@@ -4,6 +4,7 @@
 
 mod add;
 mod args;
+mod card;
 mod console;
 mod contents;
 mod doctor;
@@ -16,6 +17,7 @@ mod password;
 mod remove;
 mod serial;
 mod settings;
+mod sign;
 mod sys;
 mod table;
 mod test;
@@ -50,7 +52,10 @@ fn run(console: &Console, command: Command) -> Outcome {
         Command::Remove(arguments) => remove::run(console, &arguments),
         Command::Test(arguments) => test::run(console, &arguments.name),
         Command::Passwd(arguments) => passwd::run(console, &arguments.name),
-        Command::Doctor => doctor::run(console),
+        Command::Card { command } => card::run(console, &command),
+        Command::Pin { command } => card::run_pin(console, &command),
+        Command::Watch => card::watch(console),
+        Command::Doctor { part } => doctor::run(console, part),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ctk", &mut script);

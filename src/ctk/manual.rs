@@ -23,7 +23,7 @@ pub(crate) fn page() -> io::Result<Vec<u8>> {
     man.render_options_section(&mut page)?;
     writeln!(page, ".SH COMMANDS")?;
     for command in ctk.get_subcommands() {
-        write_command(&mut page, command)?;
+        write_command(&mut page, command.get_name(), command)?;
     }
     let mut notes = Vec::new();
     man.render_extra_section(&mut notes)?;
@@ -39,12 +39,14 @@ pub(crate) fn page() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-fn write_command(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
+/// A command, and after it those that it has itself.
+fn write_command(page: &mut Vec<u8>, name: &str, command: &Command) -> io::Result<()> {
+    let of_command: Vec<_> = command.get_subcommands().cloned().collect();
     let mut command = command.clone();
     for common in COMMON {
         command = command.mut_arg(common, |argument| argument.hide(true));
     }
-    writeln!(page, ".SS ctk {}", command.get_name())?;
+    writeln!(page, ".SS ctk {name}")?;
     let man = Man::new(command);
     let mut text = Vec::new();
     man.render_synopsis_section(&mut text)?;
@@ -60,6 +62,10 @@ fn write_command(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
             _ => writeln!(page, "{line}")?,
         }
     }
+    for command in &of_command {
+        let name = format!("{name} {}", command.get_name());
+        write_command(page, &name, command)?;
+    }
     Ok(())
 }
 
@@ -70,8 +76,16 @@ mod tests {
     #[test]
     fn every_option_of_every_command_is_in_the_page() {
         let page = String::from_utf8(page().unwrap()).unwrap();
-        for command in Arguments::command().get_subcommands() {
-            let heading = format!(".SS ctk {}\n", command.get_name());
+        let ctk = Arguments::command();
+        let commands = ctk.get_subcommands().flat_map(|command| {
+            let own = command.get_subcommands();
+            let own = own.map(|own| (format!("{} {}", command.get_name(), own.get_name()), own));
+            std::iter::once((command.get_name().to_owned(), command)).chain(own)
+        });
+        let mut count = 0;
+        for (name, command) in commands {
+            count += 1;
+            let heading = format!(".SS ctk {name}\n");
             let (_, section) = page.split_once(&heading).expect(&heading);
             let section = section.split(".SS ").next().unwrap();
             assert!(section.contains(&command.get_about().unwrap().to_string()[..10]));
@@ -83,6 +97,7 @@ mod tests {
                 assert!(section.contains(&named), "{named}: {section}");
             }
         }
+        assert_eq!(page.matches("\n.SS ctk ").count(), count);
         assert_eq!(page.matches("\n.SH COMMANDS\n").count(), 1);
         assert!(
             page.contains("\n.PP\n.nf\n  TOKEN     {name") && page.contains("\n.PP\nExit status")

@@ -12,6 +12,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::{
+    card,
     console::{Console, Outcome, failure},
     contents, facts,
     password::{ask, with_password},
@@ -28,6 +29,13 @@ struct Changed {
 }
 
 pub(crate) fn run(console: &Console, name: &str) -> Outcome {
+    if let Some(card) = card::named(console, name)? {
+        return failure(format!(
+            "{} is no file: ctk pin change --reader {:?} gives it another PIN",
+            card.named(),
+            card.reader
+        ));
+    }
     let config = console.token(name)?;
     // The person gives both passwords, whatever programs are given.
     let open = TokenConfig {

@@ -1,16 +1,12 @@
 //! `ctk remove`: forgets a token. The file with its keys is the person's and stays.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, BufRead, Write},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use ctk_host::{Problem, config::write, pkcs12};
 
 use crate::{
     args::RemoveArguments,
-    console::{Console, Failure, Named, Outcome, failure, short},
+    console::{Console, Named, Outcome, failure, short},
 };
 
 pub(crate) fn run(console: &Console, arguments: &RemoveArguments) -> Outcome {
@@ -27,7 +23,12 @@ pub(crate) fn run(console: &Console, arguments: &RemoveArguments) -> Outcome {
         ),
     };
     if !arguments.yes {
-        confirm(console, name)?;
+        console.confirm(
+            &format!("Remove token {name:?}? Its file stays. [y/N]"),
+            &["y", "yes"],
+            &format!("to remove token {name:?}: ctk remove --yes {name}"),
+            "nothing was removed",
+        )?;
     }
     write::remove(name, &place, &console.environment)
         .or_else(|problem| failure(format!("{problem}{advice}")))?;
@@ -57,22 +58,5 @@ fn place_of(name: &str, problems: &[Problem]) -> Outcome<PathBuf> {
             second.display()
         )),
         (None, _) => failure(format!("no token {name:?}")),
-    }
-}
-
-fn confirm(console: &Console, name: &str) -> Outcome {
-    if !console.is_interactive() {
-        let message =
-            format!("nobody can be asked here; to remove token {name:?}: ctk remove --yes {name}");
-        return Err(Failure::Usage(message));
-    }
-    let mut out = io::stderr();
-    write!(out, "Remove token {name:?}? Its file stays. [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim().to_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Failure::Said("nothing was removed".to_owned())),
     }
 }

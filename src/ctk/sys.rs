@@ -1,8 +1,18 @@
-//! What the system does for the command: loading a shared object, to see whether programs can, and giving the terminal
-//! back its echo. The only file of this crate with `unsafe` in it.
+//! What the system does for the command: loading a shared object, to see whether programs can, giving the terminal back its
+//! echo, telling of a signal to end, and the time. The only file of this crate with `unsafe` in it.
 #![allow(unsafe_code)]
 
-use std::{fs::File, mem::MaybeUninit, os::fd::AsRawFd, path::Path, ptr, sync::OnceLock};
+use std::{
+    fs::File,
+    mem::MaybeUninit,
+    os::fd::AsRawFd,
+    path::Path,
+    ptr,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, c_int, sigaction, termios};
 
@@ -56,6 +66,51 @@ impl Drop for EchoKept {
     }
 }
 
+/// Whether a signal has told the command to end.
+static ENDED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the signals that end a command only set what is returned; a second one ends it as ever.
+pub(crate) fn end_by_signal() -> &'static AtomicBool {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        set_handler(signal, note_end);
+    }
+    &ENDED
+}
+
+extern "C" fn note_end(_: c_int) {
+    ENDED.store(true, Ordering::Relaxed);
+}
+
+/// The time of day where the person is, like `14:03:22`.
+pub(crate) fn local_clock() -> String {
+    let mut parts = MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: there is room for the answer, and the time that is pointed to lives as long as the call.
+    let known = unsafe { !libc::localtime_r(&now(), parts.as_mut_ptr()).is_null() };
+    // SAFETY: localtime_r has filled it in, or it is all zeros, which it may be.
+    let parts = unsafe { parts.assume_init() };
+    match known {
+        true => format!(
+            "{:02}:{:02}:{:02}",
+            parts.tm_hour, parts.tm_min, parts.tm_sec
+        ),
+        false => "--:--:--".to_owned(),
+    }
+}
+
+/// The time in UTC, as RFC 3339 writes it.
+pub(crate) fn utc_time() -> String {
+    let seconds = u64::try_from(now()).unwrap_or(0);
+    let since = std::time::Duration::from_secs(seconds);
+    x509_cert::der::DateTime::from_unix_duration(since)
+        .map(|time| time.to_string())
+        .unwrap_or_default()
+}
+
+fn now() -> libc::time_t {
+    // SAFETY: without a place for the answer it is only returned.
+    unsafe { libc::time(ptr::null_mut()) }
+}
+
 fn terminal() -> Option<(File, termios)> {
     let file = File::open("/dev/tty").ok()?;
     let mut settings = MaybeUninit::uninit();
@@ -68,17 +123,23 @@ fn terminal() -> Option<(File, termios)> {
 /// Sets the handler of a signal that would end the command, and gives its old action.
 fn catch(signal: c_int) -> Option<(c_int, sigaction)> {
     // SAFETY: all zeros is a `sigaction` without flags, with an empty mask and the default action.
-    let (mut old, mut new): (sigaction, sigaction) = unsafe { std::mem::zeroed() };
+    let mut old: sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: only asks; there is room for the answer.
     let asked = unsafe { sigaction(signal, ptr::null(), &raw mut old) };
     if asked != 0 || old.sa_sigaction != libc::SIG_DFL {
         return None;
     }
-    new.sa_sigaction = give_back as extern "C" fn(c_int) as libc::sighandler_t;
+    set_handler(signal, give_back).then_some((signal, old))
+}
+
+/// Sets a handler that does only what a handler may. It is called once: then the signal does again what it does by itself.
+fn set_handler(signal: c_int, handler: extern "C" fn(c_int)) -> bool {
+    // SAFETY: all zeros is a `sigaction` without flags, with an empty mask and the default action.
+    let mut new: sigaction = unsafe { std::mem::zeroed() };
+    new.sa_sigaction = handler as libc::sighandler_t;
     new.sa_flags = libc::SA_RESETHAND;
-    // SAFETY: the handler does only what a handler may, see there.
-    let set = unsafe { sigaction(signal, &raw const new, ptr::null_mut()) };
-    (set == 0).then_some((signal, old))
+    // SAFETY: the handlers here do only what a handler may, see there.
+    unsafe { sigaction(signal, &raw const new, ptr::null_mut()) == 0 }
 }
 
 extern "C" fn give_back(signal: c_int) {

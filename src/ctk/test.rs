@@ -8,11 +8,12 @@ use ctk_token::{AuthSecret, Key, Role, TokenError, TokenSession};
 use serde::Serialize;
 
 use crate::{
+    card::{self, Card},
     console::{Console, Failure, Outcome, failure},
     facts,
     password::with_password,
     table::table,
-    trial::trials,
+    trial::{Ready, trials},
 };
 
 #[derive(Serialize)]
@@ -38,6 +39,9 @@ struct AlgorithmReport {
 }
 
 pub(crate) fn run(console: &Console, name: &str) -> Outcome {
+    if let Some(card) = card::named(console, name)? {
+        return run_card(console, &card);
+    }
     let config = console.token(name)?;
     let token = facts::slot(&config, &console.environment).and_then(|slot| slot.token());
     let Some(token) = token else {
@@ -48,9 +52,35 @@ pub(crate) fn run(console: &Console, name: &str) -> Outcome {
     let contents = token.contents();
     let keys: Vec<_> = contents
         .keys()
-        .map(|key| test_key(&*session, key))
+        .map(|key| test_key(&*session, key, &|| Ok(())))
         .collect();
     session.end_auth(Role::User);
+    report(console, name, keys)
+}
+
+/// As a program would use the card, with the PIN again for each use of a key that wants that.
+fn run_card(console: &Console, card: &Card) -> Outcome {
+    let which = card.named();
+    let said = |error| format!("{which}: {error}");
+    card.token.load().or_else(|error| failure(said(error)))?;
+    let session = card.token.create_session();
+    let session = session.or_else(|error| failure(said(error)))?;
+    let pin = card::log_in(console, card, &*session)?;
+    let contents = card.token.contents();
+    let test = |key: &Key| {
+        let again = || card::authenticate_again(&*session, &key.id, &pin);
+        let ready: Ready<'_> = match key.authenticates_always() {
+            true => &again,
+            false => &|| Ok(()),
+        };
+        test_key(&*session, key, ready)
+    };
+    let keys: Vec<_> = contents.keys().map(test).collect();
+    session.end_auth(Role::User);
+    report(console, &card.reader, keys)
+}
+
+fn report(console: &Console, name: &str, keys: Vec<KeyReport>) -> Outcome {
     let report = Report {
         name: name.to_owned(),
         ok: keys
@@ -86,9 +116,9 @@ fn log_in(console: &Console, config: &TokenConfig, session: &dyn TokenSession) -
     )
 }
 
-fn test_key(session: &dyn TokenSession, key: &Key) -> KeyReport {
+fn test_key(session: &dyn TokenSession, key: &Key, ready: Ready<'_>) -> KeyReport {
     let results = trials(key).into_iter().map(|trial| {
-        let tested = trial.run(session, key);
+        let tested = trial.run(session, key, ready);
         AlgorithmReport {
             algorithm: trial.name,
             ok: tested.is_ok(),

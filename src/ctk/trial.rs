@@ -1,11 +1,16 @@
 //! What a key is tried with: one trial for each thing that it can do, with a result that is checked.
 
-use ctk_crypto::{Block, Decryption, MAX_BLOCK, PrivateKey, Reduction, RsaEncryption};
+use ctk_crypto::{Decryption, PrivateKey, RsaEncryption};
 use ctk_token::{
     Constraint, Digest, Key, KeyAlgorithm, KeyType, Operation, Pss, PublicKeyMaterial, Reason,
     TokenError, TokenSession,
 };
 use zeroize::Zeroizing;
+
+use crate::sign::sign;
+
+/// Called just before each use of a key, for one that wants an authentication each time.
+pub(crate) type Ready<'a> = &'a dyn Fn() -> Result;
 
 /// One thing that is asked of a key.
 pub(crate) struct Trial {
@@ -82,38 +87,37 @@ fn pss(key: &Key) -> (Operation, &'static str, How) {
 }
 
 impl Trial {
-    /// Does it, and checks the result with the public key that is configured.
-    pub(crate) fn run(&self, session: &dyn TokenSession, key: &Key) -> Result {
+    /// Does it, and checks the result with the public key that is known.
+    pub(crate) fn run(&self, session: &dyn TokenSession, key: &Key, ready: Ready<'_>) -> Result {
         match &self.how {
-            How::Sign(algorithm) => sign_and_verify(session, key, *algorithm),
-            How::Decrypt(how) => encrypt_and_decrypt(session, key, how),
-            How::Agree(algorithm) => agree(session, key, *algorithm),
+            How::Sign(algorithm) => sign_and_verify(session, key, *algorithm, ready),
+            How::Decrypt(how) => encrypt_and_decrypt(session, key, how, ready),
+            How::Agree(algorithm) => agree(session, key, *algorithm, ready),
         }
     }
 }
 
-fn sign_and_verify(session: &dyn TokenSession, key: &Key, algorithm: KeyAlgorithm) -> Result {
+fn sign_and_verify(
+    session: &dyn TokenSession,
+    key: &Key,
+    algorithm: KeyAlgorithm,
+    ready: Ready<'_>,
+) -> Result {
     let mut message = [0; 64];
     ctk_crypto::random(&mut message)?;
-    let public = &key.public_key;
-    let supports = |form| session.supports(Operation::Sign, &key.id, form);
-    let reduction = Reduction::new(algorithm, public, supports)?.ok_or(TokenError::NotSupported)?;
-    let hash = match reduction.message_digest() {
-        Some(digest) => Some(ctk_crypto::hash(digest, &message)?),
-        None => None,
-    };
-    let mut block: Block = Zeroizing::new([0; MAX_BLOCK]);
-    let input = reduction.apply(hash.as_deref().unwrap_or(&message), &mut block)?;
-    let mut signature = vec![0; public.max_signature_len()];
-    let len = session.sign(&key.id, reduction.performed(), input, &mut signature)?;
-    let signature = signature.get(..len).unwrap_or_default();
-    match ctk_crypto::verify(public, algorithm, &message, signature)? {
+    let signature = sign(session, key, algorithm, &message, ready)?;
+    match ctk_crypto::verify(&key.public_key, algorithm, &message, &signature)? {
         true => Ok(()),
         false => Err(another_key("the signature is not of")),
     }
 }
 
-fn encrypt_and_decrypt(session: &dyn TokenSession, key: &Key, how: &RsaEncryption) -> Result {
+fn encrypt_and_decrypt(
+    session: &dyn TokenSession,
+    key: &Key,
+    how: &RsaEncryption,
+    ready: Ready<'_>,
+) -> Result {
     let mut message = [0; 32];
     ctk_crypto::random(&mut message)?;
     let public = &key.public_key;
@@ -125,6 +129,7 @@ fn encrypt_and_decrypt(session: &dyn TokenSession, key: &Key, how: &RsaEncryptio
     ciphertext.truncate(len);
     let mut performed = Zeroizing::new(vec![0; decryption.input_len()]);
     let id = &key.id;
+    ready()?;
     let len = session.decrypt(id, decryption.performed(), &ciphertext, &mut performed)?;
     let performed = performed.get(..len).unwrap_or_default();
     // What a wrong padding would become is not compared with anything.
@@ -138,7 +143,12 @@ fn encrypt_and_decrypt(session: &dyn TokenSession, key: &Key, how: &RsaEncryptio
     }
 }
 
-fn agree(session: &dyn TokenSession, key: &Key, algorithm: KeyAlgorithm) -> Result {
+fn agree(
+    session: &dyn TokenSession,
+    key: &Key,
+    algorithm: KeyAlgorithm,
+    ready: Ready<'_>,
+) -> Result {
     if !session.supports(Operation::KeyExchange, &key.id, algorithm) {
         return Err(TokenError::NotSupported);
     }
@@ -157,6 +167,7 @@ fn agree(session: &dyn TokenSession, key: &Key, algorithm: KeyAlgorithm) -> Resu
         }
     };
     let mut ours = Zeroizing::new(vec![0; public.shared_secret_len()]);
+    ready()?;
     let len = session.key_exchange(&key.id, algorithm, &peer, &mut ours)?;
     match ours.get(..len) == Some(&theirs) {
         true => Ok(()),
@@ -175,6 +186,6 @@ fn numbers(material: &PublicKeyMaterial) -> &[u8] {
 
 fn another_key(what: &str) -> TokenError {
     TokenError::Corrupted(Reason::new(format!(
-        "{what} the configured public key; ctk update reads the file again"
+        "{what} the public key that is known of it; for a file, ctk update reads it again"
     )))
 }

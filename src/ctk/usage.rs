@@ -28,8 +28,21 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     Console::new(json).exit_code(Err(Failure::Usage(message)))
 }
 
+/// What could be a PIN where a command should stand.
+fn looks_secret(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_digit())
+}
+
 /// What to say of a value that is probably a PIN or a password: it would be repeated on the screen and in logs.
 fn without_secret(error: &clap::Error) -> Option<String> {
+    if let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand)
+        && looks_secret(command)
+    {
+        return Some(
+            "a command is missing; a PIN is never written here, it is asked for (ctk help)"
+                .to_owned(),
+        );
+    }
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };

@@ -25,6 +25,7 @@ fn typing(bed: &Bed, shell: &str, dialogue: &[(&str, &str)]) -> String {
         .env("PATH", "/usr/bin:/bin")
         .env("SHELL", "/bin/sh")
         .env("HOME", bed.home())
+        .env("PCSCLITE_CSOCK_NAME", bed.path("no-pcscd"))
         .env("CTK", env!("CARGO_BIN_EXE_ctk"))
         .current_dir(bed.path(""))
         .stdin(Stdio::piped())

@@ -93,6 +93,8 @@ impl Bed {
             .args(arguments)
             .env_clear()
             .env("HOME", self.home())
+            // No card of this machine.
+            .env("PCSCLITE_CSOCK_NAME", self.path("no-pcscd"))
             .current_dir(&self.0);
         command
     }

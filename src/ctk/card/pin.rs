@@ -1,0 +1,164 @@
+//! `ctk pin change` and `ctk pin unblock`: new PINs for a card.
+
+use ctk_token::{AuthSecret, LoginPolicy, Role, TokenError};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{
+    args::{PinArguments, UnblockArguments},
+    find::{self, Card},
+    place::Kind,
+    secret::{self, ask_new, capital, explain, refuse_locked, typed},
+};
+use crate::console::{Console, Outcome, failure};
+
+/// What all PUKs of PIV cards are like (SP 800-73-4 part 2 §3.2.3), and admin PINs of OpenPGP cards (version 3.4 §4.3.2), in
+/// bytes.
+const PUK: (usize, usize) = (8, 8);
+const ADMIN_PIN: (usize, usize) = (8, 127);
+
+#[derive(Serialize)]
+struct Changed {
+    reader: String,
+    secret: &'static str,
+}
+
+/// Gives the card another PIN, PUK or admin PIN.
+pub(crate) fn change(console: &Console, arguments: &PinArguments) -> Outcome {
+    let card = find::card(console, arguments.card.reader.as_deref())?;
+    let (role, name) = match (arguments.admin, card.kind()) {
+        (false, _) => (Role::User, "PIN"),
+        (true, Kind::Piv) => (Role::Admin, "PUK"),
+        (true, kind) => (Role::Admin, secret::name(kind, Role::Admin)),
+    };
+    let info = card.token.info();
+    let state = match role {
+        Role::User => info.user_pin,
+        _ => info.admin_pin,
+    };
+    if state == ctk_token::PinState::Locked {
+        return failure(locked(&card, role, name));
+    }
+    let session = card.token.create_session().or_else(failure)?;
+    // Nobody is asked for a new PIN before the old one is right; a PUK cannot be tried but by its use.
+    let old = match role {
+        Role::User => {
+            let login = secret::log_in(console, &card, &*session)?;
+            session.end_auth(Role::User);
+            match login {
+                secret::Secret::Typed(old) => old,
+                secret::Secret::OnReader => {
+                    return failure(format!(
+                        "the PIN of {} is typed on the reader, which cannot change it through this command",
+                        card.named()
+                    ));
+                }
+            }
+        }
+        _ => ask_old(console, &card, name)?,
+    };
+    let lengths = match (role, card.kind()) {
+        (Role::User, _) => (info.min_pin_len, info.max_pin_len),
+        (_, Kind::Piv) => PUK,
+        _ => ADMIN_PIN,
+    };
+    let new = ask_new(console, &card, name, lengths)?;
+    session
+        .change_pin(role, AuthSecret::Pin(&old), &new)
+        .or_else(|error| failure(refused(&card, role, name, &error)))?;
+    done(
+        console,
+        &card,
+        name,
+        &format!("{} has a new {name}.\n", capital(&card.named())),
+    )
+}
+
+/// Sets a new PIN in the name of who may.
+pub(crate) fn unblock(console: &Console, arguments: &UnblockArguments) -> Outcome {
+    let card = find::card(console, arguments.card.reader.as_deref())?;
+    let role = match (card.kind(), arguments.resetting_code) {
+        (Kind::Piv, false) | (_, true) => Role::Unblock,
+        (_, false) => Role::Admin,
+    };
+    if card.kind() == Kind::Piv && arguments.resetting_code {
+        return failure("a PIV card has a PUK and no resetting code; leave out --resetting-code");
+    }
+    refuse_locked(&card, role)?;
+    if card.token.login_policy() == LoginPolicy::OnUse {
+        return failure(format!("{} has no PIN of its own", card.named()));
+    }
+    let info = card.token.info();
+    let session = card.token.create_session().or_else(failure)?;
+    let name = secret::name(card.kind(), role);
+    // A PUK counts its tries only when it is used, so a wrong one shows at the end.
+    typed(console, &card, role, |secret| {
+        session.begin_auth(role, None)?.finish(secret)
+    })?;
+    let new = ask_new(console, &card, "PIN", (info.min_pin_len, info.max_pin_len))?;
+    session
+        .unblock_pin(&new)
+        .or_else(|error| failure(refused(&card, role, name, &error)))?;
+    session.end_auth(role);
+    let said = format!(
+        "{} has a new PIN, and all tries for it again.\n",
+        capital(&card.named())
+    );
+    done(console, &card, "PIN", &said)
+}
+
+fn ask_old(console: &Console, card: &Card, name: &str) -> Outcome<Zeroizing<Vec<u8>>> {
+    let missing =
+        format!("no {name} on standard input: write the old one there and then the new one");
+    let prompt = format!("{} of {}: ", capital(name), card.named());
+    crate::password::ask(console, &prompt, &missing)
+}
+
+fn locked(card: &Card, role: Role, name: &str) -> String {
+    match role {
+        Role::User => explain(card, Role::User, &TokenError::PinLocked),
+        _ => format!(
+            "the {name} of {} is locked after too many wrong ones; who issued the card can reset it, and what is on it is lost \
+             then",
+            card.named()
+        ),
+    }
+}
+
+fn refused(card: &Card, role: Role, name: &str, error: &TokenError) -> String {
+    match error {
+        TokenError::AuthenticationFailed { tries: Some(1) } => {
+            format!("wrong {name}; one try is left before it is locked; nothing was changed")
+        }
+        TokenError::AuthenticationFailed { tries: Some(tries) } => {
+            format!("wrong {name}; {tries} tries are left; nothing was changed")
+        }
+        TokenError::AuthenticationFailed { tries: None } => {
+            format!("wrong {name}; nothing was changed")
+        }
+        TokenError::PinLocked => locked(card, role, name),
+        TokenError::DataInvalid => format!(
+            "the new one has characters that {} does not take{}; nothing was changed",
+            card.named(),
+            match card.kind() {
+                Kind::Piv => ": it is made of the digits 0 to 9",
+                _ => "",
+            }
+        ),
+        TokenError::PinLength { min, max } => {
+            format!("it must have {min} to {max} characters; nothing was changed")
+        }
+        TokenError::NotSupported => format!("{} cannot do that", card.named()),
+        error => format!("{}; nothing was changed", explain(card, role, error)),
+    }
+}
+
+fn done(console: &Console, card: &Card, secret: &'static str, said: &str) -> Outcome {
+    match console.json {
+        true => console.object(&Changed {
+            reader: card.reader.clone(),
+            secret,
+        }),
+        false => console.text(said),
+    }
+}
