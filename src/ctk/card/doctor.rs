@@ -218,15 +218,12 @@ fn who_to_end(programs: &[Program]) -> String {
 fn card(card: &Card, checks: &mut Vec<Check>) {
     let subject = subject(&card.reader);
     let mut add = |state, message: String| checks.push(Check::new(state, &subject, message));
-    let facts = match CardFacts::read(card) {
-        Ok(facts) => facts,
-        Err(_) => {
-            let message = format!(
-                "the {} stopped answering → take it out and put it in again",
-                card.token.kind()
-            );
-            return add(State::Problem, message);
-        }
+    let Ok(facts) = CardFacts::read(card) else {
+        let message = format!(
+            "the {} stopped answering → take it out and put it in again",
+            card.token.kind()
+        );
+        return add(State::Problem, message);
     };
     add(
         State::Ok,

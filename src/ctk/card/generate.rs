@@ -73,7 +73,7 @@ pub(crate) fn run(console: &Console, arguments: &GenerateArguments) -> Outcome {
                     explain(&card, Role::User, &error)
                 ))
             })?;
-        let alternatives = arguments.subject.san.clone();
+        let alternatives = &arguments.subject.san;
         let request = request::sign(&card, &*session, &key, subject, alternatives, pin)?;
         session.end_auth(Role::User);
         write(file, &request)?;

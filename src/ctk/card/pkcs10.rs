@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ctk_token::{Curve, Digest, KeyAlgorithm, KeyType, PublicKey};
+use ctk_token::{Digest, KeyAlgorithm, KeyType, PublicKey};
 use x509_cert::{
     AlgorithmIdentifier, SubjectPublicKeyInfo,
     attr::Attribute,
@@ -87,12 +87,9 @@ pub(super) fn parse_alternative(text: &str) -> Result<GeneralName, String> {
 pub(super) fn algorithm(key: &PublicKey) -> Option<KeyAlgorithm> {
     Some(match key.key_type() {
         KeyType::Rsa { .. } => KeyAlgorithm::RsaPkcs1Message(Digest::Sha256),
-        KeyType::Ec(Curve::P256) => KeyAlgorithm::EcdsaMessage(Digest::Sha256),
-        KeyType::Ec(Curve::P384) => KeyAlgorithm::EcdsaMessage(Digest::Sha384),
-        KeyType::Ec(Curve::P521) => KeyAlgorithm::EcdsaMessage(Digest::Sha512),
         KeyType::Ec(curve) => KeyAlgorithm::EcdsaMessage(match curve.bits() {
-            ..=256 => Digest::Sha256,
-            ..=384 => Digest::Sha384,
+            0..=256 => Digest::Sha256,
+            257..=384 => Digest::Sha384,
             _ => Digest::Sha512,
         }),
         KeyType::Ed25519 => KeyAlgorithm::EdDsa,
@@ -111,14 +108,14 @@ impl Request {
     pub(super) fn new(
         key: &PublicKey,
         subject: Name,
-        alternatives: Vec<GeneralName>,
+        alternatives: &[GeneralName],
     ) -> der::Result<Self> {
         let mut attributes = SetOfVec::new();
         if !alternatives.is_empty() {
             let names = Extension {
                 extn_id: SUBJECT_ALTERNATIVE,
                 critical: false,
-                extn_value: OctetString::new(alternatives.to_der()?)?,
+                extn_value: OctetString::new(alternatives.to_vec().to_der()?)?,
             };
             attributes.insert(Attribute::try_from(ExtensionReq(vec![names]))?)?;
         }

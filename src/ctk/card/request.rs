@@ -51,7 +51,7 @@ pub(crate) fn run(console: &Console, arguments: &RequestArguments) -> Outcome {
         ));
     }
     let pin = log_in(console, &card, &*session)?;
-    let alternatives = arguments.subject.san.clone();
+    let alternatives = &arguments.subject.san;
     let request = sign(&card, &*session, &key, subject, alternatives, &pin)?;
     session.end_auth(Role::User);
     if let Some(file) = &arguments.out {
@@ -156,7 +156,7 @@ pub(super) fn sign(
     session: &dyn TokenSession,
     key: &Key,
     subject: &Name,
-    alternatives: Vec<GeneralName>,
+    alternatives: &[GeneralName],
     pin: &Secret,
 ) -> Outcome<String> {
     let public = &key.public_key;
@@ -273,15 +273,7 @@ mod tests {
                 "dns:a.b",
             ]
             .map(|text| parse_alternative(text).unwrap());
-            let request = sign(
-                &card,
-                &*session,
-                &key,
-                &subject,
-                alternatives.to_vec(),
-                &pin,
-            )
-            .unwrap();
+            let request = sign(&card, &*session, &key, &subject, &alternatives, &pin).unwrap();
             let text = read_by_openssl(&request);
             assert!(
                 text.contains("Subject: C = DE, O = \"A, B\", CN = Alice Doe\n"),
@@ -296,7 +288,7 @@ mod tests {
                 "{text}"
             );
             assert!(text.contains("UPN::alice@EXAMPLE.ORG, DNS:a.b\n"), "{text}");
-            let plain = sign(&card, &*session, &key, &subject, Vec::new(), &pin).unwrap();
+            let plain = sign(&card, &*session, &key, &subject, &[], &pin).unwrap();
             assert!(!read_by_openssl(&plain).contains("Alternative"));
         }
     }
@@ -307,7 +299,7 @@ mod tests {
         let session = card.token.create_session().unwrap();
         let key = card.token.contents().keys().next().unwrap().clone();
         let subject = parse_subject("CN=Alice").unwrap();
-        let said = |pin: &Secret| match sign(&card, &*session, &key, &subject, Vec::new(), pin) {
+        let said = |pin: &Secret| match sign(&card, &*session, &key, &subject, &[], pin) {
             Err(Failure::Said(message)) => message,
             other => panic!("{other:?}"),
         };
@@ -321,8 +313,7 @@ mod tests {
             public_key: other.public_key,
             ..key
         };
-        let Err(Failure::Said(message)) = sign(&card, &*session, &key, &subject, Vec::new(), &pin)
-        else {
+        let Err(Failure::Said(message)) = sign(&card, &*session, &key, &subject, &[], &pin) else {
             panic!()
         };
         assert!(message.contains("has another key there"), "{message}");

@@ -12,7 +12,7 @@ use crate::{
     password::ask,
 };
 
-/// The management key that a PIV card has when it comes from the factory (SP 800-73-4 leaves it to the maker; all have this).
+/// The management key of a PIV card that nobody has given another one. The standard leaves it to the maker; makers agree.
 const FACTORY_KEY: &[u8] = b"010203040506070801020304050607080102030405060708";
 /// What is typed for it.
 const FACTORY_WORD: &[u8] = b"default";
@@ -119,6 +119,14 @@ pub(crate) fn typed(
             Err(error) if left > 0 && may_try_again(&error, role, card.kind()) => {
                 console.warn(format!("{}; try again", explain(card, role, &error)));
             }
+            Err(TokenError::AuthenticationFailed { tries: None })
+                if role != Role::Admin && !secret.iter().all(u8::is_ascii_digit) =>
+            {
+                return failure(format!(
+                    "a {name} of {} has the digits 0 to 9 only; no try was spent",
+                    card.named()
+                ));
+            }
             Err(error) => return failure(explain(card, role, &error)),
         }
     }
@@ -191,6 +199,10 @@ pub(crate) fn refuse_locked(card: &Card, role: Role) -> Outcome {
 }
 
 fn warn_of_tries(console: &Console, card: &Card, role: Role) {
+    if role == Role::Admin && card.kind() == Kind::Piv {
+        // The tries are those of the PUK.
+        return;
+    }
     let name = name(card.kind(), role);
     match card.token.tries_left(role) {
         Some(1) => console.warn(format!("the next wrong {name} locks it")),
