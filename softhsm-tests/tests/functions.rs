@@ -130,7 +130,7 @@ const FUNCTIONS: &[Row] = &[
     on_slot("C_GetMechanismList", &[Slot, Pointer, Room], BAD),
     on_slot("C_GetMechanismInfo", &[Slot, RSA_PKCS, Pointer], BAD),
     unsupported("C_InitToken"),
-    unsupported("C_InitPIN"),
+    on_session("C_InitPIN", &[S, Pointer, Count], &[CKR_USER_NOT_LOGGED_IN]),
     on_session(
         "C_SetPIN",
         &[S, Pointer, Count, Pointer, Count],

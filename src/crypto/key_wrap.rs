@@ -1,7 +1,7 @@
 //! AES key wrap (RFC 3394, RFC 5649, SP 800-38F), over the library's AES.
 //!
-//! The libraries have it with other initial values than the default only in part, and OpenSSL's own goes around the processor's AES
-//! instructions.
+//! The libraries have it with other initial values than the default only in part, and OpenSSL's own goes around the
+//! processor's AES instructions.
 
 use ctk_token::{Result, TokenError};
 use openssl::cipher::Cipher;

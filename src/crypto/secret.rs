@@ -14,7 +14,8 @@ use crate::sys::{LockedPages, Place, SharedPage, lock_limit};
 /// only the length.
 ///
 /// Each value has memory pages of its own (about five microseconds to make and drop), so it is meant for few secrets
-/// that live for some time; a [`SecretStore`] makes those of which there may be many. Locking is best effort: where the system refuses, the bytes are an ordinary mapping.
+/// that live for some time; a [`SecretStore`] makes those of which there may be many. Locking is best effort: where the
+/// system refuses, the bytes are an ordinary mapping.
 pub struct SecretBytes {
     memory: Memory,
     len: usize,

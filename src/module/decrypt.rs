@@ -3,6 +3,8 @@
 //! What a private key is asked for is asked once: a program whose buffer turns out too short for the
 //! plaintext gets it from here the second time.
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
 use ctk_crypto::{Block, Decryption, MAX_BLOCK, RsaEncryption, hmac, x963_kdf};
 use ctk_token::{Digest, KeyAlgorithm, Operation, TokenError};
@@ -15,7 +17,7 @@ use crate::{
     },
     cipher::{Aes, After, Direction},
     error::{During, Error, Result},
-    key::{self, Authenticates, Failure, PrivateUse},
+    key::{self, Context, Failure, PrivateUse},
     library,
     mechanism::table::{self, Form, Row},
     oaep::rsa_encryption,
@@ -39,7 +41,7 @@ pub(crate) struct RsaDecrypting {
 
 impl Decrypting {
     /// What a CKU_CONTEXT_SPECIFIC login authenticates for.
-    pub(crate) fn authenticates(&self) -> Option<Authenticates> {
+    pub(crate) fn authenticates(&self) -> Option<Arc<Context>> {
         match self {
             Self::Rsa(rsa) => rsa.plan.key.authenticates(),
             Self::Aes(_) => None,

@@ -116,6 +116,18 @@ pub enum During {
     Login,
     /// C_SetPIN.
     ChangePin,
+    /// C_InitPIN.
+    InitPin,
+    /// Reading what a token holds, for whatever needs to know: C_FindObjectsInit and its like.
+    Loading,
+    /// C_GetAttributeValue of a data object, whose value is read from the token.
+    Reading,
+    /// C_GenerateKeyPair, by the token.
+    Making,
+    /// C_CreateObject, on the token.
+    Storing,
+    /// C_DestroyObject, on the token.
+    Deleting,
     /// Setting an operation up: C_SignInit and its like.
     Init,
     /// Carrying it out: C_Sign, C_SignUpdate, C_SignFinal and their like, for what takes data.
@@ -142,20 +154,33 @@ impl Error {
     pub fn from_token(during: During, error: &TokenError) -> Self {
         log::warn!("{during:?}: {error}");
         match error {
-            TokenError::AuthenticationNeeded | TokenError::StateLost => Self::UserNotLoggedIn,
+            TokenError::TokenRemoved => Self::DeviceRemoved,
+            // The program asked for nothing that could be wrong, or be allowed by a login.
+            _ if during == During::Loading => Self::DeviceError,
+            TokenError::AuthenticationNeeded | TokenError::StateLost => match during {
+                // For who is not logged in there is no such object.
+                During::Reading => Self::ObjectHandleInvalid,
+                _ => Self::UserNotLoggedIn,
+            },
             TokenError::AuthenticationFailed { .. }
             | TokenError::PinLocked
             | TokenError::PinLength { .. }
             | TokenError::PinExpired
-                if !matches!(during, During::Login | During::ChangePin) =>
+                if !matches!(during, During::Login | During::ChangePin | During::InitPin) =>
             {
-                Self::UserNotLoggedIn
+                match during {
+                    During::Reading => Self::FunctionFailed,
+                    _ => Self::UserNotLoggedIn,
+                }
             }
             TokenError::AuthenticationFailed { .. } => Self::PinIncorrect,
             TokenError::PinLocked => Self::PinLocked,
             TokenError::PinLength { .. } => Self::PinLenRange,
             TokenError::PinExpired => Self::PinExpired,
-            TokenError::CanceledByUser => Self::FunctionCanceled,
+            TokenError::CanceledByUser => match during {
+                During::Reading => Self::FunctionFailed,
+                _ => Self::FunctionCanceled,
+            },
             TokenError::Denied => match during {
                 During::Operation | During::Decrypting | During::Unwrapping | During::Deriving => {
                     Self::FunctionRejected
@@ -165,22 +190,24 @@ impl Error {
             TokenError::NotSupported => match during {
                 // The only thing that a token can lack at login is the role.
                 During::Login => Self::UserTypeInvalid,
-                During::Init => Self::MechanismInvalid,
+                During::Init | During::Deriving | During::Making => Self::MechanismInvalid,
                 During::Random => Self::RandomNoRng,
-                During::ChangePin => Self::FunctionNotSupported,
-                During::Deriving => Self::MechanismInvalid,
-                During::Opening | During::Operation | During::Decrypting | During::Unwrapping => {
-                    Self::FunctionFailed
-                }
+                During::ChangePin | During::InitPin => Self::FunctionNotSupported,
+                During::Storing => Self::TemplateInconsistent,
+                During::Deleting => Self::ActionProhibited,
+                _ => Self::FunctionFailed,
             },
             TokenError::BadParameter => match during {
                 During::Init | During::Deriving => Self::MechanismParamInvalid,
+                During::Making | During::Storing => Self::AttributeValueInvalid,
                 _ => Self::FunctionFailed,
             },
             TokenError::DataLength => match during {
                 During::Decrypting => Self::EncryptedDataLenRange,
                 During::Unwrapping => Self::WrappedKeyLenRange,
                 During::Deriving => Self::MechanismParamInvalid,
+                During::Storing => Self::AttributeValueInvalid,
+                During::Reading | During::Making | During::Deleting => Self::FunctionFailed,
                 _ => Self::DataLenRange,
             },
             TokenError::DataInvalid => match during {
@@ -188,25 +215,36 @@ impl Error {
                 During::Unwrapping => Self::WrappedKeyInvalid,
                 During::Deriving => Self::MechanismParamInvalid,
                 // Characters that a PIN cannot have.
-                During::ChangePin => Self::PinInvalid,
+                During::ChangePin | During::InitPin => Self::PinInvalid,
+                During::Storing => Self::AttributeValueInvalid,
+                During::Reading | During::Making | During::Deleting => Self::FunctionFailed,
                 _ => Self::DataInvalid,
             },
             TokenError::BadCiphertext => match during {
                 During::Unwrapping => Self::WrappedKeyInvalid,
+                During::Reading | During::Making | During::Storing | During::Deleting => {
+                    Self::FunctionFailed
+                }
                 _ => Self::EncryptedDataInvalid,
             },
             TokenError::ObjectNotFound => match during {
                 During::Init | During::Deriving => Self::KeyHandleInvalid,
                 During::Unwrapping => Self::UnwrappingKeyHandleInvalid,
+                During::Reading | During::Deleting => Self::ObjectHandleInvalid,
+                // A CKA_ID that the token has no place for.
+                During::Making | During::Storing => Self::AttributeValueInvalid,
                 // None of the other functions was given a handle that could be wrong.
                 _ => Self::FunctionFailed,
             },
-            TokenError::ReadOnly(_) => Self::TokenWriteProtected,
+            TokenError::ReadOnly(_) => match during {
+                During::Reading => Self::FunctionFailed,
+                During::Deleting => Self::ActionProhibited,
+                _ => Self::TokenWriteProtected,
+            },
             TokenError::NoSpace => Self::DeviceMemory,
-            TokenError::TokenRemoved => Self::DeviceRemoved,
             TokenError::TimedOut => match during {
                 // A dialog that nobody answered.
-                During::Login | During::ChangePin => Self::FunctionCanceled,
+                During::Login | During::ChangePin | During::InitPin => Self::FunctionCanceled,
                 _ => Self::DeviceError,
             },
             TokenError::Unreachable(_) | TokenError::Corrupted(_) => Self::DeviceError,

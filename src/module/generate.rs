@@ -1,5 +1,4 @@
-//! Key generation (PKCS#11 §5.18.1, §5.18.2): keys of the session. No token of ours takes new keys from a
-//! program, so CKA_TOKEN is refused where templates are read.
+//! Key generation (PKCS#11 §5.18.1, §5.18.2): keys of the session, and key pairs that a token makes.
 
 use cryptoki_sys::*;
 use ctk_crypto::{PrivateKey, SecretBytes, has_key_type, random};
@@ -10,7 +9,7 @@ use crate::{
     error::{During, Error, Result},
     mechanism::table::{self, Form, KeyPair, SecretKeyType},
     object::{
-        Class, curve, make, of_set,
+        Class, curve, make, of_set, provision,
         wish::{How, Wish},
     },
     session::Session,
@@ -70,8 +69,19 @@ pub(crate) fn key_pair(
     for wish in [&public, &private] {
         check_key_type(wish, key_type(pair))?;
     }
+    if public.on_token != private.on_token {
+        // On a token they are one thing.
+        return Err(Error::TemplateInconsistent);
+    }
     let kind = kind(pair, &public)?;
     make::check_key_pair(&public, &private, kind)?;
+    if public.on_token {
+        let (public, private) = provision::generate_key_pair(session, &public, &private, kind)?;
+        public_handle.set(public);
+        private_handle.set(private);
+        return Ok(());
+    }
+    check_library(pair, kind)?;
     let key = PrivateKey::generate(kind).map_err(|error| match error {
         TokenError::BadParameter => Error::AttributeValueInvalid,
         error => Error::from_token(During::Operation, &error),
@@ -103,19 +113,23 @@ fn key_type(pair: KeyPair) -> CK_KEY_TYPE {
 
 /// What kind of key the template for the public one asks for.
 fn kind(pair: KeyPair, public: &Wish) -> Result<KeyType> {
-    let kind = match pair {
-        KeyPair::Rsa => return rsa(public),
+    match pair {
+        KeyPair::Rsa => rsa(public),
         KeyPair::Ec | KeyPair::Edwards | KeyPair::Montgomery => {
-            curve(key_type(pair), public.required(CKA_EC_PARAMS)?)?
+            curve(key_type(pair), public.required(CKA_EC_PARAMS)?)
         }
         KeyPair::MlDsa | KeyPair::MlKem => {
             let set = public.ulong(CKA_PARAMETER_SET);
             let set = set.ok_or(Error::TemplateIncomplete)?;
-            of_set(key_type(pair), set)?
+            of_set(key_type(pair), set)
         }
-    };
+    }
+}
+
+/// Whether the crypto library of this build has such keys.
+fn check_library(pair: KeyPair, kind: KeyType) -> Result<()> {
     match pair {
-        _ if has_key_type(kind) => Ok(kind),
+        _ if has_key_type(kind) => Ok(()),
         KeyPair::MlDsa | KeyPair::MlKem => Err(Error::ParameterSetNotSupported),
         _ => Err(Error::CurveNotSupported),
     }

@@ -3,15 +3,16 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use ctk_token::{LoginPolicy, Role, Token, TokenSession};
+use ctk_token::{LoginPolicy, Role, Token, TokenError, TokenSession};
 use parking_lot::Mutex;
 
 use crate::{
     error::{During, Error, Result},
-    object::{Catalog, session_object::SessionObjects},
+    login,
+    object::{Catalog, data::ReadValues, session_object::SessionObjects},
 };
 
 /// A token that is in a slot. Sessions, login and handles end with it; the same card put in again
@@ -22,10 +23,14 @@ pub(crate) struct Insertion {
     pub(crate) policy: LoginPolicy,
     /// What the program's sessions with it have made.
     pub(crate) objects: SessionObjects,
+    /// What was read of its data objects.
+    pub(crate) values: ReadValues,
     application: Mutex<Application>,
     /// Counts the changes of login and of the token's session.
     moment: AtomicU64,
     catalog: Mutex<Option<Arc<Catalog>>>,
+    /// Whether the token is known to be gone.
+    over: AtomicBool,
 }
 
 /// What the program has with the token: in PKCS#11 a login is one per token, not one per session.
@@ -61,18 +66,36 @@ fn end(session: Option<Arc<dyn TokenSession>>, role: Role) {
 impl Insertion {
     pub(crate) fn new(token: Arc<dyn Token>) -> Self {
         Self {
-            policy: token.info().login,
+            policy: token.login_policy(),
             token,
             objects: SessionObjects::default(),
+            values: ReadValues::default(),
             application: Mutex::default(),
             moment: AtomicU64::new(0),
             catalog: Mutex::default(),
+            over: AtomicBool::new(false),
         }
     }
 
     /// Whether this is that token, without interruption.
     pub(crate) fn is(&self, token: &Arc<dyn Token>) -> bool {
-        Arc::ptr_eq(&self.token, token)
+        // Pointers to traits may differ in their tables even for one token.
+        std::ptr::addr_eq(Arc::as_ptr(&self.token), Arc::as_ptr(token))
+    }
+
+    /// Takes note that the token is gone.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the token is known to be gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    /// Whether anything on the token can be changed.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.token.info().writable
     }
 
     /// Which of the moments between two changes of login it is: what was true in one stays true as
@@ -117,6 +140,7 @@ impl Insertion {
         let session = application.session.take();
         self.pass();
         drop(application);
+        self.values.forget();
         if let Some(session) = session {
             // An operation in another thread may hold the session a moment longer.
             session.end_auth(Role::User);
@@ -189,9 +213,26 @@ impl Insertion {
         let ended = application.session.take();
         self.pass();
         drop(application);
-        self.objects.remove_private();
+        self.forget_private();
         end(ended, role);
         Ok(())
+    }
+
+    /// Forgets what only a user who is logged in may see.
+    fn forget_private(&self) {
+        self.objects.remove_private();
+        self.values.forget_protected();
+    }
+
+    /// Takes note of what an error of `session` says: that nobody is logged in with it any more, or
+    /// that the token is gone.
+    pub(crate) fn heed(&self, session: &Arc<dyn TokenSession>, error: &TokenError) {
+        if *error == TokenError::TokenRemoved {
+            self.end();
+        }
+        if login::ends_login(error) {
+            self.lost(session);
+        }
     }
 
     /// Takes note that nobody is logged in with `session` any more, so that the program can log in
@@ -204,7 +245,7 @@ impl Insertion {
         let (role, ended) = (application.login.take(), application.session.take());
         self.pass();
         drop(application);
-        self.objects.remove_private();
+        self.forget_private();
         if let Some(role) = role {
             end(ended, role);
         }
@@ -231,17 +272,37 @@ impl Insertion {
     }
 
     /// The objects of the token as it is now. Handles carry over from one generation to the next.
+    /// What has not been read yet is read; after that nothing is asked of the token.
+    ///
+    /// # Errors
+    /// CKR_DEVICE_REMOVED and CKR_DEVICE_ERROR: objects that cannot be read are not taken for none.
     pub(crate) fn catalog(&self) -> Result<Arc<Catalog>> {
-        let contents = self.token.contents();
-        let mut catalog = self.catalog.lock();
-        if let Some(known) = &*catalog
-            && known.generation() >= contents.generation
-        {
-            return Ok(Arc::clone(known));
+        if let Some(known) = current(&self.catalog.lock(), self.token.generation()) {
+            return Ok(known);
         }
+        // Under no lock: a card is read here.
+        self.token.load().map_err(|error| {
+            if error == TokenError::TokenRemoved {
+                self.end();
+            }
+            Error::from_token(During::Loading, &error)
+        })?;
+        let contents = self.token.contents();
         let on_use = self.policy == LoginPolicy::OnUse;
+        let mut catalog = self.catalog.lock();
+        if let Some(known) = current(&catalog, contents.generation) {
+            return Ok(known);
+        }
         let new = Arc::new(Catalog::new(&contents, on_use, catalog.as_deref())?);
         *catalog = Some(Arc::clone(&new));
         Ok(new)
     }
+}
+
+/// The catalog, if it is of this generation or a later one.
+fn current(catalog: &Option<Arc<Catalog>>, generation: u64) -> Option<Arc<Catalog>> {
+    let known = catalog.as_ref();
+    known
+        .filter(|known| known.generation() >= generation)
+        .cloned()
 }

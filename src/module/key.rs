@@ -1,16 +1,19 @@
 //! Keys by their handles: what an operation works with, wherever the key is.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use cryptoki_sys::*;
 use ctk_crypto::SecretBytes;
 use ctk_token::{
-    Constraint, Key, KeyAlgorithm, ObjectId, Operation, Origin, PublicKey, TokenError, TokenSession,
+    AuthSecret, Constraint, Key, KeyAlgorithm, ObjectId, Operation, Origin, PublicKey, Role,
+    TokenError, TokenSession,
 };
 
 use crate::{
     error::{During, Error, Result},
-    login,
     object::{
         session_object::{Material, SessionObject},
         wish::How,
@@ -19,15 +22,56 @@ use crate::{
     standing::Standing,
 };
 
-/// The token's session and the key in it that a CKU_CONTEXT_SPECIFIC login is for.
-pub(crate) type Authenticates = (Arc<dyn TokenSession>, ObjectId);
+/// What a CKU_CONTEXT_SPECIFIC login is for: an operation with a key that wants an authentication for
+/// each use. When the operation is over, an authentication that it has not used ends with it; under
+/// no lock, because a card works then.
+pub(crate) struct Context {
+    pub(crate) session: Arc<dyn TokenSession>,
+    key: ObjectId,
+    /// There is one that has not been used.
+    open: AtomicBool,
+}
+
+impl Context {
+    /// Authenticates for the next use of the key.
+    ///
+    /// # Errors
+    /// Those of [`AuthOperation::finish`](ctk_token::AuthOperation::finish). An authentication that
+    /// was there stays.
+    pub(crate) fn authenticate(&self, secret: AuthSecret<'_>) -> ctk_token::Result<()> {
+        let operation = self.session.begin_auth(Role::Context, Some(&self.key))?;
+        // Said before it is true: another thread may use the key as soon as it is.
+        let before = self.open.swap(true, Ordering::SeqCst);
+        let result = operation.finish(secret);
+        if result.is_err() && !before {
+            self.open.store(false, Ordering::SeqCst);
+        }
+        result
+    }
+
+    /// Takes note of how a use of the key ended. After an error the authentication may still be
+    /// there, unless it is what was missing.
+    fn used<T>(&self, result: &ctk_token::Result<T>) {
+        if matches!(result, Ok(_) | Err(TokenError::AuthenticationNeeded)) {
+            self.open.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if self.open.load(Ordering::SeqCst) {
+            self.session.end_auth(Role::Context);
+        }
+    }
+}
 
 /// A private key in use.
 pub(crate) struct PrivateUse {
     home: Home,
     handle: CK_OBJECT_HANDLE,
     /// Each use of the key wants an authentication of its own.
-    authenticates_always: bool,
+    context: Option<Arc<Context>>,
 }
 
 /// Where the facts of a private key stand.
@@ -52,12 +96,18 @@ impl PrivateUse {
         if private && !standing.shows_private {
             return Err(Error::UserNotLoggedIn);
         }
-        standing.token_session(&session.insertion)?;
-        let authenticates_always = standing.catalog.authenticates_always(key);
+        let token_session = standing.token_session(&session.insertion)?;
+        let context = standing.catalog.authenticates_always(key).then(|| {
+            Arc::new(Context {
+                session: Arc::clone(token_session),
+                key: key.id.clone(),
+                open: AtomicBool::new(false),
+            })
+        });
         Ok(Self {
             home: Home::Token(standing),
             handle,
-            authenticates_always,
+            context,
         })
     }
 
@@ -70,7 +120,7 @@ impl PrivateUse {
         Ok(Self {
             home: Home::Session(object),
             handle,
-            authenticates_always: false,
+            context: None,
         })
     }
 
@@ -175,8 +225,7 @@ impl PrivateUse {
         input: &[u8],
         signature: &mut [u8],
     ) -> ctk_token::Result<usize> {
-        let (key, performer) = self.performer()?;
-        performer.sign(&key.id, algorithm, input, signature)
+        self.perform(|key, performer| performer.sign(&key.id, algorithm, input, signature))
     }
 
     pub(crate) fn decrypt(
@@ -185,8 +234,7 @@ impl PrivateUse {
         input: &[u8],
         plaintext: &mut [u8],
     ) -> ctk_token::Result<usize> {
-        let (key, performer) = self.performer()?;
-        performer.decrypt(&key.id, algorithm, input, plaintext)
+        self.perform(|key, performer| performer.decrypt(&key.id, algorithm, input, plaintext))
     }
 
     pub(crate) fn key_exchange(
@@ -195,33 +243,41 @@ impl PrivateUse {
         peer: &[u8],
         secret: &mut [u8],
     ) -> ctk_token::Result<usize> {
+        self.perform(|key, performer| performer.key_exchange(&key.id, algorithm, peer, secret))
+    }
+
+    fn perform(
+        &self,
+        work: impl FnOnce(&Key, &dyn TokenSession) -> ctk_token::Result<usize>,
+    ) -> ctk_token::Result<usize> {
         let (key, performer) = self.performer()?;
-        performer.key_exchange(&key.id, algorithm, peer, secret)
+        let result = work(key, &**performer);
+        if let Some(context) = &self.context {
+            context.used(&result);
+        }
+        result
     }
 
     /// What a CKU_CONTEXT_SPECIFIC login authenticates for: nothing, if the key does not want one
     /// for each use (PKCS#11 §4.10).
-    pub(crate) fn authenticates(&self) -> Option<Authenticates> {
-        if !self.authenticates_always {
-            return None;
-        }
-        let (key, performer) = self.home()?;
-        Some((Arc::clone(performer), key.id.clone()))
+    pub(crate) fn authenticates(&self) -> Option<Arc<Context>> {
+        self.context.clone()
     }
 
     /// What the program hears when the token could not do it, and what becomes of the login.
     pub(crate) fn failed(&self, session: &Session, during: During, error: &TokenError) -> Failure {
         let needs_login = *error == TokenError::AuthenticationNeeded;
-        // For a key that one login is enough for, it is gone: the program's next C_Login must not
-        // hear that it is logged in already.
-        if (login::ends_login(error) || needs_login && !self.authenticates_always)
-            && let Some((_, performer)) = self.home()
-        {
-            session.insertion.lost(performer);
+        if let Some((_, performer)) = self.home() {
+            session.insertion.heed(performer, error);
+            // For a key that one login is enough for, it is gone: the program's next C_Login must not
+            // hear that it is logged in already.
+            if needs_login && self.context.is_none() {
+                session.insertion.lost(performer);
+            }
         }
         Failure {
             error: Error::from_token(during, error),
-            only_authentication_lacks: needs_login && self.authenticates_always,
+            only_authentication_lacks: needs_login && self.context.is_some(),
         }
     }
 }

@@ -136,7 +136,7 @@ pub(crate) fn new_handle() -> Result<CK_ULONG> {
 /// The tables of the module.
 pub(crate) struct Library {
     source: Box<dyn SlotSource>,
-    slots: Mutex<Vec<Arc<SlotEntry>>>,
+    slots: Mutex<Slots>,
     /// Slots know of it as well, to close what they see removed.
     pub(crate) sessions: Arc<Sessions>,
     /// Made when it is first asked for.
@@ -145,42 +145,54 @@ pub(crate) struct Library {
     ending: Condvar,
 }
 
+/// The slots that have been seen, by number.
+#[derive(Default)]
+struct Slots {
+    entries: Vec<Arc<SlotEntry>>,
+    /// Whether anybody has looked for slots.
+    looked: bool,
+}
+
 impl Library {
+    /// Asks for no slot: C_Initialize does no I/O.
     fn new(source: Box<dyn SlotSource>) -> Self {
-        let library = Self {
+        Self {
             source,
             slots: Mutex::default(),
             sessions: Arc::default(),
             secret: OnceCell::new(),
             ended: Mutex::new(false),
             ending: Condvar::new(),
-        };
-        // A program with a slot number in its configuration may never ask for the list.
-        for slot in library.refresh_slots() {
-            slot.forget_events();
         }
-        library
     }
 
     /// The slots, with those that have come since. A slot keeps its number and is never dropped.
     pub(crate) fn refresh_slots(&self) -> Vec<Arc<SlotEntry>> {
+        // Not under the lock: the service of local devices is asked here.
         let found = self.source.slots();
         let mut slots = self.slots.lock();
         for slot in found {
-            if !slots.iter().any(|known| known.is(&slot)) {
-                let id = CK_SLOT_ID::try_from(slots.len()).unwrap_or(CK_SLOT_ID::MAX);
-                slots.push(Arc::new(SlotEntry::new(id, slot, &self.sessions)));
+            if slots.entries.iter().any(|known| known.is(&slot)) {
+                continue;
             }
+            let id = CK_SLOT_ID::try_from(slots.entries.len()).unwrap_or(CK_SLOT_ID::MAX);
+            let entry = SlotEntry::new(id, slot, &self.sessions, slots.looked);
+            slots.entries.push(Arc::new(entry));
         }
-        slots.clone()
+        slots.looked = true;
+        slots.entries.clone()
     }
 
+    /// The slot of this number. Slots are looked for if it is not known: a program that has the
+    /// number in its configuration may never ask for the list.
+    ///
+    /// # Errors
+    /// CKR_SLOT_ID_INVALID.
     pub(crate) fn slot(&self, id: CK_SLOT_ID) -> Result<Arc<SlotEntry>> {
         let index = usize::try_from(id).map_err(|_| Error::SlotIdInvalid)?;
-        self.slots
-            .lock()
-            .get(index)
-            .cloned()
+        let known = self.slots.lock().entries.get(index).cloned();
+        known
+            .or_else(|| self.refresh_slots().get(index).cloned())
             .ok_or(Error::SlotIdInvalid)
     }
 
@@ -190,8 +202,8 @@ impl Library {
         if session.slot.holds(&session.insertion) {
             return Ok(session);
         }
-        // One that was being opened while another thread saw the removal.
-        self.sessions.close_with(&session.insertion);
+        // Also one that was being opened while another thread saw the removal.
+        session.slot.removed(&session.insertion);
         Err(Error::SessionHandleInvalid)
     }
 
@@ -221,6 +233,12 @@ impl Library {
                 self.ending.wait_until(&mut ended, deadline);
             }
         }
+        self.check_running()
+    }
+
+    /// # Errors
+    /// CKR_CRYPTOKI_NOT_INITIALIZED once C_Finalize has come, for a call that began before.
+    pub(crate) fn check_running(&self) -> Result<()> {
         if *self.ended.lock() {
             Err(Error::CryptokiNotInitialized)
         } else {
@@ -232,5 +250,32 @@ impl Library {
         *self.ended.lock() = true;
         self.ending.notify_all();
         self.sessions.close_those(|_| true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No slots at all.
+    struct Nothing;
+
+    impl SlotSource for Nothing {
+        fn slots(&self) -> Vec<Arc<dyn ctk_token::Slot>> {
+            Vec::new()
+        }
+        fn wait_for_change(&self, _: Instant) -> ctk_token::Result<ctk_token::Wait> {
+            Err(TokenError::NotSupported)
+        }
+    }
+
+    #[test]
+    fn a_failed_start_leaves_nothing_behind() {
+        assert_eq!(start(|| Err(Error::GeneralError)), Err(Error::GeneralError));
+        let panicked = std::panic::catch_unwind(|| start(|| panic!("on purpose")));
+        assert!(panicked.is_err());
+        assert_eq!(end(), Err(Error::CryptokiNotInitialized));
+        assert_eq!(start(|| Ok(Box::new(Nothing))), Ok(()));
+        assert_eq!(end(), Ok(()));
     }
 }

@@ -1,13 +1,13 @@
-//! C_Login, C_LoginUser, C_Logout and C_SetPIN (PKCS#11 §5.6.8 to §5.6.10, §5.5.9).
-
-use std::sync::Arc;
+//! C_Login, C_LoginUser, C_Logout, C_InitPIN and C_SetPIN (PKCS#11 §5.6.8 to §5.6.10, §5.5.8, §5.5.9).
 
 use cryptoki_sys::*;
-use ctk_token::{AuthSecret, LoginPolicy, ObjectId, Role, TokenError, TokenSession};
+use ctk_token::{AuthSecret, LoginPolicy, Role, TokenError};
 
 use crate::{
     abi::ptr::Input,
     error::{During, Error, Result},
+    insertion::Insertion,
+    key::Context,
     session::Session,
 };
 
@@ -35,7 +35,7 @@ pub(crate) fn login(
         None => return Err(Error::ArgumentsBad),
     };
     match operation {
-        Some((token_session, key)) => login_for_operation(session, &token_session, &key, secret),
+        Some(context) => login_for_operation(session, &context, secret),
         None => login_as(session, role, secret),
     }
 }
@@ -77,21 +77,49 @@ pub(crate) fn set_pin(
     let insertion = &session.insertion;
     let (old, new) = match (old, new) {
         (Some(old), Some(new)) => (old, new),
-        // Both PINs asked for by the token itself: none has anything to ask for a new one.
-        (None, None) if insertion.policy == LoginPolicy::AppWithoutPin => {
-            return Err(Error::FunctionNotSupported);
-        }
+        (None, None) => return Err(no_pin(insertion)),
         _ => return Err(Error::ArgumentsBad),
     };
     let role = insertion.login().unwrap_or(Role::User);
     let token_session = insertion.token_session()?;
     let result = token_session.change_pin(role, AuthSecret::Pin(old.bytes()), new.bytes());
     result.map_err(|error| {
-        if ends_login(&error) {
-            insertion.lost(&token_session);
-        }
+        insertion.heed(&token_session, &error);
         Error::from_token(During::ChangePin, &error)
     })
+}
+
+/// C_InitPIN (PKCS#11 §5.5.8): the SO sets a new PIN for the user.
+///
+/// A card may have nothing to check the SO's secret by at C_Login but this use of it (a PUK). If it
+/// was wrong the SO was never logged in, and it is not sent again.
+pub(crate) fn init_pin(session: &Session, new: Result<Option<Input<'_>>>) -> Result<()> {
+    let new = new?;
+    let insertion = &session.insertion;
+    // Only a read-write session can be in the SO's state.
+    if insertion.login() != Some(Role::Admin) {
+        return Err(Error::UserNotLoggedIn);
+    }
+    let new = new.ok_or_else(|| no_pin(insertion))?;
+    let token_session = insertion.token_session()?;
+    token_session.unblock_pin(new.bytes()).map_err(|error| {
+        insertion.heed(&token_session, &error);
+        if matches!(
+            error,
+            TokenError::AuthenticationFailed { .. } | TokenError::AuthenticationNeeded
+        ) {
+            insertion.lost(&token_session);
+        }
+        Error::from_token(During::InitPin, &error)
+    })
+}
+
+/// What a NULL for a new PIN is: the wish that the token asks for it, which none can.
+fn no_pin(insertion: &Insertion) -> Error {
+    match insertion.policy {
+        LoginPolicy::AppWithoutPin => Error::FunctionNotSupported,
+        LoginPolicy::App | LoginPolicy::OnUse => Error::ArgumentsBad,
+    }
 }
 
 fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()> {
@@ -109,7 +137,10 @@ fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()>
         token_session
             .begin_auth(role, None)
             .and_then(|operation| operation.finish(secret))
-            .map_err(|error| Error::from_token(During::Login, &error))?;
+            .map_err(|error| {
+                insertion.heed(&token_session, &error);
+                Error::from_token(During::Login, &error)
+            })?;
         // A right secret costs no try, so it is sent again when a logout came in between.
         if insertion.logged_in(&token_session, role)? {
             return Ok(());
@@ -119,21 +150,11 @@ fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()>
 
 /// CKU_CONTEXT_SPECIFIC: once more, for the operation that is active. It fails or succeeds without
 /// ending the operation.
-fn login_for_operation(
-    session: &Session,
-    token_session: &Arc<dyn TokenSession>,
-    key: &ObjectId,
-    secret: AuthSecret<'_>,
-) -> Result<()> {
-    let result = token_session
-        .begin_auth(Role::Context, Some(key))
-        .and_then(|operation| operation.finish(secret));
-    if let Err(error) = &result
-        && ends_login(error)
-    {
-        session.insertion.lost(token_session);
-    }
-    result.map_err(|error| Error::from_token(During::Login, &error))
+fn login_for_operation(session: &Session, context: &Context, secret: AuthSecret<'_>) -> Result<()> {
+    context.authenticate(secret).map_err(|error| {
+        session.insertion.heed(&context.session, &error);
+        Error::from_token(During::Login, &error)
+    })
 }
 
 /// C_Logout.

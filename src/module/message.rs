@@ -4,12 +4,14 @@
 //! An error ends the message that it is about. The key stays ready for the next one until
 //! C_Message…Final.
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
 
 use crate::{
     abi::ptr::{Input, List, Mechanism, Room},
     error::{Error, Result},
-    key::Authenticates,
+    key::Context,
     session::Session,
     signed_data::{Data, Parts},
     signer::Signer,
@@ -32,7 +34,7 @@ pub(crate) struct MessageVerifying {
 
 impl MessageSigning {
     /// What a CKU_CONTEXT_SPECIFIC login authenticates for.
-    pub(crate) fn authenticates(&self) -> Option<Authenticates> {
+    pub(crate) fn authenticates(&self) -> Option<Arc<Context>> {
         self.signer.authenticates()
     }
 }

@@ -1,6 +1,8 @@
 //! Signatures that carry their data (PKCS#11 §5.13.5, §5.13.6, §5.15.5, §5.15.6): RSA's, whose
 //! public key gives back what the private key was used on.
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
 use ctk_crypto::{Block, MAX_BLOCK, verify_recover};
 use ctk_token::{KeyAlgorithm, TokenError};
@@ -9,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     abi::ptr::{Input, List, Mechanism, Room},
     error::{During, Error, Result},
-    key::{self, Authenticates, PublicUse},
+    key::{self, Context, PublicUse},
     mechanism::table::{self, Purpose},
     session::Session,
     signed_data::Data,
@@ -27,7 +29,7 @@ pub(crate) struct VerifyRecovering {
 
 impl SignRecovering {
     /// What a CKU_CONTEXT_SPECIFIC login authenticates for.
-    pub(crate) fn authenticates(&self) -> Option<Authenticates> {
+    pub(crate) fn authenticates(&self) -> Option<Arc<Context>> {
         self.0.authenticates()
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     encrypt::Encrypting,
     error::{Error, Result},
     insertion::Insertion,
-    key::Authenticates,
+    key::Context,
     library::{self, Library},
     message::{MessageSigning, MessageVerifying},
     object::find::Search,
@@ -168,9 +168,9 @@ operations! {
 impl Operations {
     /// What a CKU_CONTEXT_SPECIFIC login authenticates for: the active operation whose key wants an
     /// authentication for each use.
-    pub(crate) fn to_authenticate(&self) -> Result<Authenticates> {
+    pub(crate) fn to_authenticate(&self) -> Result<Arc<Context>> {
         let mut running = false;
-        let mut see = |stage: Result<Option<Authenticates>>| match stage {
+        let mut see = |stage: Result<Option<Arc<Context>>>| match stage {
             Ok(found) => found,
             Err(_) => {
                 running = true;
@@ -420,9 +420,13 @@ pub(crate) fn close_all(library: &Library, slot: CK_SLOT_ID) -> Result<()> {
     Ok(())
 }
 
-/// C_GetSessionInfo (PKCS#11 §5.6.4).
+/// C_GetSessionInfo (PKCS#11 §5.6.4). NSS finds out by it whether the token is still there, so it
+/// looks.
 pub(crate) fn info(session: &Session, out: Result<Place<'_, CK_SESSION_INFO>>) -> Result<()> {
     let out = out?;
+    if !session.slot.still_holds(&session.insertion) {
+        return Err(Error::SessionHandleInvalid);
+    }
     let state = match (session.insertion.login(), session.read_write) {
         (Some(Role::User), false) => CKS_RO_USER_FUNCTIONS,
         (Some(Role::User), true) => CKS_RW_USER_FUNCTIONS,

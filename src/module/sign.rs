@@ -1,11 +1,13 @@
 //! Signatures (PKCS#11 §5.13): C_SignInit decides everything, C_Sign carries it out.
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
 
 use crate::{
     abi::ptr::{Input, List, Mechanism, Room},
     error::{Error, Result},
-    key::Authenticates,
+    key::Context,
     session::{Session, Taken},
     signed_data::{Data, Parts},
     signer::Signer,
@@ -19,7 +21,7 @@ pub(crate) struct Signing {
 
 impl Signing {
     /// What a CKU_CONTEXT_SPECIFIC login authenticates for.
-    pub(crate) fn authenticates(&self) -> Option<Authenticates> {
+    pub(crate) fn authenticates(&self) -> Option<Arc<Context>> {
         self.signer.authenticates()
     }
 }

@@ -1,5 +1,7 @@
 //! Signing (PKCS#11 §6): what C_SignInit and its siblings decide, and how it is carried out.
 
+use std::sync::Arc;
+
 use cryptoki_sys::*;
 use ctk_crypto::{Block, MAX_BLOCK, Reduction, ecdsa};
 use ctk_token::{Curve, KeyAlgorithm, KeyType, Operation, Reason, TokenError};
@@ -8,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     abi::ptr::{List, Mechanism},
     error::{During, Error, Result},
-    key::{self, Authenticates, Failure, PrivateUse},
+    key::{self, Context, Failure, PrivateUse},
     mac::MacKey,
     mechanism::{
         self,
@@ -112,7 +114,7 @@ impl Signer {
     }
 
     /// What a CKU_CONTEXT_SPECIFIC login authenticates for.
-    pub(crate) fn authenticates(&self) -> Option<Authenticates> {
+    pub(crate) fn authenticates(&self) -> Option<Arc<Context>> {
         match &self.by {
             By::Mac => None,
             By::PrivateKey(plan) => plan.key.authenticates(),

@@ -7,7 +7,7 @@ use std::{
 
 use cryptoki_sys::*;
 use ctk_host::{Environment, Host};
-use ctk_token::{LoginPolicy, PinState, Slot, TokenInfo, Wait};
+use ctk_token::{LoginPolicy, PinState, Slot, Token, TokenInfo, Wait};
 use parking_lot::Mutex;
 
 use crate::{
@@ -19,8 +19,9 @@ use crate::{
     session::Sessions,
 };
 
-/// How long one slice of a blocking C_WaitForSlotEvent lasts.
-const SLICE: Duration = Duration::from_millis(500);
+/// How long one slice of a blocking C_WaitForSlotEvent lasts: C_Finalize ends the call within half a
+/// second.
+const SLICE: Duration = Duration::from_millis(400);
 
 /// Where the module takes its slots from.
 pub trait SlotSource: Send + Sync {
@@ -59,25 +60,41 @@ pub(crate) struct SlotEntry {
     slot: Arc<dyn Slot>,
     /// Whether tokens come and go here.
     removable: bool,
+    /// Held while the slot is asked for its token, or two threads could see a change in different
+    /// orders. Only who looks waits for it: sessions go by what is known.
+    looking: Mutex<()>,
     state: Mutex<State>,
     /// Weak, because sessions know their slot.
     sessions: Weak<Sessions>,
 }
 
-#[derive(Default)]
 struct State {
     inserted: Option<Arc<Insertion>>,
+    /// Whether the state is what somebody has seen. What the first look finds is no event.
+    seen: bool,
     /// Insertions and removals that C_WaitForSlotEvent has not told yet, as one.
     event: bool,
 }
 
 impl SlotEntry {
-    pub(crate) fn new(id: CK_SLOT_ID, slot: Arc<dyn Slot>, sessions: &Arc<Sessions>) -> Self {
+    /// A slot that is `late` came after others had been seen: it was empty then, and a token in it
+    /// is one that was inserted.
+    pub(crate) fn new(
+        id: CK_SLOT_ID,
+        slot: Arc<dyn Slot>,
+        sessions: &Arc<Sessions>,
+        late: bool,
+    ) -> Self {
         Self {
             id,
             removable: slot.info().removable,
             slot,
-            state: Mutex::default(),
+            looking: Mutex::default(),
+            state: Mutex::new(State {
+                inserted: None,
+                seen: late,
+                event: false,
+            }),
             sessions: Arc::downgrade(sessions),
         }
     }
@@ -87,34 +104,38 @@ impl SlotEntry {
         Arc::ptr_eq(&self.slot, slot)
     }
 
-    /// The token that is here now.
+    /// Looks for the token that is here now: a card that has just come is asked what it is. Whoever
+    /// is the first to see that the token before is gone ends its sessions and login.
     pub(crate) fn inserted(&self) -> Option<Arc<Insertion>> {
-        self.look(|inserted| inserted.cloned())
+        let looking = self.looking.lock();
+        let token = self.slot.token();
+        if let Some(known) = self.known(token.as_ref()) {
+            return known;
+        }
+        let now = token.map(|token| Arc::new(Insertion::new(token)));
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.inserted, now.clone());
+        state.event |= state.seen;
+        state.seen = true;
+        drop(state);
+        drop(looking);
+        if let Some(before) = before {
+            self.close(&before);
+        }
+        now
     }
 
-    /// Looks at what is here now. Whoever is the first to see that the token before is gone ends its
-    /// sessions and login.
-    fn look<R>(&self, look: impl FnOnce(Option<&Arc<Insertion>>) -> R) -> R {
-        // Asked under the lock, or two threads could see a change in different orders. By contract
-        // the slot answers from memory.
+    /// What is here, if that is this token, or none, as it was before.
+    #[allow(clippy::option_option)] // whether it is known, and what it is
+    fn known(&self, token: Option<&Arc<dyn Token>>) -> Option<Option<Arc<Insertion>>> {
         let mut state = self.state.lock();
-        let token = self.slot.token();
-        let same = match (&state.inserted, &token) {
-            (Some(inserted), Some(token)) => inserted.is(token),
+        let same = match (&state.inserted, token) {
+            (Some(inserted), Some(token)) => inserted.is(token) && !self.is_over(inserted),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        if same {
-            return look(state.inserted.as_ref());
-        }
-        let now = token.map(|token| Arc::new(Insertion::new(token)));
-        let before = std::mem::replace(&mut state.inserted, now.clone());
-        state.event = true;
-        drop(state);
-        if let (Some(before), Some(sessions)) = (before, self.sessions.upgrade()) {
-            sessions.close_with(&before);
-        }
-        look(now.as_ref())
+        state.seen |= same;
+        same.then(|| state.inserted.clone())
     }
 
     /// The token that is here now, for functions that need one.
@@ -122,16 +143,49 @@ impl SlotEntry {
         self.inserted().ok_or(Error::TokenNotPresent)
     }
 
-    /// Whether that insertion still lasts.
-    pub(crate) fn holds(&self, insertion: &Arc<Insertion>) -> bool {
-        // Asked by every call, so that it must not touch what all threads share.
-        !self.removable
-            || self
-                .look(|inserted| inserted.is_some_and(|inserted| Arc::ptr_eq(inserted, insertion)))
+    /// Whether that insertion still lasts, as far as anybody knows. Asked by every call: no key store
+    /// is asked, and nothing is touched that all threads share.
+    pub(crate) fn holds(&self, insertion: &Insertion) -> bool {
+        !self.removable || !insertion.is_over() && self.slot.holds(&insertion.token)
+    }
+
+    /// Looks whether that insertion still lasts.
+    pub(crate) fn still_holds(&self, insertion: &Arc<Insertion>) -> bool {
+        let is_it = |now: Arc<Insertion>| Arc::ptr_eq(&now, insertion);
+        !self.removable || self.inserted().is_some_and(is_it)
+    }
+
+    /// Takes note that an insertion is over, and ends its sessions and login.
+    pub(crate) fn removed(&self, insertion: &Arc<Insertion>) {
+        let mut state = self.state.lock();
+        let here = state.inserted.as_ref();
+        if here.is_some_and(|here| Arc::ptr_eq(here, insertion)) {
+            state.inserted = None;
+            state.event = true;
+        }
+        drop(state);
+        self.close(insertion);
+    }
+
+    fn is_over(&self, insertion: &Insertion) -> bool {
+        self.removable && insertion.is_over()
+    }
+
+    /// Closes the sessions with a token that was here. Under no lock: they log out.
+    fn close(&self, insertion: &Arc<Insertion>) {
+        insertion.end();
+        if let Some(sessions) = self.sessions.upgrade() {
+            sessions.close_with(insertion);
+        }
     }
 
     pub(crate) fn is_hardware(&self) -> bool {
         self.slot.info().hardware
+    }
+
+    /// Whether anybody has looked what is here.
+    fn is_seen(&self) -> bool {
+        self.state.lock().seen
     }
 
     /// Whether something changed here that has not been told.
@@ -139,17 +193,12 @@ impl SlotEntry {
         self.inserted();
         std::mem::take(&mut self.state.lock().event)
     }
-
-    /// Takes what is here now as told.
-    pub(crate) fn forget_events(&self) {
-        self.take_event();
-    }
 }
 
 /// C_GetSlotList (PKCS#11 §5.5.1).
 ///
 /// A program that passes a large array at once, without asking for the number, sees new slots as
-/// well.
+/// well. The first list looks into every slot: what comes and goes from then on is an event.
 pub(crate) fn list(
     library: &Library,
     with_token_only: bool,
@@ -159,7 +208,11 @@ pub(crate) fn list(
     let ids: Vec<_> = library
         .refresh_slots()
         .iter()
-        .filter(|slot| !with_token_only || slot.inserted().is_some())
+        .filter(|slot| {
+            let looks = with_token_only || !slot.is_seen();
+            let present = looks && slot.inserted().is_some();
+            present || !with_token_only
+        })
         .map(|slot| slot.id)
         .collect();
     out.fill(&ids)
@@ -227,11 +280,17 @@ pub(crate) fn token_info(
 }
 
 fn token_flags(info: &TokenInfo) -> CK_FLAGS {
-    let pin = match info.user_pin {
+    let user_pin = match info.user_pin {
         PinState::Normal => 0,
         PinState::CountLow => CKF_USER_PIN_COUNT_LOW,
         PinState::FinalTry => CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY,
         PinState::Locked => CKF_USER_PIN_LOCKED,
+    };
+    let admin_pin = match info.admin_pin {
+        PinState::Normal => 0,
+        PinState::CountLow => CKF_SO_PIN_COUNT_LOW,
+        PinState::FinalTry => CKF_SO_PIN_COUNT_LOW | CKF_SO_PIN_FINAL_TRY,
+        PinState::Locked => CKF_SO_PIN_LOCKED,
     };
     let login = match info.login {
         LoginPolicy::App => CKF_LOGIN_REQUIRED,
@@ -243,7 +302,7 @@ fn token_flags(info: &TokenInfo) -> CK_FLAGS {
     // What a token does not have, the crypto library has.
     let always =
         CKF_TOKEN_INITIALIZED | CKF_USER_PIN_INITIALIZED | CKF_RNG | CKF_DUAL_CRYPTO_OPERATIONS;
-    always | pin | login | protected
+    always | user_pin | admin_pin | login | protected
 }
 
 fn set_flags(flags: &[(bool, CK_FLAGS)]) -> CK_FLAGS {
@@ -254,7 +313,8 @@ fn set_flags(flags: &[(bool, CK_FLAGS)]) -> CK_FLAGS {
 }
 
 /// C_WaitForSlotEvent (PKCS#11 §5.5.4). Blocks in slices, under no lock, until C_Finalize at the
-/// latest.
+/// latest. What is there at the first look is no event, so that one who has asked for nothing before
+/// waits for what comes from now on.
 pub(crate) fn wait_for_event(
     library: &Library,
     flags: CK_FLAGS,
@@ -266,13 +326,13 @@ pub(crate) fn wait_for_event(
         return Err(Error::ArgumentsBad);
     }
     loop {
-        if let Some(slot) = library
-            .refresh_slots()
-            .iter()
-            .find(|slot| slot.take_event())
-        {
-            out.set(slot.id);
-            return Ok(());
+        for slot in library.refresh_slots() {
+            if slot.take_event() {
+                out.set(slot.id);
+                return Ok(());
+            }
+            // A reader may have taken its time.
+            library.check_running()?;
         }
         if flags & CKF_DONT_BLOCK != 0 {
             return Err(Error::NoEvent);

@@ -21,7 +21,6 @@ pub const EXPECTED: &[Difference] = &[
     row("operations and login", &["final after logout"], "CKR_USER_NOT_LOGGED_IN", "CKR_OK", LOGOUT),
     row("operations and login", &["init after logout"], "CKR_USER_NOT_LOGGED_IN", "CKR_OBJECT_HANDLE_INVALID", HANDLES),
     row("operations and login", &["the old handle"], "CKR_OK", "CKR_OBJECT_HANDLE_INVALID", HANDLES),
-    row("PINs", &["init PIN without SO"], "CKR_FUNCTION_NOT_SUPPORTED", "CKR_USER_NOT_LOGGED_IN", NO_SO),
     row("PINs", &["init token with open sessions"], "CKR_FUNCTION_NOT_SUPPORTED", "CKR_SESSION_EXISTS", NO_SO),
     row("random", &["seed"], "CKR_RANDOM_SEED_NOT_SUPPORTED", "CKR_OK", SEED),
     row("attributes", &[

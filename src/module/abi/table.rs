@@ -54,7 +54,7 @@ v2_40 {
     ) in _library => unsupported();
     C_InitPIN(
         hSession: CK_SESSION_HANDLE, pPin: *mut CK_UTF8CHAR, ulPinLen: CK_ULONG
-    ) in _library => unsupported();
+    ) on session(hSession) => login::init_pin(&session, ptr::pin(pPin, ulPinLen));
     C_SetPIN(
         hSession: CK_SESSION_HANDLE, pOldPin: *mut CK_UTF8CHAR, ulOldLen: CK_ULONG,
         pNewPin: *mut CK_UTF8CHAR, ulNewLen: CK_ULONG

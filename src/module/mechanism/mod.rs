@@ -135,16 +135,20 @@ pub(crate) fn info(
     let out = out?;
     let row = table::row(mechanism)?;
     let in_software = row.form.key_sizes().ok_or(Error::MechanismInvalid)?;
-    let contents = insertion.token.contents();
-    let sizes = contents
-        .keys()
+    // Only these have to do with what is on the token, which may have to be read first.
+    let catalog = match row.form.uses_key_pairs() {
+        true => Some(insertion.catalog()?),
+        false => None,
+    };
+    let keys = || catalog.iter().flat_map(|catalog| catalog.contents().keys());
+    let sizes = keys()
         .map(|key| key.public_key.key_type())
         .filter(|key| row.form.takes(*key))
         .map(table::key_size);
     let (min, max) = sizes.fold(in_software, |(min, max), size| {
         (size.min(min), size.max(max))
     });
-    let hardware = slot.is_hardware() && performs_itself(row, &insertion);
+    let hardware = slot.is_hardware() && performs_itself(row, keys(), &insertion);
     out.set(CK_MECHANISM_INFO {
         ulMinKeySize: min,
         ulMaxKeySize: max,
@@ -154,11 +158,14 @@ pub(crate) fn info(
 }
 
 /// Whether one of the token's own keys does it. While the token opens no session, none does.
-fn performs_itself(row: &Row, insertion: &Insertion) -> bool {
-    let contents = insertion.token.contents();
+fn performs_itself<'a>(
+    row: &Row,
+    mut keys: impl Iterator<Item = &'a Key>,
+    insertion: &Insertion,
+) -> bool {
     insertion
         .token_session()
-        .is_ok_and(|session| contents.keys().any(|key| can(row, key, &*session)))
+        .is_ok_and(|session| keys.any(|key| can(row, key, &*session)))
 }
 
 #[cfg(test)]

@@ -219,6 +219,28 @@ impl Form {
         }
     }
 
+    /// Whether it is used with private and public keys.
+    pub(crate) fn uses_key_pairs(self) -> bool {
+        match self {
+            Self::RsaPkcs1(_)
+            | Self::RsaPss(_)
+            | Self::RsaX509
+            | Self::RsaOaep
+            | Self::Ecdsa(_)
+            | Self::EdDsa
+            | Self::MlDsa
+            | Self::Ecdh { .. }
+            | Self::MlKem => true,
+            Self::Digest(_)
+            | Self::Hmac(..)
+            | Self::Cmac(_)
+            | Self::Aes(_)
+            | Self::KeyWrap { .. }
+            | Self::Key(_)
+            | Self::KeyPair(_) => false,
+        }
+    }
+
     /// Whether that key, which it [`takes`](Self::takes), is for it: an RSA key for RSASSA-PSS only is for
     /// nothing else (RFC 4055 §1.2).
     ///

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cryptoki_sys::*;
-use ctk_token::{Certificate, DataObject, Item, Key, KeychainContents, ObjectId, PublicKey};
+use ctk_token::{
+    Certificate, Constraint, DataObject, Item, Key, KeychainContents, ObjectId, PublicKey,
+};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 
@@ -87,11 +89,11 @@ impl Catalog {
                     let private = !on_use && (key.needs_auth() || !key.is_free());
                     catalog.add(Class::PrivateKey, private, id, source)?;
                 }
-                Item::Data(data) if data.value.is_some() => {
-                    catalog.add(Class::Data, false, id, source)?;
+                Item::Data(data) => {
+                    // Likewise.
+                    let private = !on_use && data.read != Constraint::Free;
+                    catalog.add(Class::Data, private, id, source)?;
                 }
-                // Data that have to be read after login: no backend has them yet.
-                Item::Data(_) => {}
             }
         }
         for profile in PROFILES {
@@ -124,6 +126,17 @@ impl Catalog {
 
     pub(crate) fn generation(&self) -> u64 {
         self.contents.generation
+    }
+
+    /// What the objects are of.
+    pub(crate) fn contents(&self) -> &KeychainContents {
+        &self.contents
+    }
+
+    /// The handle of what this item is as an object of this class, if it is in the contents.
+    pub(super) fn handle(&self, class: Class, id: &ObjectId) -> Option<CK_OBJECT_HANDLE> {
+        let handle = self.handles.get(&(class, id.clone()))?;
+        self.object(*handle).map(|object| object.handle)
     }
 
     /// The object of this handle, whoever may see it.
@@ -258,15 +271,18 @@ impl<'a> View<'a> {
     pub(super) fn label(&self) -> &'a str {
         match self.item() {
             Some(Item::Certificate(certificate)) => &certificate.label,
-            Some(Item::Key(key)) => &key.label,
+            Some(Item::Key(key)) => match &key.public_label {
+                Some(label) if self.object.class == Class::PublicKey => label,
+                _ => &key.label,
+            },
             Some(Item::Data(data)) => &data.label,
             None => "",
         }
     }
 
     /// The token's own name for what the object shows.
-    pub(super) fn id(&self) -> Option<&'a [u8]> {
-        self.item().map(|item| item.id().as_bytes())
+    pub(super) fn id(&self) -> Option<&'a ObjectId> {
+        self.item().map(Item::id)
     }
 
     /// CKA_ID.

@@ -1,4 +1,5 @@
-//! Making, copying, changing and destroying session objects (PKCS#11 §5.7.1 to §5.7.3, §5.7.6).
+//! Making, copying, changing and destroying objects (PKCS#11 §5.7.1 to §5.7.3, §5.7.6): mostly those of
+//! a session.
 
 use cryptoki_sys::*;
 use ctk_token::{Digest, KeyType, PublicKey, Role};
@@ -7,7 +8,7 @@ use super::{
     Class, Sight,
     certificate::Parts as CertificateParts,
     make::{self, Parts},
-    public_key,
+    provision, public_key,
     schema::{self, Act},
     session_object::{Attributes, Material, SessionObject},
     wish::{self, Given, How, Wish},
@@ -43,7 +44,7 @@ const USES: [CK_ATTRIBUTE_TYPE; 11] = [
 /// C_CreateObject (PKCS#11 §5.7.1): public keys, secret keys, certificates and data.
 ///
 /// Private keys come from the token or from C_GenerateKeyPair: what a program has in its own memory
-/// needs no token to keep it.
+/// needs no token to keep it. A token that can be written takes certificates.
 pub(crate) fn create(
     session: &Session,
     template: Result<Template<'_>>,
@@ -60,6 +61,12 @@ pub(crate) fn create(
     let wish = Wish::of(session, class, How::Created, given)?;
     handle.set(match class {
         Class::Data => make::new_object(session, data(wish), Material::Nothing),
+        Class::Certificate if wish.on_token => {
+            // Whatever is wrong with a session's certificate is wrong with the token's.
+            let (identity, value) = (wish.copied(CKA_ID), wish.copied(CKA_VALUE));
+            certificate(wish)?;
+            provision::import_certificate(session, &identity, &value)
+        }
         Class::Certificate => make::new_object(session, certificate(wish)?, Material::Nothing),
         Class::PublicKey => {
             let key = public_key(&wish)?;
@@ -241,6 +248,9 @@ pub(crate) fn copy(
 
 /// C_DestroyObject (PKCS#11 §5.7.3).
 pub(crate) fn destroy(session: &Session, object: CK_OBJECT_HANDLE) -> Result<()> {
+    if let Some(view) = Sight::new(session)?.object(object) {
+        return provision::delete(session, &view);
+    }
     let object = own(session, object)?;
     if !object.is_true(CKA_DESTROYABLE) {
         return Err(Error::ActionProhibited);

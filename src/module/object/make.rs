@@ -78,14 +78,15 @@ pub(crate) fn new_secret_key(
 /// CKR_TEMPLATE_INCONSISTENT.
 pub(crate) fn check_key_pair(public: &Wish, private: &Wish, kind: KeyType) -> Result<()> {
     if private.bool(CKA_ALWAYS_AUTHENTICATE) == Some(true) {
-        // There is no PIN that a session key could ask for.
+        // There is no PIN that a session key could ask for; on a token, the key's place decides.
         return Err(Error::TemplateInconsistent);
     }
     public_key::check_kind(kind, true, |kind| public.bytes(kind))?;
     public_key::check_kind(kind, false, |kind| private.bytes(kind))
 }
 
-/// Makes a key pair of the session, of templates that [`check_key_pair`] has seen: the handles of the public and of the private key.
+/// Makes a key pair of the session, of templates that [`check_key_pair`] has seen: the handles of the
+/// public and of the private key.
 ///
 /// The private key is CKA_SENSITIVE, not CKA_EXTRACTABLE and not CKA_COPYABLE whatever the template
 /// says. Java asks for the contrary for keys that it never reads, so this is no error.

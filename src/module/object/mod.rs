@@ -3,10 +3,12 @@
 mod catalog;
 mod certificate;
 pub(crate) mod create;
+pub(crate) mod data;
 pub(crate) mod find;
 mod held;
 mod index;
 pub(crate) mod make;
+pub(crate) mod provision;
 mod public_key;
 mod schema;
 pub(crate) mod session_object;
@@ -16,6 +18,7 @@ pub(crate) mod wish;
 use std::{borrow::Cow, sync::Arc};
 
 use cryptoki_sys::*;
+use zeroize::Zeroizing;
 
 pub(crate) use catalog::Catalog;
 use catalog::{Object, View};
@@ -67,6 +70,8 @@ impl Class {
 #[derive(Debug, Eq, PartialEq)]
 enum Answer<'a> {
     Shown(Value<'a>),
+    /// The object has it, and the token has to be asked for it.
+    Unread,
     /// The object has it, and nobody gets it.
     Sensitive,
     Absent,
@@ -79,6 +84,8 @@ enum Value<'a> {
     Bool([u8; 1]),
     Ulong([u8; size_of::<CK_ULONG>()]),
     Bytes(Cow<'a, [u8]>),
+    /// What was read of the token.
+    Read(Arc<Zeroizing<Vec<u8>>>),
 }
 
 impl Value<'_> {
@@ -95,6 +102,7 @@ impl Value<'_> {
             Self::Bool(byte) => byte,
             Self::Ulong(bytes) => bytes,
             Self::Bytes(bytes) => bytes,
+            Self::Read(bytes) => bytes,
         }
     }
 }
@@ -136,16 +144,22 @@ impl<'i> Sight<'i> {
 
 /// An object that a session sees, wherever it is.
 enum Seen<'a> {
-    Token(View<'a>),
+    Token(View<'a>, &'a Standing),
     Session(&'a SessionObject, &'a Attributes),
 }
 
 impl<'a> Seen<'a> {
-    fn attribute(&self, kind: CK_ATTRIBUTE_TYPE) -> Answer<'a> {
-        match self {
-            Self::Token(view) => table::attribute(view, kind),
-            Self::Session(object, attributes) => object.attribute(attributes, kind),
-        }
+    /// What there is to say about an attribute, once the token has been asked for what has to be
+    /// read.
+    fn attribute(&self, kind: CK_ATTRIBUTE_TYPE) -> Result<Answer<'a>> {
+        let (view, standing) = match self {
+            Self::Token(view, standing) => (view, standing),
+            Self::Session(object, attributes) => return Ok(object.attribute(attributes, kind)),
+        };
+        Ok(match table::attribute(view, kind) {
+            Answer::Unread => Answer::Shown(Value::Read(data::read(view, standing)?)),
+            answer => answer,
+        })
     }
 }
 
@@ -161,7 +175,7 @@ fn look<T>(
 ) -> Result<T> {
     let sight = Sight::new(session)?;
     if let Some(view) = sight.object(handle) {
-        return work(Seen::Token(view));
+        return work(Seen::Token(view, &sight.standing));
     }
     let object = session.insertion.objects.find(session, handle);
     let object = object.ok_or(Error::ObjectHandleInvalid)?;
@@ -176,11 +190,13 @@ pub(crate) fn size(
     out: Result<Place<'_, CK_ULONG>>,
 ) -> Result<()> {
     let size: usize = look(session, object, |object| {
-        let len = |kind| match object.attribute(kind) {
-            Answer::Shown(value) => value.bytes().len(),
-            Answer::Sensitive | Answer::Absent => 0,
+        let len = |kind| {
+            Ok(match object.attribute(kind)? {
+                Answer::Shown(value) => value.bytes().len(),
+                Answer::Unread | Answer::Sensitive | Answer::Absent => 0,
+            })
         };
-        Ok(schema::kinds().map(len).sum())
+        schema::kinds().map(len).sum()
     })?;
     out?.set(ulong(size));
     Ok(())
@@ -196,20 +212,19 @@ pub(crate) fn attribute_value(
     look(session, object, |object| {
         let mut outcome = Ok(());
         for entry in template?.entries() {
-            let answered = match object.attribute(entry.kind) {
-                Answer::Shown(value) => entry.answer(value.bytes()),
-                Answer::Sensitive => {
-                    entry.refuse();
-                    Err(Error::AttributeSensitive)
+            let why_not = match object.attribute(entry.kind) {
+                Ok(Answer::Shown(value)) => {
+                    outcome = outcome.and(entry.answer(value.bytes()));
+                    continue;
                 }
-                Answer::Absent => {
-                    entry.refuse();
-                    Err(Error::AttributeTypeInvalid)
-                }
+                Ok(Answer::Sensitive) => Error::AttributeSensitive,
+                Ok(Answer::Unread | Answer::Absent) => Error::AttributeTypeInvalid,
+                Err(error) => error,
             };
-            // The first error is kept: it is the one about the entry that a program sees first.
-            outcome = outcome.and(answered);
+            entry.refuse();
+            outcome = outcome.and(Err(why_not));
         }
+        // The first error was kept: it is the one about the entry that a program sees first.
         outcome
     })
 }

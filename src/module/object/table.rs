@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use cryptoki_sys::*;
-use ctk_token::{Constraint, Digest, KeyType, Operation, Origin, PublicKey};
+use ctk_token::{Constraint, Digest, KeyType, ObjectId, Operation, Origin, PublicKey};
 
 use super::{
     Answer, Class, Value, View,
@@ -24,6 +24,8 @@ struct Row {
 enum Column {
     /// Shown to everybody who sees the object; `None` if this one lacks it.
     Shown(for<'a> fn(&View<'a>) -> Option<Value<'a>>),
+    /// The same, but what is lacking here is read from the token.
+    Read(for<'a> fn(&View<'a>) -> Option<Value<'a>>),
     /// Never shown, whoever asks; says whether the object has it at all.
     Secret(fn(&View<'_>) -> bool),
 }
@@ -38,6 +40,7 @@ pub(super) fn attribute<'a>(view: &View<'a>, kind: CK_ATTRIBUTE_TYPE) -> Answer<
         .find(|row| row.classes.contains(&view.object.class));
     match row.map(|row| &row.column) {
         Some(Column::Shown(value)) => value(view).map_or(Answer::Absent, Answer::Shown),
+        Some(Column::Read(value)) => value(view).map_or(Answer::Unread, Answer::Shown),
         Some(Column::Secret(applies)) if applies(view) => Answer::Sensitive,
         Some(Column::Secret(_)) | None => Answer::Absent,
     }
@@ -45,6 +48,13 @@ pub(super) fn attribute<'a>(view: &View<'a>, kind: CK_ATTRIBUTE_TYPE) -> Answer<
 
 const ALL: &[Class] = Class::ALL;
 const CERTIFICATE: &[Class] = &[Class::Certificate];
+const NO_CERTIFICATE: &[Class] = &[
+    Class::Data,
+    Class::PublicKey,
+    Class::PrivateKey,
+    Class::SecretKey,
+    Class::Profile,
+];
 const DATA: &[Class] = &[Class::Data];
 const PROFILE: &[Class] = &[Class::Profile];
 const PUBLIC: &[Class] = &[Class::PublicKey];
@@ -73,7 +83,7 @@ rows! {
     CKA_UNIQUE_ID ALL Shown(|view| owned(unique_id(view)));
     CKA_APPLICATION DATA Shown(|view| bytes(view.data()?.application.as_bytes()));
     CKA_VALUE CERTIFICATE Shown(|view| bytes(&view.certificate()?.der));
-    CKA_VALUE DATA Shown(|view| bytes(view.data()?.value.as_deref()?));
+    CKA_VALUE DATA Read(|view| bytes(view.data()?.value.as_deref()?));
     CKA_VALUE PUBLIC Shown(|view| bytes(public_key::encoded(public(view)?)?));
     CKA_VALUE PRIVATE Secret(|view| has_secret(view, CKA_VALUE));
     CKA_OBJECT_ID DATA Shown(|view| bytes(&view.data()?.object_id));
@@ -126,7 +136,9 @@ rows! {
     CKA_KEY_GEN_MECHANISM KEYS Shown(key_gen_mechanism);
     CKA_MODIFIABLE ALL Shown(|_| no());
     CKA_COPYABLE ALL Shown(|_| no());
-    CKA_DESTROYABLE ALL Shown(|_| no());
+    // What else is on a token is made again, but does not go.
+    CKA_DESTROYABLE CERTIFICATE Shown(|view| Some(Value::bool(view.insertion.is_writable())));
+    CKA_DESTROYABLE NO_CERTIFICATE Shown(|_| no());
     CKA_EC_PARAMS KEYS Shown(|view| owned(public_key::ec_params(kind(view)?)?));
     // On the private key it is none of the specification's, and saves programs a search for the
     // public key.
@@ -180,7 +192,7 @@ fn unique_id(view: &View<'_>) -> Vec<u8> {
     if let Some(profile) = view.profile() {
         id.push_str(&profile.to_string());
     }
-    for byte in view.id().unwrap_or_default() {
+    for byte in view.id().map(ObjectId::as_bytes).unwrap_or_default() {
         id.push_str(&format!("{byte:02x}"));
     }
     id.into_bytes()

@@ -56,7 +56,9 @@ pub(super) type Given = BTreeMap<CK_ATTRIBUTE_TYPE, Zeroizing<Vec<u8>>>;
 pub(crate) struct Wish {
     pub(super) class: Class,
     pub(super) how: How,
-    /// Whether only a user who is logged in sees it.
+    /// Whether it is to be on the token.
+    pub(crate) on_token: bool,
+    /// Whether only a user who is logged in sees it. On the token, that is the token's to say.
     pub(super) private: bool,
     pub(super) given: Given,
 }
@@ -65,8 +67,9 @@ impl Wish {
     /// Reads a template for an object of this class.
     ///
     /// # Errors
-    /// As PKCS#11 §4.1.1 has them, and CKR_TOKEN_WRITE_PROTECTED for an object that is to stay,
-    /// CKR_USER_NOT_LOGGED_IN for a private one that the session could not see.
+    /// As PKCS#11 §4.1.1 has them, and CKR_USER_NOT_LOGGED_IN for a private object that the session
+    /// could not see. For one that is to be on the token CKR_TOKEN_WRITE_PROTECTED,
+    /// CKR_TEMPLATE_INCONSISTENT if tokens take none like it, and CKR_SESSION_READ_ONLY.
     pub(crate) fn new(
         session: &Session,
         class: Class,
@@ -84,6 +87,7 @@ impl Wish {
         let mut wish = Self {
             class,
             how,
+            on_token: bool_of(&given, CKA_TOKEN) == Some(true),
             private: false,
             given,
         };
@@ -91,8 +95,32 @@ impl Wish {
         if named.is_some_and(|named| named != class.value()) {
             return Err(Error::TemplateInconsistent);
         }
-        wish.private = check_storage(session, class, &wish.given)?;
+        if wish.on_token {
+            wish.check_on_token(session)?;
+        } else {
+            wish.private = check_storage(session, class, &wish.given)?;
+        }
         Ok(wish)
+    }
+
+    /// Whether an object like this can be on the token: a certificate, and keys that it makes itself.
+    ///
+    /// Who may put it there the token knows. A private key that the SO makes is one that the SO does
+    /// not see; but a card's keys are made by who administers it, for its user.
+    fn check_on_token(&self, session: &Session) -> Result<()> {
+        let certificate = self.class == Class::Certificate && self.how == How::Created;
+        let key = matches!(self.class, Class::PublicKey | Class::PrivateKey)
+            && matches!(self.how, How::Generated(_));
+        check_writable(session)?;
+        // What is public on a token is not hidden because somebody asks, and none keeps trust.
+        let hides = self.class != Class::PrivateKey && self.bool(CKA_PRIVATE) == Some(true);
+        if !certificate && !key || hides || self.bool(CKA_TRUSTED) == Some(true) {
+            return Err(Error::TemplateInconsistent);
+        }
+        if !session.read_write {
+            return Err(Error::SessionReadOnly);
+        }
+        Ok(())
     }
 
     /// A CK_BBOOL of the template.
@@ -108,6 +136,11 @@ impl Wish {
     /// The bytes of an attribute of the template.
     pub(crate) fn bytes(&self, kind: CK_ATTRIBUTE_TYPE) -> Option<&[u8]> {
         self.given.get(&kind).map(|value| value.as_slice())
+    }
+
+    /// A copy of the bytes of an attribute of the template; empty if it has none.
+    pub(super) fn copied(&self, kind: CK_ATTRIBUTE_TYPE) -> Vec<u8> {
+        self.bytes(kind).unwrap_or_default().to_vec()
     }
 
     /// The bytes of an attribute without which there is no such object.
@@ -178,8 +211,9 @@ pub(super) fn read(template: Template<'_>) -> Result<Given> {
 /// somebody who is logged in goes with the login, and nothing else does.
 pub(super) fn check_storage(session: &Session, class: Class, given: &Given) -> Result<bool> {
     if bool_of(given, CKA_TOKEN) == Some(true) {
-        // No key store of ours takes objects from a program.
-        return Err(Error::TokenWriteProtected);
+        check_writable(session)?;
+        // A copy: no key store of ours takes one.
+        return Err(Error::TemplateInconsistent);
     }
     if bool_of(given, CKA_TRUSTED) == Some(true) && session.insertion.login() != Some(Role::Admin) {
         // Only the SO says what is trusted (§4.6.2, §4.9, §4.11).
@@ -192,4 +226,15 @@ pub(super) fn check_storage(session: &Session, class: Class, given: &Given) -> R
         return Err(Error::UserNotLoggedIn);
     }
     Ok(private)
+}
+
+/// # Errors
+/// CKR_TOKEN_WRITE_PROTECTED, in a read-only session as well: in another one it would be no
+/// different.
+fn check_writable(session: &Session) -> Result<()> {
+    if session.insertion.is_writable() {
+        Ok(())
+    } else {
+        Err(Error::TokenWriteProtected)
+    }
 }

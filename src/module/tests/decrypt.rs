@@ -468,7 +468,6 @@ fn what_a_token_says_is_told() {
             TokenError::Unreachable(Reason::new("no such file")),
             CKR_DEVICE_ERROR,
         ),
-        (TokenError::TokenRemoved, CKR_DEVICE_REMOVED),
     ] {
         decrypt_init(session, &pkcs1(), key).unwrap();
         *token.next_error.lock().unwrap() = Some(error);
@@ -482,4 +481,12 @@ fn what_a_token_says_is_told() {
     assert_eq!(unsafe { C_Logout(session) }, CKR_OK);
     let refused = decrypt_init(session, &pkcs1(), key);
     assert_eq!(refused, Err(CKR_USER_NOT_LOGGED_IN));
+    // A token that says that it is gone is gone with its sessions.
+    assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
+    decrypt_init(session, &pkcs1(), key).unwrap();
+    *token.next_error.lock().unwrap() = Some(TokenError::TokenRemoved);
+    let answer = with_room(C_Decrypt, session, &ciphertext, MODULUS);
+    assert_eq!(answer.unwrap_err().0, CKR_DEVICE_REMOVED);
+    assert_eq!(decrypt_final(session), Err(CKR_SESSION_HANDLE_INVALID));
+    assert!(!token.is_verified());
 }

@@ -160,38 +160,30 @@ fn a_certificate_without_a_key_is_an_authority_if_it_says_so_and_odd_ones_are_st
 }
 
 #[test]
-fn data_that_everybody_may_read_are_shown_and_protected_data_are_not() {
+fn data_that_are_part_of_the_contents_are_shown() {
     let token = TestToken::new(&[], Settings::default());
-    let data = |id: &str, value: Option<&[u8]>| {
-        Item::Data(DataObject {
-            id: ObjectId::new(id.as_bytes()),
-            label: id.into(),
+    token.change(|items| {
+        items.push(Item::Data(DataObject {
+            id: ObjectId::new(b"open"),
+            label: "open".into(),
             application: "test".into(),
             object_id: vec![6, 1, 42],
-            read: if value.is_some() {
-                Constraint::Free
-            } else {
-                Constraint::Auth(AuthId(1), Reuse::Session)
-            },
-            value: value.map(Vec::from),
-        })
-    };
-    token.change(|items| items.extend([data("open", Some(b"text")), data("protected", None)]));
+            read: Constraint::Free,
+            value: Some(b"text".to_vec()),
+        }));
+    });
     let module = Module::start(&[token]);
-    let session = module.open_and_login();
+    let session = module.open();
     let found = of_class(session, CKO_DATA);
     assert_eq!(found.len(), 1);
-    assert_eq!(value(session, found[0], CKA_LABEL), Ok(b"open".to_vec()));
-    assert_eq!(value(session, found[0], CKA_VALUE), Ok(b"text".to_vec()));
-    assert_eq!(
-        value(session, found[0], CKA_APPLICATION),
-        Ok(b"test".to_vec())
-    );
-    assert_eq!(value(session, found[0], CKA_OBJECT_ID), Ok(vec![6, 1, 42]));
-    assert_eq!(
-        value(session, found[0], CKA_ID),
-        Err(CKR_ATTRIBUTE_TYPE_INVALID)
-    );
+    let get = |kind| value(session, found[0], kind);
+    assert_eq!(get(CKA_LABEL), Ok(b"open".to_vec()));
+    assert_eq!(get(CKA_VALUE), Ok(b"text".to_vec()));
+    assert_eq!(get(CKA_APPLICATION), Ok(b"test".to_vec()));
+    assert_eq!(get(CKA_OBJECT_ID), Ok(vec![6, 1, 42]));
+    assert_eq!(get(CKA_PRIVATE), Ok(vec![CK_FALSE]));
+    assert_eq!(get(CKA_ID), Err(CKR_ATTRIBUTE_TYPE_INVALID));
+    assert_eq!(find(session, &[(CKA_VALUE, b"text")]), found);
 }
 
 #[test]

@@ -193,6 +193,7 @@ impl TestToken {
             items.push(Item::Key(Box::new(Key {
                 id: name("key"),
                 label: format!("Identity {}", identity.id),
+                public_label: None,
                 identity: vec![identity.id],
                 public_key: identity.public_key(),
                 subject: Some(identity.certificate.subject_name().to_der().unwrap()),
@@ -349,7 +350,7 @@ pub fn set_hold(hold: &(Mutex<bool>, Condvar), on: bool) {
     hold.1.notify_all();
 }
 
-fn wait_while(hold: &(Mutex<bool>, Condvar)) {
+pub fn wait_while(hold: &(Mutex<bool>, Condvar)) {
     let held = hold.0.lock().unwrap();
     drop(hold.1.wait_while(held, |held| *held).unwrap());
 }
@@ -534,10 +535,14 @@ pub fn turn() -> MutexGuard<'static, ()> {
 
 impl Module {
     pub fn start(tokens: &[Arc<TestToken>]) -> Self {
+        Self::start_with(Source::new(tokens))
+    }
+
+    pub fn start_with(source: Box<dyn SlotSource>) -> Self {
         let module = Self { _turn: turn() };
         // What a failed test may have left behind.
         unsafe { C_Finalize(std::ptr::null_mut()) };
-        initialize_with(Source::new(tokens)).unwrap();
+        initialize_with(source).unwrap();
         module
     }
 
