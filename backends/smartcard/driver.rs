@@ -14,6 +14,7 @@ use crate::{
     link::{Link, LinkError},
     pcsc::PcscReaders,
     readers::{ReaderStatus, Readers},
+    token::{self, CardToken},
 };
 
 /// The name of the driver.
@@ -62,7 +63,9 @@ impl Driver {
 
     /// The cards in other readers, such as virtual ones in a test.
     pub fn with_readers(configuration: Configuration, readers: Box<dyn Readers>) -> Self {
-        Self::recognizing(configuration, readers, |_| Ok(None))
+        Self::recognizing(configuration, readers, |link| {
+            Ok(token::recognize(link)?.map(|token| -> Arc<dyn Inserted> { token }))
+        })
     }
 
     fn recognizing(
@@ -148,6 +151,16 @@ trait Inserted: Token {
 
     /// Whether the card is gone as far as the token has noticed.
     fn is_removed(&self) -> bool;
+}
+
+impl Inserted for CardToken {
+    fn removed(&self) {
+        self.removed();
+    }
+
+    fn is_removed(&self) -> bool {
+        self.is_removed()
+    }
 }
 
 /// Finds out what card it is; `None` if it is none that is known here.
