@@ -166,11 +166,18 @@ step "Making a throwaway authority, alice.p12 with an RSA-2048 and a P-256 ident
 } >>"$log" 2>&1
 ok "alice.p12, $(stat -c %s alice.p12) bytes; another.p12, $(stat -c %s another.p12) bytes"
 
+# Cards in a reader of this machine would be tokens as well.
+(
+    umask 077
+    mkdir -p "$HOME/.config/ctk"
+    printf '[smartcard]\nenabled = false\n' >"$HOME/.config/ctk/ctk.toml"
+)
+
 step "Registering them: ctk add alice.p12"
 printf '%s\n' "$pin" | "$ctk" add alice.p12 2>&1 | tee -a "$log" | indent
 # It comes first, so that whatever takes any key or the first token takes a wrong one.
 printf 'another\n' | "$ctk" add another.p12 --order -1 >>"$log" 2>&1
-ok "registered in $(find "$HOME" -name '*.toml' | sort | sed "s|^$HOME|~|" | paste -sd ' ')"
+ok "registered in $(find "$HOME/.config/ctk/tokens.d" -name '*.toml' | sort | sed "s|^$HOME|~|" | paste -sd ' ')"
 
 step "Listing them: ctk list"
 "$ctk" list 2>&1 | tee -a "$log" | indent

@@ -1,7 +1,8 @@
 //! Tokens with keys that are made for the test, registered as a person registers them.
 
 use std::{
-    fs,
+    fs::{self, DirBuilder},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -88,9 +89,29 @@ pub struct Bed {
     home: PathBuf,
 }
 
+/// A configuration in which the readers of the machine that runs the test are no slots.
+pub const NO_CARDS: &str = "[smartcard]\nenabled = false\n";
+
 impl Bed {
-    /// A home without tokens.
+    /// A home without tokens, in which no cards are shown.
     pub fn empty() -> Self {
+        let bed = Self::with_cards();
+        let folder = bed.home.join(".config/ctk");
+        // Nobody else may write there, whatever the umask of who runs the tests.
+        let mut closed = DirBuilder::new();
+        closed.recursive(true).mode(0o700);
+        closed
+            .create(&folder)
+            .expect("a folder for the configuration");
+        let file = folder.join("ctk.toml");
+        fs::write(&file, NO_CARDS).expect("the configuration");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("chmod");
+        bed
+    }
+
+    /// A home without configuration: a program in it sees the cards of the PC/SC service that it finds, so it is to be
+    /// given a [`Pcscd`](crate::pcscd::Pcscd) of the test's own.
+    pub fn with_cards() -> Self {
         let work = Work::new();
         let home = work.path().join("home");
         fs::create_dir(&home).expect("a home");

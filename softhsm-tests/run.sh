@@ -17,7 +17,7 @@ source softhsm-tests/install.sh
 CARGO_DENY_VERSION=0.20.2
 
 # What is built on OpenSSL by --vendored: every crate that the crypto library reaches, and the contract.
-VENDORED_PACKAGES=(ctk-token ctk-crypto ctk-pkcs12 ctk-host ctk-pkcs11 ctk ctk-example-backend)
+VENDORED_PACKAGES=(ctk-token ctk-crypto ctk-pkcs12 ctk-smartcard ctk-host ctk-pkcs11 ctk ctk-example-backend)
 
 vendored=
 case ${1-} in
@@ -186,7 +186,7 @@ quickstart() {
 
 # Everything on OpenSSL: module and command as a person installs them, and every test but the benchmark's, which compares with AWS-LC.
 run_vendored() {
-    local features=(--no-default-features --features "openssl-vendored pkcs12")
+    local features=(--no-default-features --features "openssl-vendored pkcs12 smartcard")
     local packages=() package name folder
     for package in "${VENDORED_PACKAGES[@]}" softhsm-tests; do packages+=(-p "$package"); done
     export CTK_CRYPTO_LIBRARY=openssl

@@ -20,7 +20,7 @@ use openssl::{
 };
 use softhsm_bench::Key;
 use softhsm_tests::{
-    bed::{Bed, Kind, PIN},
+    bed::{Bed, Kind, NO_CARDS, PIN},
     isolated::Environment,
     process::run,
 };
@@ -164,7 +164,10 @@ impl Tokens {
     pub fn ours(&self, token: &str) -> Place {
         let own = self.bed.work.path().join(format!("{token}.toml"));
         let registered = self.bed.configuration().join(format!("{token}.toml"));
-        let file = if own.exists() { own } else { registered };
+        let table = fs::read_to_string(if own.exists() { own } else { registered });
+        let table = table.expect("the token's table");
+        let file = format!("{token}-alone.toml");
+        let file = self.bed.work.write(&file, table + NO_CARDS);
         let mut variables = self.bed.variables();
         variables.push(("CTK_CONFIG".to_owned(), utf8(&file)));
         // For another build of SoftHSM2.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use softhsm_tests::{
-    bed::{Bed, Identity, Kind, PIN, WRONG_PIN, percent_encoded},
+    bed::{Bed, Identity, Kind, NO_CARDS, PIN, WRONG_PIN, percent_encoded},
     process::{LIMIT, Outcome, Server, free_port, run, run_within},
     python::script,
 };
@@ -103,7 +103,7 @@ impl Nginx {
         };
         mode(self.bed.work.path(), 0o711);
         let read = |name| fs::read_to_string(self.bed.configuration().join(name)).expect("a token");
-        let configuration = read("another.toml") + &read("token.toml");
+        let configuration = read("another.toml") + &read("token.toml") + NO_CARDS;
         fs::write(self.path("ctk.toml"), configuration).expect("the tokens' configuration");
         mode(&self.path("ctk.toml"), 0o644);
         let (user, group) = (www_data("-u"), www_data("-g"));
