@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use ctk_token::{
-    Certificate, Constraint, DataObject, Item, Key, KeyType, ObjectId, Origin, PublicKey, Reuse,
-    TokenError,
+    Certificate, Constraint, Item, Key, KeyType, ObjectId, Origin, PublicKey, Reuse, TokenError,
 };
 
 use super::{
-    Known, Piv, ROW,
+    Piv, ROW,
     certificate::{self, Facts, KeyUsage},
     container::{self, CardHolder, PinReference},
     data::{self, PIN},
@@ -55,7 +54,7 @@ impl Piv {
             values.push((data::CHUID.to_vec(), Some(holder.answer.clone())));
         }
         for slot in Slot::all() {
-            if matches!(slot, Slot::Retired(number) if number > retired) && !self.has_made(slot) {
+            if matches!(slot, Slot::Retired(number) if number > retired) {
                 continue;
             }
             let answer = match read_for_label.get(&slot) {
@@ -68,13 +67,16 @@ impl Piv {
                 && let Some(key) = &found.key
                 && key.origin == Origin::Generated
             {
-                items.push(Item::Data(attestation(slot)));
+                items.push(Item::Data(yubikey::attestation(slot)));
             }
             items.extend(found.certificate.map(Item::Certificate));
             items.extend(found.key.map(|key| Item::Key(Box::new(key))));
             values.push((slot.certificate_tag().to_vec(), found.answer));
         }
         items.extend(objects(&values, retired));
+        if self.is_yubikey {
+            items.push(Item::Data(yubikey::attesting()));
+        }
         // Keys and certificates first.
         items.sort_by_key(|item| matches!(item, Item::Data(_)));
         Ok(items)
@@ -132,12 +134,11 @@ impl Piv {
 
     /// Reads a data object: its template and what is in it, as OpenSC gives it.
     pub(super) fn read_object(&self, card: &mut Transaction<'_>, id: &ObjectId) -> Result<Vec<u8>> {
-        if self.is_yubikey {
-            if let Some(slot) = yubikey::attested(id) {
-                return yubikey::attest(card, slot);
-            }
+        if let Some(slot) = yubikey::attested(id) {
+            return yubikey::attest(card, slot);
         }
-        let tag = data::tag_of(id).ok_or(TokenError::ObjectNotFound)?;
+        let tag = data::tag_of(id).or_else(|| yubikey::tag_of(id));
+        let tag = tag.ok_or(TokenError::ObjectNotFound)?;
         let response = card.call(&get_data(&tag))?;
         prove_by(card, &response.data);
         Ok(response.data.to_vec())
@@ -168,10 +169,6 @@ impl Piv {
         }
     }
 
-    fn has_made(&self, slot: Slot) -> bool {
-        self.known.lock().made.contains_key(&slot)
-    }
-
     /// Makes certificate and key of what is in a slot.
     fn examine(
         &self,
@@ -194,34 +191,20 @@ impl Piv {
                 None
             })
         });
-        let made = self.known.lock().made.get(&slot).cloned();
-        let mut found = combine(slot, der.as_deref(), told, made, is_federal);
+        let mut found = combine(slot, der.as_deref(), told, is_federal);
         found.answer = answer;
         Ok(found)
     }
 
     /// An empty retired slot is not asked about: that would be a command for each of twenty.
     fn skips_metadata(&self, slot: Slot, answer: Option<&[u8]>) -> bool {
-        matches!(slot, Slot::Retired(_)) && answer.is_none() && !self.has_made(slot)
+        matches!(slot, Slot::Retired(_)) && answer.is_none()
     }
 }
 
-impl Known {
-    /// Takes note that a key was made.
-    pub(super) fn remember_made(&mut self, slot: Slot, key: Key) {
-        self.made.insert(slot, key);
-    }
-}
-
-/// Puts together what the certificate, the card and this process know of a slot. The card knows best what key it has, and
-/// then who made it; a certificate of another key is not shown, because programs would take it for this one's.
-fn combine(
-    slot: Slot,
-    der: Option<&[u8]>,
-    told: Told,
-    made: Option<Key>,
-    is_federal: bool,
-) -> Found {
+/// Puts together what the certificate and the card tell of a slot. The card knows best what key it has; a certificate of
+/// another one is not shown, because programs would take it for this one's.
+fn combine(slot: Slot, der: Option<&[u8]>, told: Told, is_federal: bool) -> Found {
     let place = slot.key_reference();
     let certified = der.and_then(|der| match PublicKey::from_certificate(der) {
         Ok(key) => Some((der, Some(key))),
@@ -234,10 +217,7 @@ fn combine(
     });
     let mut policy = None;
     let mut origin = Origin::Imported;
-    let mut known = made.map(|key| {
-        origin = Origin::Generated;
-        key.public_key
-    });
+    let mut known = None;
     match told {
         Told::Nothing => {}
         Told::NoKey => {
@@ -249,7 +229,7 @@ fn combine(
         Told::Key(metadata) => {
             policy = metadata.constraint;
             origin = metadata.origin;
-            known = metadata.public_key.or(known);
+            known = metadata.public_key;
         }
     }
     let certified = certified.filter(|(_, key)| {
@@ -372,22 +352,6 @@ fn objects(values: &[(Vec<u8>, Option<Vec<u8>>)], retired: u8) -> Vec<Item> {
         .collect()
 }
 
-/// The proof that a key was made on the card: it is made when it is read, because that takes as long as a signature.
-fn attestation(slot: Slot) -> DataObject {
-    let label = format!(
-        "X.509 Certificate for PIV Attestation {:02x}",
-        slot.key_reference()
-    );
-    DataObject {
-        id: slot.attestation_id(),
-        application: label.clone(),
-        label,
-        object_id: Vec::new(),
-        value: None,
-        read: Constraint::Free,
-    }
-}
-
 /// GET DATA for the object with this tag (SP 800-73-4 part 2 §3.1.2).
 pub(super) fn get_data(tag: &[u8]) -> Command {
     Command::new(GET_DATA, 0x3f, 0xff)
@@ -469,32 +433,15 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_of_another_key_is_not_shown() {
+    fn a_certificate_tells_of_its_key() {
         let der = of_certificate(1, Some(0x80));
-        let made = |mark| {
-            let public = certificate::tests::key(mark);
-            let origin = Origin::Generated;
-            Some(key(Slot::Authentication, public, None, None, origin, false))
-        };
-        let combined = |made| combine(Slot::Authentication, Some(&der), Told::Nothing, made, false);
-
-        let found = combined(None);
+        let found = combine(Slot::Authentication, Some(&der), Told::Nothing, false);
         assert!(found.certificate.is_some());
         let key = found.key.unwrap();
         assert_eq!(key.public_key, certificate::tests::key(1));
         assert_eq!(key.origin, Origin::Imported);
         assert!(key.subject.is_some());
         assert_eq!(key.public_label.as_deref(), Some("PIV AUTH pubkey"));
-
-        let found = combined(made(1));
-        assert!(found.certificate.is_some());
-        assert_eq!(found.key.unwrap().origin, Origin::Generated);
-
-        let found = combined(made(2));
-        assert!(found.certificate.is_none());
-        let key = found.key.unwrap();
-        assert_eq!(key.public_key, certificate::tests::key(2));
-        assert_eq!(key.subject, None);
     }
 
     #[test]
@@ -509,7 +456,7 @@ mod tests {
             })
         };
         let other = told(Some(certificate::tests::key(2)));
-        let found = combine(Slot::Signature, Some(&der), other, None, false);
+        let found = combine(Slot::Signature, Some(&der), other, false);
         assert!(found.certificate.is_none());
         let key = found.key.unwrap();
         assert_eq!(
@@ -518,19 +465,13 @@ mod tests {
         );
         assert_eq!(key.public_key, certificate::tests::key(2));
 
-        let found = combine(Slot::Signature, Some(&der), told(None), None, false);
+        let found = combine(Slot::Signature, Some(&der), told(None), false);
         assert!(found.certificate.is_some() && found.key.is_some());
 
-        let found = combine(Slot::Signature, Some(&der), Told::NoKey, None, false);
+        let found = combine(Slot::Signature, Some(&der), Told::NoKey, false);
         assert!(found.certificate.is_some() && found.key.is_none());
 
-        let found = combine(
-            Slot::Signature,
-            Some(&[0x30, 1]),
-            Told::Nothing,
-            None,
-            false,
-        );
+        let found = combine(Slot::Signature, Some(&[0x30, 1]), Told::Nothing, false);
         assert!(found.certificate.is_none() && found.key.is_none());
     }
 

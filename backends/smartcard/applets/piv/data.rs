@@ -160,7 +160,7 @@ pub(super) fn tag_of(wanted: &ObjectId) -> Option<Vec<u8>> {
 }
 
 /// The name of a container among the token's objects.
-fn id(tag: &[u8]) -> ObjectId {
+pub(super) fn id(tag: &[u8]) -> ObjectId {
     let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
     ObjectId::new(format!("piv-data-{hex}").as_bytes())
 }

@@ -18,11 +18,14 @@ mod slot;
 mod tests;
 mod yubikey;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ctk_token::{
-    Item, Key, KeyAlgorithm, LoginPolicy, NewKey, ObjectId, Operation, PinState,
-    Result as TokenResult, Role, TokenInfo,
+    Item, Key, KeyAlgorithm, LoginPolicy, NewKey, ObjectId, Operation, PinState, PublicKey,
+    Result as TokenResult, Role, TokenError, TokenInfo,
 };
 use parking_lot::Mutex;
 
@@ -78,8 +81,8 @@ struct Known {
     pin: Option<PinReference>,
     /// The containers of certificates that were read for the token's label, until the contents take them.
     read_for_label: BTreeMap<Slot, Option<Vec<u8>>>,
-    /// Keys that were made here, which the card cannot tell without a certificate.
-    made: BTreeMap<Slot, Key>,
+    /// Where a key was made, or said to be: the card cannot tell of one without a certificate.
+    taken: BTreeSet<Slot>,
 }
 
 impl Piv {
@@ -171,7 +174,7 @@ impl Applet for Piv {
         match role {
             Role::User | Role::Context => self.verify_pin(card, secret),
             Role::Admin => self.authenticate_admin(card, secret),
-            Role::Unblock => Err(ctk_token::TokenError::NotSupported.into()),
+            Role::Unblock => Err(TokenError::NotSupported.into()),
         }
     }
 
@@ -257,6 +260,10 @@ impl Applet for Piv {
 
     fn generate_key(&self, card: &mut Transaction<'_>, wanted: &NewKey<'_>) -> Result<Key> {
         self.generate(card, wanted)
+    }
+
+    fn introduced_key(&self, identity: &[u8], public_key: &PublicKey) -> TokenResult<Key> {
+        self.introduce(identity, public_key)
     }
 
     fn import_certificate(

@@ -1,6 +1,8 @@
 //! Writing to the card as its administrator (SP 800-73-4 part 2 §3.3): an identity of its own, keys, certificates.
 
-use ctk_token::{Item, Key, NewKey, ObjectId, Origin, PublicKey, Reason, TokenError};
+use ctk_token::{
+    Item, Key, NewKey, ObjectId, Origin, PublicKey, Reason, Result as TokenResult, TokenError,
+};
 
 use super::{
     Piv,
@@ -65,11 +67,22 @@ impl Piv {
             })?;
         let origin = Origin::Generated;
         let key = contents::key(slot, public, None, None, origin, false);
-        self.known.lock().remember_made(slot, key.clone());
+        self.known.lock().taken.insert(slot);
         if self.holds_certificate(card, slot)? {
             put(card, &slot.certificate_tag(), &Writer::new())?;
         }
         Ok(key)
+    }
+
+    /// A key that somebody else made, and that the card cannot tell of.
+    pub(super) fn introduce(&self, identity: &[u8], public_key: &PublicKey) -> TokenResult<Key> {
+        let slot = Slot::of_identity(identity).ok_or(TokenError::ObjectNotFound)?;
+        if slot::algorithm_of(public_key.key_type()).is_none() {
+            return Err(TokenError::BadParameter);
+        }
+        self.known.lock().taken.insert(slot);
+        let (public_key, origin) = (public_key.clone(), Origin::Imported);
+        Ok(contents::key(slot, public_key, None, None, origin, false))
     }
 
     /// Writes a certificate to the slot of its key.
@@ -94,7 +107,12 @@ impl Piv {
                 .and_then(|key| Slot::of_key(&key.id)),
         };
         let slot = slot.ok_or(TokenError::ObjectNotFound)?;
-        if self.knows_other_key(slot, &certified, keys()) {
+        // A key that is known from a certificate alone may be another one by now: that certificate is about to be replaced.
+        let is_other = |key: &Key| {
+            let is_known = self.is_yubikey || key.subject.is_none();
+            is_known && key.public_key.material() != certified.material()
+        };
+        if keys().any(|key| key.id == slot.key_id() && is_other(key)) {
             return Err(TokenError::DataInvalid.into());
         }
         put(card, &slot.certificate_tag(), &container::certificate(der))?;
@@ -117,7 +135,7 @@ impl Piv {
         };
         match yubikey::delete_key(card, slot) {
             Ok(()) => {
-                self.known.lock().made.remove(&slot);
+                self.known.lock().taken.remove(&slot);
                 Ok(())
             }
             Err(Failure::Token(TokenError::NotSupported)) => Err(read_only(
@@ -127,26 +145,11 @@ impl Piv {
         }
     }
 
-    /// Whether a key is known to be in the slot that the certificate is not about. One that is known from a certificate
-    /// alone is not: that certificate may be the one that is to be replaced after its key was.
-    fn knows_other_key<'a>(
-        &self,
-        slot: Slot,
-        certified: &PublicKey,
-        mut known: impl Iterator<Item = &'a Key>,
-    ) -> bool {
-        let differs = |key: &Key| key.public_key.material() != certified.material();
-        if let Some(made) = self.known.lock().made.get(&slot) {
-            return differs(made);
-        }
-        self.is_yubikey && known.any(|key| key.id == slot.key_id() && differs(key))
-    }
-
-    /// The first slot without certificate and without a key that was made here.
+    /// The first slot without certificate and without a key that is known of.
     fn free_slot(&self, card: &mut Transaction<'_>) -> Result<Slot> {
         for slot in Slot::ACTIVE {
-            let is_made = self.known.lock().made.contains_key(&slot);
-            if !is_made && !self.holds_certificate(card, slot)? && !self.tells_key(card, slot)? {
+            let is_taken = self.known.lock().taken.contains(&slot);
+            if !is_taken && !self.holds_certificate(card, slot)? && !self.tells_key(card, slot)? {
                 return Ok(slot);
             }
         }

@@ -78,11 +78,6 @@ impl Slot {
         Self::all().find(|slot| identity == [slot.identity()])
     }
 
-    /// The place with this key reference.
-    pub(super) fn of_key_reference(reference: u8) -> Option<Self> {
-        Self::all().find(|slot| slot.key_reference() == reference)
-    }
-
     /// The private key's name in a list.
     pub(super) fn key_label(self) -> String {
         match self {
@@ -189,7 +184,6 @@ mod tests {
             assert_eq!(Slot::of_identity(&[slot.identity()]), Some(*slot));
             assert_eq!(Slot::of_key(&slot.key_id()), Some(*slot));
             assert_eq!(Slot::of_certificate(&slot.certificate_id()), Some(*slot));
-            assert_eq!(Slot::of_key_reference(slot.key_reference()), Some(*slot));
         }
         let tags: HashSet<_> = slots.iter().map(|slot| slot.certificate_tag()).collect();
         assert_eq!(tags.len(), 24);

@@ -2,12 +2,12 @@
 //!
 //! Written after Yubico's documentation and tested against scripted answers: not tried on hardware.
 
-use ctk_token::{Constraint, ObjectId, Origin, PublicKey, Reuse, TokenError};
+use ctk_token::{Constraint, DataObject, ObjectId, Origin, PublicKey, Reuse, TokenError};
 use zeroize::Zeroizing;
 
 use super::{
     container::field,
-    data::PIN,
+    data::{self, PIN},
     keys, management_key,
     slot::{self, Slot},
 };
@@ -26,8 +26,8 @@ const MOVE_KEY: u8 = 0xf6;
 /// Where MOVE KEY deletes.
 const NOWHERE: u8 = 0xff;
 
-/// The certificate of the key that attests the others, in the slot F9.
-pub(super) const ATTESTATION_TAG: [u8; 3] = [0x5f, 0xff, 0x01];
+/// The container with the certificate of the key F9, which attests the others.
+const ATTESTING: &[u8] = &[0x5f, 0xff, 0x01];
 
 /// Whether this is the ATR of a YubiKey: its historical bytes end with its name, written in several ways over the years.
 pub(super) fn is_atr(atr: &[u8]) -> bool {
@@ -123,6 +123,38 @@ fn parse(answer: &[u8]) -> Option<Metadata> {
 pub(super) fn attest(card: &mut Transaction<'_>, slot: Slot) -> Result<Vec<u8>> {
     let command = Command::new(ATTEST, slot.key_reference(), 0).le(Le::All);
     Ok(card.call(&command)?.data.to_vec())
+}
+
+/// The proof that a key was made on the card. It is made when it is read, because that takes as long as a signature; so it
+/// is no certificate of the contents, which nobody has to ask for.
+pub(super) fn attestation(slot: Slot) -> DataObject {
+    let reference = slot.key_reference();
+    object(
+        slot.attestation_id(),
+        format!("X.509 Certificate for PIV Attestation {reference:02x}"),
+    )
+}
+
+/// The certificate of the key by which Yubico proves it.
+pub(super) fn attesting() -> DataObject {
+    let label = "X.509 Certificate for PIV Attestation";
+    object(data::id(ATTESTING), label.into())
+}
+
+/// The tag of the container of this name.
+pub(super) fn tag_of(id: &ObjectId) -> Option<Vec<u8>> {
+    (*id == data::id(ATTESTING)).then(|| ATTESTING.to_vec())
+}
+
+fn object(id: ObjectId, label: String) -> DataObject {
+    DataObject {
+        id,
+        application: label.clone(),
+        label,
+        object_id: Vec::new(),
+        value: None,
+        read: Constraint::Free,
+    }
 }
 
 /// The slot whose attestation this object is.
