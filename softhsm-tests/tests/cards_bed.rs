@@ -20,10 +20,10 @@ fn opensc(pcscd: &Pcscd) -> Command {
     command
 }
 
-fn verified(public: &Path, signature: &Path, data: &Path, options: &[&str]) -> Outcome {
+fn verified(public: &Path, signature: &Path, data: &Path) -> Outcome {
     let mut command = Command::new("openssl");
     command.args(["dgst", "-sha256", "-verify"]).arg(public);
-    command.args(options).arg("-signature").arg(signature);
+    command.arg("-signature").arg(signature);
     run(command.arg(data))
 }
 
@@ -106,7 +106,7 @@ fn opensc_signs_with_a_piv_card_whatever_its_lengths() {
             command.arg(&data).arg("--output-file").arg(&signature);
             run(&mut command).succeeded();
             let public = card.folder().join(format!("{key}.pub"));
-            verified(&public, &signature, &data, &[]).succeeded();
+            verified(&public, &signature, &data).succeeded();
         }
         let mut command = Command::new("openssl");
         command
@@ -122,17 +122,16 @@ fn opensc_signs_with_a_piv_card_whatever_its_lengths() {
 #[test]
 fn extended_length_is_taken_and_refused_as_the_atr_says() {
     // Le is extended in the first, Lc and Le in the second.
-    const SELECT: &[u8] = b"\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08";
     const CERTIFICATE: &[u8] = b"\x00\xCB\x3F\xFF\x00\x00\x05\x5C\x03\x5F\xC1\x05\x00\x00";
     let mut card = PipedCard::new(Profile::PivOne, Options::default());
     assert_eq!(capabilities(&card.reset()), 0xC0);
-    card.transmit(SELECT).expect("an answer");
+    card.transmit(SELECT_PIV).expect("an answer");
     let whole = card.transmit(CERTIFICATE).expect("an answer");
     assert!(whole.len() > 900 && whole.ends_with(&[0x90, 0x00]));
 
     let mut card = PipedCard::new(Profile::PivOne, Options::SHORT);
     assert_eq!(capabilities(&card.reset()), 0x80);
-    card.transmit(SELECT).expect("an answer");
+    card.transmit(SELECT_PIV).expect("an answer");
     assert_eq!(card.transmit(CERTIFICATE).expect("an answer"), [0x67, 0x00]);
     let short = [&CERTIFICATE[..4], &CERTIFICATE[6..13]].concat();
     let mut parts = card.transmit(&short).expect("an answer");
@@ -193,9 +192,68 @@ fn yubico_piv_tool_and_ssh_know_a_piv_card() {
 }
 
 #[test]
+fn opensc_signs_with_openpgp_cards() {
+    for (profile, mechanism) in [
+        (Profile::OpenPgpRsa, "SHA256-RSA-PKCS"),
+        (Profile::OpenPgpEc, "ECDSA-SHA256"),
+    ] {
+        let pcscd = Pcscd::start();
+        let card = pcscd.insert(0, profile, Options::default());
+        run(pcscd
+            .command("openpgp-tool")
+            .args(["--card-info", "--key-info"]))
+        .succeeded()
+        .says("Version:         3.4");
+        run(pcscd.command("openpgp-tool").arg("--user-info"))
+            .succeeded()
+            .says("Card Test")
+            .says("https://example.org/test-card.asc");
+        run(opensc(&pcscd).arg("-O"))
+            .succeeded()
+            .says("Certificate Object");
+        let data = pcscd.work().write("data", "data");
+        let signature = pcscd.work().path().join("signature");
+        let mut command = opensc(&pcscd);
+        // Its second slot is that of the signature PIN.
+        command.args(["--slot-index", "1", "--login", "--pin", PIN]);
+        command.args(["--sign", "--id", "01", "-m", mechanism]);
+        command.args(["--signature-format", "openssl", "--input-file"]);
+        command.arg(&data).arg("--output-file").arg(&signature);
+        run(&mut command).succeeded();
+        verified(&card.folder().join("sig.pub"), &signature, &data).succeeded();
+    }
+}
+
+#[test]
+fn selecting_the_other_applet_ends_the_login() {
+    let mut card = PipedCard::new(Profile::Both, Options::default());
+    let mut status = |apdu: &[u8]| -> u16 {
+        let response = card.transmit(apdu).expect("an answer");
+        let status = response.last_chunk().copied().expect("a status word");
+        u16::from_be_bytes(status)
+    };
+    assert_eq!(status(SELECT_PIV), 0x9000);
+    assert_eq!(status(VERIFY_PIV), 0x9000);
+    assert_eq!(status(b"\x00\xA4\x04\x00\x05\xA0\x00\x00\x01\x51"), 0x6A82);
+    assert_eq!(
+        status(b"\x00\x20\x00\x80"),
+        0x9000,
+        "nothing else was selected"
+    );
+    assert_eq!(
+        status(b"\x00\xA4\x04\x00\x06\xD2\x76\x00\x01\x24\x01"),
+        0x9000
+    );
+    assert_eq!(status(b"\x00\x20\x00\x82\x06123456"), 0x9000);
+    assert_eq!(status(SELECT_PIV), 0x9000);
+    assert_eq!(status(b"\x00\x20\x00\x80"), 0x63C3);
+}
+
+const SELECT_PIV: &[u8] = b"\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08";
+const VERIFY_PIV: &[u8] = b"\x00\x20\x00\x80\x08123456\xFF\xFF";
+
+#[test]
 fn a_reset_forgets_the_pin_and_a_wrong_pin_is_counted_for_good() {
-    const SELECT: &[u8] = b"\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08";
-    const VERIFY: &[u8] = b"\x00\x20\x00\x80\x08123456\xFF\xFF";
     const WRONG: &[u8] = b"\x00\x20\x00\x80\x08654321\xFF\xFF";
     const TRIES: &[u8] = b"\x00\x20\x00\x80";
     const PRINTED: &[u8] = b"\x00\xCB\x3F\xFF\x05\x5C\x03\x5F\xC1\x09\x00";
@@ -205,13 +263,13 @@ fn a_reset_forgets_the_pin_and_a_wrong_pin_is_counted_for_good() {
         let status = response.last_chunk().copied().expect("a status word");
         u16::from_be_bytes(status)
     };
-    assert_eq!(status(VERIFY), 0x6D00, "nothing is selected");
-    assert_eq!(status(SELECT), 0x9000);
+    assert_eq!(status(VERIFY_PIV), 0x6D00, "nothing is selected");
+    assert_eq!(status(SELECT_PIV), 0x9000);
     assert_eq!(status(PRINTED), 0x6982);
-    assert_eq!(status(VERIFY), 0x9000);
+    assert_eq!(status(VERIFY_PIV), 0x9000);
     assert_eq!(status(TRIES), 0x9000);
     assert_eq!(status(PRINTED), 0x9000);
-    assert_eq!(status(SELECT), 0x9000);
+    assert_eq!(status(SELECT_PIV), 0x9000);
     assert_eq!(
         status(PRINTED),
         0x9000,
@@ -223,31 +281,29 @@ fn a_reset_forgets_the_pin_and_a_wrong_pin_is_counted_for_good() {
         let status = response.last_chunk().copied().expect("a status word");
         u16::from_be_bytes(status)
     };
-    assert_eq!(status(SELECT), 0x9000);
+    assert_eq!(status(SELECT_PIV), 0x9000);
     assert_eq!(status(PRINTED), 0x6982);
     assert_eq!(status(WRONG), 0x63C2);
     assert_eq!(status(WRONG), 0x63C1);
     assert_eq!(status(WRONG), 0x6983);
-    assert_eq!(status(VERIFY), 0x6983);
+    assert_eq!(status(VERIFY_PIV), 0x6983);
     assert_eq!(status(TRIES), 0x6983);
 }
 
 #[test]
 fn a_card_that_loses_power_is_silent_and_whole_afterwards() {
     let mut card = PipedCard::new(Profile::PivFour, Options::default());
-    let select = b"\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08";
     card.cut_after(1);
-    assert!(card.transmit(select).is_some());
-    assert_eq!(card.transmit(select), None);
-    assert!(card.transmit(select).is_some());
+    assert!(card.transmit(SELECT_PIV).is_some());
+    assert_eq!(card.transmit(SELECT_PIV), None);
+    assert!(card.transmit(SELECT_PIV).is_some());
     assert_eq!(card.count(), 3);
     card.cut_in_key_operation();
-    let verify = b"\x00\x20\x00\x80\x08123456\xFF\xFF";
-    assert!(card.transmit(verify).is_some());
+    assert!(card.transmit(VERIFY_PIV).is_some());
     let authenticate = b"\x00\x87\x11\x9C\x04\x7C\x02\x81\x00";
     assert_eq!(card.transmit(authenticate), None);
     assert_eq!(
-        card.transmit(select).expect("an answer").last_chunk(),
+        card.transmit(SELECT_PIV).expect("an answer").last_chunk(),
         Some(&[0x90, 0x00])
     );
 }

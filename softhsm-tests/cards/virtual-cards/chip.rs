@@ -1,7 +1,7 @@
 //! What stands between the wire and the applets on every card: SELECT, command chaining and GET RESPONSE.
 
 use heapless::Vec as Buffer;
-use iso7816::{Status, command::CommandView};
+use iso7816::command::CommandView;
 
 use crate::{
     apdu::{Command, StatusWord},
@@ -168,7 +168,7 @@ impl Applets<'_> {
         };
         match result {
             Ok(()) => (reply.to_vec(), StatusWord::SUCCESS),
-            Err(status) => (Vec::new(), StatusWord(u16::from(Status::from(status)))),
+            Err(status) => (Vec::new(), StatusWord(u16::from(status))),
         }
     }
 }

@@ -117,8 +117,17 @@ fn run<R>(board: Board<'_>, serial: u32, work: impl FnOnce(&mut Applets<'_>) -> 
     };
     let mut openpgp_options = OpenPgpOptions::default();
     openpgp_options.serial = serial.to_be_bytes();
-    openpgp_options.allowed_generation = AllowedAlgorithms::all();
-    openpgp_options.allowed_imports = AllowedAlgorithms::all();
+    // What this firmware has; the applet knows more curves.
+    let algorithms = AllowedAlgorithms::P_256
+        | AllowedAlgorithms::P_384
+        | AllowedAlgorithms::P_521
+        | AllowedAlgorithms::RSA_2048
+        | AllowedAlgorithms::RSA_3072
+        | AllowedAlgorithms::RSA_4096
+        | AllowedAlgorithms::X_25519
+        | AllowedAlgorithms::ED_25519;
+    openpgp_options.allowed_generation = algorithms;
+    openpgp_options.allowed_imports = algorithms;
     openpgp_options.button_available = false;
     work(&mut Applets {
         piv: Piv::new(piv, PivOptions::new().label(b"Virtual PIV").url(b"")),

@@ -272,7 +272,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn from_hex(digits: &str) -> Result<Vec<u8>, Failure> {
     let bad = || Failure(format!("not hexadecimal digits: {digits}"));
-    if digits.len() % 2 != 0 || !digits.is_ascii() {
+    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
         return Err(bad());
     }
     (0..digits.len())

@@ -172,7 +172,7 @@ impl<'a> Certified<'a> {
         fs::remove_file(extensions)
     }
 
-    fn file(&self, name: &str, suffix: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str, suffix: &str) -> PathBuf {
         self.folder.join(format!("{name}.{suffix}"))
     }
 }
