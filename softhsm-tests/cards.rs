@@ -487,8 +487,10 @@ fn build() -> PathBuf {
         .join("cards");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("cards/Cargo.toml");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--release", "--locked", "--manifest-path"]);
-    command.arg(manifest).arg("--target-dir").arg(&target);
+    command.args(["build", "--release", "--locked"]);
+    command.args(["-p", "virtual-cards", "-p", "loopback-only"]);
+    command.arg("--manifest-path").arg(manifest);
+    command.arg("--target-dir").arg(&target);
     run_within(BUILD_LIMIT, &mut command, b"").succeeded();
     target.join("release/virtual-card")
 }

@@ -10,19 +10,20 @@
 
 RUST_MINIMUM=1.88
 
-# bindgen reads AWS-LC's headers (libclang, cmake); the linker and libc come with gcc.
-BUILD_PACKAGES=(gcc libc6-dev cmake clang libclang-dev pkg-config make ca-certificates)
+# bindgen reads AWS-LC's headers (libclang, cmake); the linker and libc come with gcc; smart cards are reached by libpcsclite.
+BUILD_PACKAGES=(gcc libc6-dev cmake clang libclang-dev pkg-config make ca-certificates libpcsclite-dev)
 
 # The programs that quickstart shows.
 SHOW_PACKAGES=(openssl opensc libengine-pkcs11-openssl openssh-client openssh-server gnutls-bin)
 
 # What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, tools that look into the module,
-# NSS and Java, whose PKCS#12 files differ from OpenSSL's, and the programs that use the module.
+# NSS and Java, whose PKCS#12 files differ from OpenSSL's, and the programs that use the module; virtual readers for cards, other
+# people's drivers for them, and what logs people in to Linux by them.
 TEST_PACKAGES=(libssl-dev binutils valgrind strace softhsm2 libnss3-tools openjdk-17-jdk-headless firefox-esr nginx
-    python3-venv)
+    python3-venv pcscd vsmartcard-vpcd opensc-pkcs11 yubico-piv-tool ykcs11 pamtester libpam-pkcs11 libpam-p11 sssd-common)
 
 # What the benchmark compares with and counts by.
-BENCH_PACKAGES=(openssl gnutls-bin softhsm2 opensc p11-kit-modules strace)
+BENCH_PACKAGES=(openssl gnutls-bin softhsm2 opensc p11-kit-modules strace pcscd vsmartcard-vpcd ykcs11 openssh-client)
 
 # What the tests take from PyPI: two bindings of PKCS#11, cryptography that has to agree with them, and what steers Firefox.
 PYTHON_PACKAGES=(python-pkcs11==0.10.1 PyKCS11==1.5.20 cryptography==50.0.2 marionette_driver==3.7.1)
@@ -62,8 +63,23 @@ install_packages() {
             trap 'exit 130' INT TERM
             printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy"
         fi
-        apt_install "${missing[@]}" || { as_root apt-get -q update && apt_install "${missing[@]}"; }
+        mapfile -t profiles < <(pam_profiles)
+        apt_install "${missing[@]}" || { as_root apt-get -q update && apt_install "${missing[@]}"; } || exit
+        leave_logins_alone "${profiles[@]}"
     )
+}
+
+# What is offered for every login of this machine.
+pam_profiles() {
+    find /usr/share/pam-configs -type f -printf '%f\n' 2>/dev/null || true
+}
+
+# sssd-common brings libpam-sss and libpam-pwquality, which put themselves into every login. What was not among the profiles named
+# is taken out again: the tests have a PAM configuration of their own.
+leave_logins_alone() {
+    local brought
+    mapfile -t brought < <(pam_profiles | grep -vxF -f <(printf '%s\n' "$@"))
+    [ "${#brought[@]}" -eq 0 ] || as_root env DEBIAN_FRONTEND=noninteractive pam-auth-update --package --remove "${brought[@]}"
 }
 
 apt_install() {
