@@ -157,6 +157,7 @@ impl Applet for OpenPgp {
             serial_number: identifier.serial_number(),
             max_pin_len: application.pins.max_user,
             has_random: application.capabilities.challenge_len.is_some(),
+            hardware_version: identifier.version(),
             firmware_version: identifier.version(),
             ..self.info_unread()
         })

@@ -81,7 +81,7 @@ pub(super) fn verify(
                 None => Err(TokenError::ObjectNotFound.into()),
             }
         }
-        Role::Admin => send(card, ADMIN, &*kdf.derive(Secret::Admin, secret)?),
+        Role::Admin => send(card, ADMIN, &kdf.derive(Secret::Admin, secret)?),
         // It can only be used, not checked.
         Role::Unblock => Err(TokenError::NotSupported.into()),
     }

@@ -128,7 +128,8 @@ fn block(len: usize, message: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>> {
 /// Whether a card answers so for a wrong padding. They do not agree on a status, so it is every one that has no other
 /// meaning for a command that the card knows, in its applet, with the right length.
 fn is_about_padding(status: Status, touch: bool) -> bool {
-    !matches!(
+    let nobody_touched = touch && status == Status::CONDITIONS_NOT_SATISFIED;
+    let is_known_otherwise = matches!(
         status.0,
         0x6700 | 0x6881
             ..=0x6884
@@ -141,7 +142,8 @@ fn is_about_padding(status: Status, touch: bool) -> bool {
                 | 0x6B00
                 | 0x6D00
                 | 0x6E00
-    ) && !(touch && status == Status::CONDITIONS_NOT_SATISFIED)
+    );
+    !nobody_touched && !is_known_otherwise
 }
 
 /// A signature over [`TEXT`] that is the same every time, by the decryption key itself or else by the one for
