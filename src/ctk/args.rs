@@ -40,8 +40,8 @@ With --json a command prints one JSON object:
             {reader, id, subject, expires}
   pin       {reader, secret}
   doctor    {checks: [CHECK], ok}
-  watch     a line for each {time, event: reader|inserted|removed, reader,
-             card: {kind, label, serial}|null}
+  watch     a line for each {time, event: reader|present|inserted|removed,
+             reader, card: {kind, label, serial}|null}
   a failure {error}
 
   TOKEN     {name, label, driver, serial, file, configuration, line,

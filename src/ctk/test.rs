@@ -13,7 +13,7 @@ use crate::{
     facts,
     password::with_password,
     table::table,
-    trial::{Ready, trials},
+    trial::{Ready, Trial, trials},
 };
 
 #[derive(Serialize)]
@@ -52,7 +52,7 @@ pub(crate) fn run(console: &Console, name: &str) -> Outcome {
     let contents = token.contents();
     let keys: Vec<_> = contents
         .keys()
-        .map(|key| test_key(&*session, key, &|| Ok(())))
+        .map(|key| test_key(&*session, key, trials(key), &|| Ok(())))
         .collect();
     session.end_auth(Role::User);
     report(console, name, keys)
@@ -73,7 +73,9 @@ fn run_card(console: &Console, card: &Card) -> Outcome {
             true => &again,
             false => &|| Ok(()),
         };
-        test_key(&*session, key, ready)
+        let mut offered = trials(key);
+        offered.retain(|trial| trial.is_offered(&*session, key));
+        test_key(&*session, key, offered, ready)
     };
     let keys: Vec<_> = contents.keys().map(test).collect();
     session.end_auth(Role::User);
@@ -116,8 +118,13 @@ fn log_in(console: &Console, config: &TokenConfig, session: &dyn TokenSession) -
     )
 }
 
-fn test_key(session: &dyn TokenSession, key: &Key, ready: Ready<'_>) -> KeyReport {
-    let results = trials(key).into_iter().map(|trial| {
+fn test_key(
+    session: &dyn TokenSession,
+    key: &Key,
+    trials: Vec<Trial>,
+    ready: Ready<'_>,
+) -> KeyReport {
+    let results = trials.into_iter().map(|trial| {
         let tested = trial.run(session, key, ready);
         AlgorithmReport {
             algorithm: trial.name,
@@ -153,7 +160,7 @@ fn show(console: &Console, report: &Report) -> Outcome {
         .keys
         .iter()
         .flat_map(|key| match key.results.as_slice() {
-            [] => vec![row(key, "-", "not supported by this build".to_owned())],
+            [] => vec![row(key, "-", "not supported".to_owned())],
             results => results
                 .iter()
                 .map(|result| {

@@ -1,6 +1,6 @@
 //! What a key is tried with: one trial for each thing that it can do, with a result that is checked.
 
-use ctk_crypto::{Decryption, PrivateKey, RsaEncryption};
+use ctk_crypto::{Decryption, PrivateKey, Reduction, RsaEncryption};
 use ctk_token::{
     Constraint, Digest, Key, KeyAlgorithm, KeyType, Operation, Pss, PublicKeyMaterial, Reason,
     TokenError, TokenSession,
@@ -87,6 +87,23 @@ fn pss(key: &Key) -> (Operation, &'static str, How) {
 }
 
 impl Trial {
+    /// Whether the key store offers it, by itself or with help: a card may do one padding only.
+    pub(crate) fn is_offered(&self, session: &dyn TokenSession, key: &Key) -> bool {
+        let public = &key.public_key;
+        let supports = |operation| move |form| session.supports(operation, &key.id, form);
+        match &self.how {
+            How::Sign(algorithm) => {
+                let reduction = Reduction::new(*algorithm, public, supports(Operation::Sign));
+                !matches!(reduction, Ok(None))
+            }
+            How::Decrypt(how) => {
+                let way = Decryption::new(how.clone(), public, supports(Operation::Decrypt));
+                !matches!(way, Ok(None))
+            }
+            How::Agree(algorithm) => supports(Operation::KeyExchange)(*algorithm),
+        }
+    }
+
     /// Does it, and checks the result with the public key that is known.
     pub(crate) fn run(&self, session: &dyn TokenSession, key: &Key, ready: Ready<'_>) -> Result {
         match &self.how {

@@ -17,7 +17,8 @@ pub(crate) enum CardCommand {
     /// Make a key pair on the card and print its public key
     ///
     /// The private key never leaves the card. A key that is in the place already is destroyed, so that is confirmed first; a
-    /// PIV card does not tell of a key without certificate, so look twice.
+    /// PIV card does not tell of a key without certificate, so look twice. The certificate of
+    /// the old key is deleted.
     Generate(GenerateArguments),
     /// Make a certificate request (PKCS#10) that the card signs, for a certification authority
     Request(RequestArguments),
@@ -119,6 +120,9 @@ pub(crate) struct ImportArguments {
     pub(crate) place: PlaceArgument,
     /// The certificate (PEM or DER)
     pub(crate) file: PathBuf,
+    /// Write it even if the certificate that is there is about another key
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) admin: AdminArguments,
 }

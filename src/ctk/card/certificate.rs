@@ -43,17 +43,24 @@ pub(crate) fn import(console: &Console, arguments: &ImportArguments) -> Outcome 
         .load()
         .or_else(|error| failure(explain(&card, Role::Admin, &error)))?;
     let contents = card.token.contents();
-    let key = contents.keys().find(|key| key.identity == place.identity);
-    let certified = contents
-        .certificates()
-        .any(|certificate| certificate.identity == place.identity);
+    let of_place = contents.keys().find(|key| key.identity == place.identity);
     let other_key = format!(
         "{shown} is about another key than the one in {place} of {}",
         card.named()
     );
-    // A certificate that is there may be the only thing that is known of the key, and be about an older one.
-    if !certified && key.is_some_and(|key| key.public_key.material() != public.material()) {
-        return failure(other_key);
+    if of_place.is_some_and(|key| key.public_key.material() != public.material()) {
+        // What is known of the key may be no more than its certificate says.
+        let certified = contents
+            .certificates()
+            .any(|certificate| certificate.identity == place.identity);
+        if !certified {
+            return failure(other_key);
+        }
+        if !arguments.force {
+            return failure(format!(
+                "{other_key}, as the certificate there has it; if that one is wrong: --force"
+            ));
+        }
     }
     if facts.expired == Some(true) {
         console.warn(format!("{shown} has expired"));

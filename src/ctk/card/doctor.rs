@@ -269,10 +269,16 @@ fn card(card: &Card, checks: &mut Vec<Check>) {
                 ),
             ),
             (_, Some(days)) if days < SOON => {
-                let plural = if days == 1 { "" } else { "s" };
+                let when = match days {
+                    0 => "today or tomorrow".to_owned(),
+                    1 => "in 1 day".to_owned(),
+                    days => format!("in {days} days"),
+                };
                 add(
                     State::Warning,
-                    format!("the certificate {label:?} expires in {days} day{plural}"),
+                    format!(
+                        "the certificate {label:?} expires {when} → ctk card request asks for a new one"
+                    ),
                 );
             }
             _ => {}

@@ -96,7 +96,13 @@ pub(crate) fn run(console: &Console, arguments: &GenerateArguments) -> Outcome {
             "send {} to your certification authority, then: ctk card import-cert {place} FILE",
             file.display()
         ),
-        None => format!("ctk card request {place} asks for a certificate"),
+        None => {
+            let public = arguments.out.as_deref().unwrap_or(Path::new("FILE"));
+            format!(
+                "next: ctk card request {place} --subject CN=NAME --public-key {}",
+                public.display()
+            )
+        }
     };
     console.warn(format!(
         "{key_type} made in {place} of {}; {next}",
@@ -119,8 +125,8 @@ fn confirm(console: &Console, card: &Card, place: &Place) -> Outcome {
     };
     console.confirm(
         &format!(
-            "{place} of {} holds {there}. It is destroyed for good, and what was encrypted to it cannot be read any more. \
-             Type yes to go on:",
+            "{place} of {} holds {there}. It is destroyed for good, and its certificate deleted; what was encrypted to it \
+             cannot be read any more. Type yes to go on:",
             card.named()
         ),
         &["yes"],

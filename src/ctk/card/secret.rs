@@ -87,9 +87,13 @@ pub(crate) fn log_in_admin(
         warn_of_tries(console, card, Role::Admin);
         return typed(console, card, Role::Admin, finish).map(|_| ());
     };
-    let source = PinSource::File(file.to_owned());
-    let secret = source.secret(&console.environment).or_else(failure)?;
+    let whole = std::path::absolute(file)?;
+    let secret = PinSource::File(whole)
+        .secret(&console.environment)
+        .or_else(failure)?;
     let secret = normal(card.kind(), secret.unwrap_or_default());
+    check_form(card.kind(), Role::Admin, &secret)
+        .or_else(|said| failure(format!("{}: {said}", file.display())))?;
     finish(AuthSecret::Pin(&secret)).or_else(|error| {
         let said = explain(card, Role::Admin, &error);
         failure(format!("{said} ({})", file.display()))
@@ -114,6 +118,13 @@ pub(crate) fn typed(
     let tries = if console.is_interactive() { TRIES } else { 1 };
     for left in (0..tries).rev() {
         let secret = normal_for(card, role, ask(console, &prompt, &missing)?);
+        if let Err(said) = check_form(card.kind(), role, &secret) {
+            if left == 0 {
+                return failure(said);
+            }
+            console.warn(format!("{said}; try again"));
+            continue;
+        }
         match open(AuthSecret::Pin(&secret)) {
             Ok(()) => return Ok(secret),
             Err(error) if left > 0 && may_try_again(&error, role, card.kind()) => {
@@ -293,6 +304,15 @@ fn normal(kind: Kind, secret: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     digits
 }
 
+/// Refuses what is no management key before the card sees it: one of the length of a PUK would be taken for that.
+fn check_form(kind: Kind, role: Role, secret: &[u8]) -> Result<(), &'static str> {
+    let is_key = matches!(secret.len(), 32 | 48 | 64) && secret.iter().all(u8::is_ascii_hexdigit);
+    match kind == Kind::Piv && role == Role::Admin && !is_key {
+        true => Err("a management key has 32, 48 or 64 hexadecimal digits"),
+        false => Ok(()),
+    }
+}
+
 /// With its first letter as it stands at the beginning of a sentence.
 pub(crate) fn capital(name: &str) -> String {
     let mut characters = name.chars();
@@ -314,6 +334,19 @@ mod tests {
         assert_eq!(written(Kind::Piv, "default").len(), 48);
         assert_eq!(written(Kind::OpenPgp, "12 34"), "12 34");
         assert_eq!(written(Kind::OpenPgp, "default"), "default");
+    }
+
+    #[test]
+    fn a_puk_is_no_management_key() {
+        let is_taken = |secret: &[u8]| check_form(Kind::Piv, Role::Admin, secret).is_ok();
+        for len in [32, 48, 64] {
+            assert!(is_taken(&vec![b'a'; len]));
+            assert!(!is_taken(&vec![b'g'; len]));
+        }
+        assert!(is_taken(FACTORY_KEY));
+        assert!(!is_taken(b"12345678") && !is_taken(b"") && !is_taken(&[b'1'; 40]));
+        assert!(check_form(Kind::OpenPgp, Role::Admin, b"12345678").is_ok());
+        assert!(check_form(Kind::Piv, Role::Unblock, b"12345678").is_ok());
     }
 
     #[test]

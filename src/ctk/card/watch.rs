@@ -27,7 +27,7 @@ struct Event {
     time: String,
     event: What,
     reader: String,
-    /// The card that came, or that was there.
+    /// The card that came, is there, or went.
     card: Option<CardLine>,
     #[serde(skip)]
     clock: String,
@@ -38,6 +38,8 @@ struct Event {
 enum What {
     /// A reader that is there, or has come.
     Reader,
+    /// A card that was in its reader before anybody watched it.
+    Present,
     Inserted,
     Removed,
 }
@@ -59,14 +61,16 @@ struct Seen {
 pub(crate) fn run(console: &Console) -> Outcome {
     let ended = sys::end_by_signal();
     let host = find::host(&console.environment);
-    let mut seen = Vec::new();
+    let mut seen: Option<Vec<Seen>> = None;
     if !host.slots().iter().any(is_reader) && !console.json {
         console.warn(format!(
             "there is no smart card reader yet; if there should be, {ASK_DOCTOR}"
         ));
     }
     while !ended.load(Ordering::Relaxed) {
-        for event in events(&mut seen, &host.slots()) {
+        let is_first = seen.is_none();
+        let seen = seen.get_or_insert_default();
+        for event in events(seen, &host.slots(), is_first) {
             tell(console, &event)?;
         }
         let deadline = Instant::now() + SLICE;
@@ -80,8 +84,8 @@ pub(crate) fn run(console: &Console) -> Outcome {
     Ok(())
 }
 
-/// What is not as it was seen.
-fn events(seen: &mut Vec<Seen>, slots: &[Arc<dyn Slot>]) -> Vec<Event> {
+/// What is not as it was seen; a card that is there at the first look has not just come.
+fn events(seen: &mut Vec<Seen>, slots: &[Arc<dyn Slot>], is_first: bool) -> Vec<Event> {
     let mut events = Vec::new();
     for slot in slots.iter().filter(|slot| is_reader(slot)) {
         let reader = name(slot);
@@ -114,7 +118,12 @@ fn events(seen: &mut Vec<Seen>, slots: &[Arc<dyn Slot>]) -> Vec<Event> {
         }
         if let Some(token) = &token {
             known.card = Some(CardLine::of(&**token));
-            events.push(Event::now(What::Inserted, &reader, known.card.clone()));
+            let what = if is_first {
+                What::Present
+            } else {
+                What::Inserted
+            };
+            events.push(Event::now(what, &reader, known.card.clone()));
         }
         known.token = token;
     }
@@ -156,6 +165,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.event {
             What::Reader => "reader",
+            What::Present => "present",
             What::Inserted => "inserted",
             What::Removed => "removed",
         };
@@ -177,13 +187,14 @@ mod tests {
         let reader = Arc::new(TestReader::new("Blue 00", None));
         let slots: Vec<Arc<dyn Slot>> = vec![reader.clone()];
         let mut seen = Vec::new();
-        let mut happened = || -> Vec<String> {
-            let events = events(&mut seen, &slots);
+        let mut happened = |is_first| -> Vec<String> {
+            let events = events(&mut seen, &slots, is_first);
             let texts = events.iter().map(|event| event.to_string());
             // Without the time, which is eight characters and a blank.
             texts.map(|text| text[9..].to_owned()).collect()
         };
-        assert_eq!(happened(), ["reader    Blue 00"]);
+        assert_eq!(happened(true), ["reader    Blue 00"]);
+        let mut happened = || happened(false);
         assert_eq!(happened(), [""; 0]);
         *reader.token.lock() = Some(TestCard::piv().token());
         assert_eq!(happened(), ["inserted  Blue 00: PIV card “Test Card”"]);
@@ -198,6 +209,14 @@ mod tests {
         );
         *reader.token.lock() = None;
         assert_eq!(happened(), ["removed   Blue 00: PIV card “Test Card”"]);
+    }
+
+    #[test]
+    fn a_card_that_was_there_has_not_just_come() {
+        let reader = TestReader::new("Blue 00", Some(TestCard::piv().token()));
+        let events = events(&mut Vec::new(), &[Arc::new(reader)], true);
+        let what: Vec<_> = events.iter().map(|event| event.event).collect();
+        assert_eq!(what, [What::Reader, What::Present]);
     }
 
     #[test]
