@@ -16,6 +16,11 @@ pub(super) fn tokens(driver: &dyn TokenDriver) -> Vec<Arc<dyn Token>> {
         .filter_map(|slot| slot.token())
         .collect();
     assert!(!tokens.is_empty(), "the fixture has no token");
+    for token in &tokens {
+        if let Err(error) = token.load() {
+            panic!("what the token holds cannot be read: {error}");
+        }
+    }
     tokens
 }
 
