@@ -20,8 +20,11 @@ pub(crate) struct Row {
     /// Makes the applet of a card that has just answered SELECT with `selected`. `None` if that answer, with status 9000,
     /// is not this applet's. An empty `selected` is no refusal: a card that is in use is asked
     /// [`Applet::is_selected`] before anything is selected there.
-    pub(crate) open: fn(selected: &[u8], atr: &[u8]) -> Option<Box<dyn Applet>>,
+    pub(crate) open: Open,
 }
+
+/// See [`Row::open`].
+pub(crate) type Open = fn(selected: &[u8], atr: &[u8]) -> Option<Box<dyn Applet>>;
 
 impl Row {
     /// Whether it is the same row.

@@ -307,11 +307,6 @@ impl Transaction<'_> {
         self.state.selected.is_some_and(|selected| selected.is(row))
     }
 
-    /// The card's answer to reset.
-    pub(crate) fn atr(&self) -> Vec<u8> {
-        self.card.atr.clone()
-    }
-
     /// How often the card has lost all that it knew of us. Another number than before means that nobody is logged in
     /// any more, and that it may be another card.
     pub(crate) fn epoch(&self) -> u64 {
@@ -355,6 +350,10 @@ impl Transaction<'_> {
     /// Makes the card forget every login without a command, if no other program is connected to it. The transaction is
     /// over then.
     pub(crate) fn reset_if_alone(&mut self) -> bool {
+        if self.card.is_removed() {
+            // Without power it has forgotten everything.
+            return true;
+        }
         let was_reset = self.state.link.reset_if_alone();
         if was_reset {
             self.state.lose();

@@ -14,6 +14,8 @@ mod applets;
 mod atr;
 mod authentication;
 mod card;
+#[cfg(test)]
+mod card_tests;
 mod contents;
 mod diagnose;
 mod driver;
@@ -24,7 +26,11 @@ mod logins;
 mod pcsc;
 mod readers;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod status;
+#[cfg(test)]
+mod test_applet;
 #[cfg(test)]
 mod testing;
 mod tlv;

@@ -14,7 +14,6 @@ impl Status {
     pub(crate) const SECURITY_STATUS_NOT_SATISFIED: Self = Self(0x6982);
     pub(crate) const AUTHENTICATION_BLOCKED: Self = Self(0x6983);
     pub(crate) const CONDITIONS_NOT_SATISFIED: Self = Self(0x6985);
-    pub(crate) const FUNCTION_NOT_SUPPORTED: Self = Self(0x6a81);
     pub(crate) const FILE_NOT_FOUND: Self = Self(0x6a82);
     pub(crate) const REFERENCED_DATA_NOT_FOUND: Self = Self(0x6a88);
     pub(crate) const INSTRUCTION_NOT_SUPPORTED: Self = Self(0x6d00);

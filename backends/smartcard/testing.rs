@@ -26,6 +26,7 @@ struct State {
     pinpad_answers: VecDeque<Answer>,
     begin_answers: VecDeque<LinkError>,
     sent: Vec<Vec<u8>>,
+    at_reset: Option<Box<dyn FnMut() + Send>>,
     kept: bool,
     begins: usize,
     resets: usize,
@@ -46,6 +47,7 @@ impl Wire {
             pinpad_answers: VecDeque::new(),
             begin_answers: VecDeque::new(),
             sent: Vec::new(),
+            at_reset: None,
             kept: false,
             begins: 0,
             resets: 0,
@@ -88,6 +90,11 @@ impl Wire {
     pub(crate) fn answer_by(&self, card: impl FnMut(&[u8]) -> Answer + Send + 'static) -> &Self {
         self.0.lock().card = Some(Box::new(card));
         self
+    }
+
+    /// Has a function notice that the card is reset at the end of a login.
+    pub(crate) fn at_reset(&self, notice: impl FnMut() + Send + 'static) {
+        self.0.lock().at_reset = Some(Box::new(notice));
     }
 
     /// With this ATR, in hexadecimal; before [`link`](Self::link).
@@ -144,9 +151,10 @@ impl Wire {
         self.0.lock().sent.len()
     }
 
-    /// The commands that were sent, in hexadecimal.
-    pub(crate) fn sent(&self) -> Vec<String> {
-        self.0.lock().sent.iter().map(|sent| hex(sent)).collect()
+    /// The commands that were sent since this was last asked.
+    pub(crate) fn take_sent(&self) -> Vec<String> {
+        let sent = std::mem::take(&mut self.0.lock().sent);
+        sent.iter().map(|sent| hex(sent)).collect()
     }
 
     /// Whether a transaction is open.
@@ -256,6 +264,9 @@ impl Link for ScriptedLink {
         if state.alone {
             state.kept = false;
             state.resets += 1;
+            if let Some(notice) = &mut state.at_reset {
+                notice();
+            }
         }
         state.alone
     }
@@ -268,7 +279,7 @@ pub(crate) fn bytes(hex: &str) -> Vec<u8> {
         .filter(|digit| *digit != ' ')
         .map(|digit| digit.to_digit(16).expect("hexadecimal") as u8)
         .collect();
-    assert!(digits.len() % 2 == 0, "half a byte in {hex}");
+    assert!(digits.len().is_multiple_of(2), "half a byte in {hex}");
     digits
         .chunks(2)
         .map(|pair| pair[0] << 4 | pair[1])

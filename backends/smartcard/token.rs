@@ -92,6 +92,7 @@ fn find_applet(
         }
     }
     for row in rows {
+        log::trace!("card: asked for {}: {}", row.name, row.reason);
         let selected = match asked.select(row) {
             Ok(selected) => selected,
             Err(Failure::Link(error)) => return Err(error),
