@@ -1,14 +1,18 @@
 //! Reading what is on the card: in the order that costs the fewest commands, and so that a damaged object costs nothing but
 //! itself.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ctk_token::{
     Certificate, Constraint, Item, Key, KeyType, ObjectId, Origin, PublicKey, Reuse, TokenError,
 };
 
 use super::{
-    Piv, ROW,
+    Piv, ROW, ReadForLabel,
     certificate::{self, Facts, KeyUsage},
     container::{self, CardHolder, PinReference},
     data::{self, PIN},
@@ -22,6 +26,9 @@ use crate::{
     status::Status,
     tlv,
 };
+
+/// How long a certificate that was read is the one on the card. Another program may write at any time.
+const JUST_NOW: Duration = Duration::from_secs(5);
 
 const GET_DATA: u8 = 0xcb;
 /// The tag of what a container holds, in the answer to GET DATA.
@@ -47,7 +54,10 @@ impl Piv {
             None if self.is_yubikey => RETIRED,
             None => 0,
         };
-        let read_for_label = std::mem::take(&mut self.known.lock().read_for_label);
+        let read_for_label = self.known.lock().read_for_label.take();
+        let read_for_label = read_for_label
+            .filter(|read| read.at.elapsed() < JUST_NOW)
+            .map_or_else(BTreeMap::new, |read| read.containers);
         let mut items = Vec::new();
         let mut values = vec![(data::KEY_HISTORY.to_vec(), history)];
         if let Some(holder) = &holder {
@@ -96,17 +106,20 @@ impl Piv {
     /// The common name in the first certificate that has one, which OpenSC takes for the token's label.
     pub(super) fn label(&self, card: &mut Transaction<'_>) -> Result<Option<String>> {
         let mut name = None;
+        let mut containers = BTreeMap::new();
         for slot in Slot::ACTIVE {
             let answer = self.read_container(card, &slot.certificate_tag())?;
             name = answer
                 .as_deref()
                 .and_then(|answer| container::parse_certificate(answer).ok().flatten())
                 .and_then(|der| certificate::facts(&der).common_name);
-            self.known.lock().read_for_label.insert(slot, answer);
+            containers.insert(slot, answer);
             if name.is_some() {
                 break;
             }
         }
+        let at = Instant::now();
+        self.known.lock().read_for_label = Some(ReadForLabel { at, containers });
         // Only a federal card is asked here: see `pin_reference`.
         let holder = self.holder(card)?;
         if holder.is_some_and(|holder| holder.is_federal())

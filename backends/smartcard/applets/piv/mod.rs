@@ -21,6 +21,7 @@ mod yubikey;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use ctk_token::{
@@ -79,10 +80,15 @@ struct Piv {
 struct Known {
     holder: Option<Arc<CardHolder>>,
     pin: Option<PinReference>,
-    /// The containers of certificates that were read for the token's label, until the contents take them.
-    read_for_label: BTreeMap<Slot, Option<Vec<u8>>>,
+    read_for_label: Option<ReadForLabel>,
     /// Where a key was made, or said to be: the card cannot tell of one without a certificate.
     taken: BTreeSet<Slot>,
+}
+
+/// The containers of certificates that were read for the token's label: the contents take them if that was just now.
+struct ReadForLabel {
+    at: Instant,
+    containers: BTreeMap<Slot, Option<Vec<u8>>>,
 }
 
 impl Piv {
@@ -91,6 +97,11 @@ impl Piv {
             is_yubikey: yubikey::is_atr(atr),
             known: Mutex::default(),
         }
+    }
+
+    /// Forgets what may not be so any more.
+    fn before_writing(&self) {
+        self.known.lock().read_for_label = None;
     }
 }
 
@@ -255,10 +266,12 @@ impl Applet for Piv {
     }
 
     fn personalize(&self, card: &mut Transaction<'_>) -> Result<()> {
+        self.before_writing();
         self.write_identity(card)
     }
 
     fn generate_key(&self, card: &mut Transaction<'_>, wanted: &NewKey<'_>) -> Result<Key> {
+        self.before_writing();
         self.generate(card, wanted)
     }
 
@@ -273,10 +286,12 @@ impl Applet for Piv {
         identity: Option<&[u8]>,
         der: &[u8],
     ) -> Result<ObjectId> {
+        self.before_writing();
         self.write_certificate(card, known, identity, der)
     }
 
     fn delete(&self, card: &mut Transaction<'_>, item: &ObjectId) -> Result<()> {
+        self.before_writing();
         self.delete_item(card, item)
     }
 }

@@ -133,14 +133,18 @@ impl Piv {
                 None => TokenError::ObjectNotFound.into(),
             });
         };
-        match yubikey::delete_key(card, slot) {
+        let deleted = match self.is_yubikey {
+            true => yubikey::delete_key(card, slot),
+            false => Err(TokenError::NotSupported.into()),
+        };
+        match deleted {
+            Err(Failure::Token(TokenError::NotSupported)) => Err(read_only(
+                "this card cannot delete a key: a new one in its place replaces it",
+            )),
             Ok(()) => {
                 self.known.lock().taken.remove(&slot);
                 Ok(())
             }
-            Err(Failure::Token(TokenError::NotSupported)) => Err(read_only(
-                "this card cannot delete a key: a new one in its place replaces it",
-            )),
             Err(failure) => Err(failure),
         }
     }

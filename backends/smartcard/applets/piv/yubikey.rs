@@ -182,7 +182,7 @@ pub(super) fn set_management_key(
 pub(super) fn delete_key(card: &mut Transaction<'_>, slot: Slot) -> Result<()> {
     let command = Command::new(MOVE_KEY, NOWHERE, slot.key_reference());
     match card.call(&command) {
-        Err(Failure::Status(Status::INSTRUCTION_NOT_SUPPORTED)) => {
+        Err(Failure::Status(status)) if status.error() == TokenError::NotSupported => {
             Err(TokenError::NotSupported.into())
         }
         other => other.map(drop),

@@ -63,6 +63,28 @@ fn a_card_is_read_with_as_few_commands_as_it_has_objects() {
 }
 
 #[test]
+fn what_was_read_for_the_label_is_not_what_was_written_since() {
+    let bench = Bench::new();
+    bench
+        .expect_content(data::CHUID, &holder(false))
+        .expect_certificate(Slot::Authentication, &certificate(1, "Jane Doe"));
+    bench.run(|piv, card| piv.info(card)).unwrap();
+    let newer = certificate(2, "Jane Doe");
+    bench.wire.expect("00DB3FFF*", "9000");
+    bench
+        .run(|piv, card| piv.import_certificate(card, &[], Some(&[1]), &newer))
+        .unwrap();
+    bench
+        .expect_none(data::KEY_HISTORY)
+        .expect_certificate(Slot::Authentication, &newer);
+    for slot in &Slot::ACTIVE[1..] {
+        bench.expect_none(&slot.certificate_tag());
+    }
+    let items = bench.run(|piv, card| piv.contents(card)).unwrap();
+    assert_eq!(certified(&items)[0].der, newer);
+}
+
+#[test]
 fn the_label_is_of_the_first_certificate_with_a_name() {
     let bench = Bench::new();
     bench

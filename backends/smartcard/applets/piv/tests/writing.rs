@@ -155,10 +155,7 @@ fn certificates_are_deleted_and_keys_only_where_the_card_can() {
     bench
         .run(|piv, card| piv.delete(card, &certificate))
         .unwrap();
-    bench.wire.expect("00F6FF9A", "9000");
     let key = Slot::Authentication.key_id();
-    bench.run(|piv, card| piv.delete(card, &key)).unwrap();
-    bench.wire.expect("00F6FF9A", "6D00");
     let kept = bench.run(|piv, card| piv.delete(card, &key));
     assert!(matches!(kept, Err(Failure::Token(TokenError::ReadOnly(_)))));
     let chuid = data::object(data::CHUID, None).unwrap().id;

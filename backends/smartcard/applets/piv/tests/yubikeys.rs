@@ -87,3 +87,14 @@ fn a_yubikey_counts_its_tries() {
     let tries = bench.run(|piv, card| piv.tries(card, Role::User)).unwrap();
     assert_eq!(tries.unwrap().state, PinState::FinalTry);
 }
+
+#[test]
+fn a_yubikey_deletes_keys_since_it_can() {
+    let bench = Bench::yubikey();
+    let key = Slot::Authentication.key_id();
+    bench.wire.expect("00F6FF9A", "9000");
+    bench.run(|piv, card| piv.delete(card, &key)).unwrap();
+    bench.wire.expect("00F6FF9A", "6D00");
+    let kept = bench.run(|piv, card| piv.delete(card, &key));
+    assert!(matches!(kept, Err(Failure::Token(TokenError::ReadOnly(_)))));
+}
