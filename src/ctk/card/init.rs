@@ -1,4 +1,4 @@
-//! `ctk card init`: gives an empty PIV card its identity.
+//! `ctk card init`: gives a PIV card what it lacks of an identity.
 
 use ctk_token::{Item, Role, TokenError, TokenSession};
 use serde::Serialize;
@@ -11,8 +11,9 @@ use super::{
 };
 use crate::console::{Console, Outcome, failure};
 
-/// The label of the data object in which a PIV card keeps its identity, as programs see it.
-const IDENTITY: &str = "Card Holder Unique Identifier";
+/// The labels of the data objects in which a PIV card keeps its identity (SP 800-73-4 part 1 §3.1.1, §3.1.2), as programs see
+/// them. Anybody may read them.
+const IDENTITY: [&str; 2] = ["Card Holder Unique Identifier", "Card Capability Container"];
 
 #[derive(Serialize)]
 struct Initialised {
@@ -51,11 +52,20 @@ pub(crate) fn run(console: &Console, arguments: &AdminArguments) -> Outcome {
     done(console, &card, true)
 }
 
-/// Whether the card answers with a CHUID (SP 800-73-4 part 1 §3.1.2), which anybody may read.
+/// Whether the card answers with all that its identity is made of.
 fn has_identity(card: &Card, session: &dyn TokenSession) -> Outcome<bool> {
+    for label in IDENTITY {
+        if !has(card, session, label)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn has(card: &Card, session: &dyn TokenSession, label: &str) -> Outcome<bool> {
     let contents = card.token.contents();
     let data = contents.items.iter().find_map(|item| match item {
-        Item::Data(data) if data.label == IDENTITY => Some(data),
+        Item::Data(data) if data.label == label => Some(data),
         _ => None,
     });
     let Some(data) = data else {
@@ -90,4 +100,36 @@ fn done(console: &Console, card: &Card, changed: bool) -> Outcome {
             "{which} has an identity, with the serial number {serial}; nothing was changed.\n"
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::card::testing::TestCard;
+
+    #[test]
+    fn an_identity_is_complete_or_none() {
+        let is_there = |objects: &[(&str, Option<&[u8]>)]| {
+            let test = objects
+                .iter()
+                .fold(TestCard::empty(), |card, (label, value)| {
+                    card.with_data(label, *value)
+                });
+            let card = test.card();
+            let session = card.token.create_session().unwrap();
+            has_identity(&card, &*session).unwrap()
+        };
+        let [holder, capabilities] = IDENTITY;
+        assert!(!is_there(&[]));
+        assert!(!is_there(&[(holder, Some(b"x"))]));
+        assert!(!is_there(&[(holder, Some(b"x")), (capabilities, None)]));
+        assert!(!is_there(&[
+            (holder, Some(b"")),
+            (capabilities, Some(b"x"))
+        ]));
+        assert!(is_there(&[
+            (holder, Some(b"x")),
+            (capabilities, Some(b"x"))
+        ]));
+    }
 }

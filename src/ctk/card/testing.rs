@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use ctk_crypto::PrivateKey;
 use ctk_token::{
-    AuthId, AuthMethod, AuthOperation, AuthSecret, Constraint, Curve, Item, Key, KeyAlgorithm,
-    KeyType, KeychainContents, ObjectId, Operation, PinState, PublicKey, Result, Reuse, Role, Slot,
-    SlotInfo, Token, TokenError, TokenInfo, TokenSession,
+    AuthId, AuthMethod, AuthOperation, AuthSecret, Constraint, Curve, DataObject, Item, Key,
+    KeyAlgorithm, KeyType, KeychainContents, ObjectId, Operation, PinState, PublicKey, Result,
+    Reuse, Role, Slot, SlotInfo, Token, TokenError, TokenInfo, TokenSession,
 };
 use parking_lot::Mutex;
 
@@ -58,6 +58,8 @@ pub(crate) struct TestCard {
 #[derive(Default)]
 struct State {
     keys: Mutex<Vec<(Key, Option<Arc<PrivateKey>>)>>,
+    /// What has to be read, or is not there.
+    data: Mutex<Vec<(DataObject, Option<Vec<u8>>)>>,
     /// Which roles are authenticated, and for which key once more.
     user: Mutex<bool>,
     context: Mutex<Option<ObjectId>>,
@@ -93,6 +95,21 @@ impl TestCard {
         let mut key = key(id, private.public_key().clone());
         key.sign = Constraint::Auth(AuthId(1), reuse);
         self.state.keys.lock().push((key, Some(Arc::new(private))));
+        self
+    }
+
+    /// With a data object that tells its value when it is read, or has none.
+    pub(crate) fn with_data(self, label: &str, value: Option<&[u8]>) -> Self {
+        let object = DataObject {
+            id: ObjectId::new(label.as_bytes()),
+            label: label.to_owned(),
+            application: String::new(),
+            object_id: Vec::new(),
+            value: None,
+            read: Constraint::Free,
+        };
+        let value = value.map(ToOwned::to_owned);
+        self.state.data.lock().push((object, value));
         self
     }
 
@@ -144,7 +161,9 @@ impl Token for TestCard {
 
     fn contents(&self) -> Arc<KeychainContents> {
         let keys = self.state.keys.lock();
+        let data = self.state.data.lock();
         let items = keys.iter().map(|(key, _)| Item::Key(Box::new(key.clone())));
+        let items = items.chain(data.iter().map(|(data, _)| Item::Data(data.clone())));
         Arc::new(KeychainContents {
             generation: keys.len() as u64,
             items: items.collect(),
@@ -221,6 +240,14 @@ impl TokenSession for TestSession {
         }
         let private = private.as_ref().ok_or(TokenError::ObjectNotFound)?;
         private.sign(algorithm, input, signature)
+    }
+
+    fn read(&self, item: &ObjectId) -> Result<Vec<u8>> {
+        let data = self.0.data.lock();
+        let found = data.iter().find(|(data, _)| data.id == *item);
+        found
+            .and_then(|(_, value)| value.clone())
+            .ok_or(TokenError::ObjectNotFound)
     }
 
     fn introduce_key(&self, identity: &[u8], public_key: &PublicKey) -> Result<ObjectId> {
