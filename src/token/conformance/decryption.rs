@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     Fixture, Verdict, decryption_algorithms, exchange_algorithms,
-    steps::{authenticate, session, tokens},
+    steps::{authenticate_for, session, tokens},
 };
 use crate::{
     Constraint, Key, KeyAlgorithm, Operation, PublicKeyMaterial, Result, TokenError, TokenSession,
@@ -17,7 +17,7 @@ pub(super) fn every_supported_algorithm_decrypts(fixture: &dyn Fixture) -> Verdi
             let mut decrypted = 0;
             for algorithm in decryption_algorithms() {
                 let supported = session.supports(Operation::Decrypt, &key.id, algorithm);
-                authenticate(fixture, &*session);
+                authenticate_for(fixture, &*session, key);
                 if !supported {
                     let answer = decrypt(&*session, key, algorithm, &[1; 256]);
                     assert!(
@@ -67,12 +67,12 @@ fn decrypts(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algori
     };
     let last = plaintexts[0].clone();
     for plaintext in plaintexts {
-        authenticate(fixture, session);
+        authenticate_for(fixture, session, key);
         let answer = decrypt(session, key, algorithm, &encrypted(&plaintext, algorithm));
         assert_eq!(answer, Ok(plaintext), "{}: {algorithm:?}", key.label);
     }
     for len in [0, modulus.len() - 1, modulus.len() + 1] {
-        authenticate(fixture, session);
+        authenticate_for(fixture, session, key);
         let answer = decrypt(session, key, algorithm, &vec![1; len]);
         assert_eq!(
             answer,
@@ -81,7 +81,7 @@ fn decrypts(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algori
             key.label
         );
     }
-    authenticate(fixture, session);
+    authenticate_for(fixture, session, key);
     let answer = decrypt(session, key, algorithm, &vec![0xff; modulus.len()]);
     assert_eq!(
         answer,
@@ -97,7 +97,7 @@ fn decrypts(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algori
         .collect();
     let wrong_answers = |count: usize| -> Vec<_> {
         let answers = wrong.iter().take(count).map(|(ciphertext, _)| {
-            authenticate(fixture, session);
+            authenticate_for(fixture, session, key);
             decrypt(session, key, algorithm, ciphertext)
         });
         answers.collect()
@@ -123,7 +123,7 @@ fn decrypts(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algori
             }
         }
     }
-    authenticate(fixture, session);
+    authenticate_for(fixture, session, key);
     let answer = decrypt(session, key, algorithm, &encrypted(&last, algorithm));
     assert_eq!(
         answer,
@@ -220,7 +220,7 @@ pub(super) fn every_supported_algorithm_agrees(fixture: &dyn Fixture) -> Verdict
         for key in token.contents().keys() {
             let mut agreed = 0;
             for algorithm in exchange_algorithms() {
-                authenticate(fixture, &*session);
+                authenticate_for(fixture, &*session, key);
                 if !session.supports(Operation::KeyExchange, &key.id, algorithm) {
                     let answer = agree(&*session, key, algorithm, &[4; 65]);
                     assert!(
@@ -258,12 +258,12 @@ fn agrees(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, algorith
             "{}: {algorithm:?}: the peer's secret",
             key.label
         );
-        authenticate(fixture, session);
+        authenticate_for(fixture, session, key);
         let answer = agree(session, key, algorithm, &peer);
         assert_eq!(answer, Ok(secret), "{}: {algorithm:?}", key.label);
         let longer = [&peer[..], &[0]].concat();
         for wrong in [&[][..], &peer[..1], &peer[..peer.len() - 1], &longer] {
-            authenticate(fixture, session);
+            authenticate_for(fixture, session, key);
             let answer = agree(session, key, algorithm, wrong);
             let refused = match algorithm {
                 KeyAlgorithm::MlKem => TokenError::DataLength,

@@ -2,7 +2,7 @@
 
 use super::{
     Fixture, Verdict, decryption_algorithms, exchange_algorithms, sample_input, signing_algorithms,
-    steps::{authenticate, first_key, must_sign, session, supported, tokens},
+    steps::{authenticate, authenticate_for, first_key, must_sign, session, supported, tokens},
 };
 use crate::{
     Constraint, Key, KeyAlgorithm, ObjectId, Operation, PublicKeyMaterial, Result, Token,
@@ -118,7 +118,7 @@ fn refuses_short_buffers(
     mut perform: impl FnMut(&mut [u8]) -> Result<usize>,
 ) {
     for len in [0, 1, room - 1] {
-        authenticate(fixture, session);
+        authenticate_for(fixture, session, key);
         let answer = perform(&mut vec![0; len]);
         assert_eq!(
             answer,

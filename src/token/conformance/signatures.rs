@@ -4,7 +4,9 @@ use std::thread;
 
 use super::{
     EACH_TIME, Fixture, NotApplicable, Verdict, sample_input, signing_algorithms,
-    steps::{authenticate, first_key, must_sign, session, sign, supported, tokens},
+    steps::{
+        authenticate, authenticate_for, first_key, must_sign, session, sign, supported, tokens,
+    },
 };
 use crate::{Constraint, KeyAlgorithm, Operation, PublicKey, PublicKeyMaterial, TokenError};
 
@@ -14,7 +16,7 @@ pub(super) fn every_supported_algorithm_signs(fixture: &dyn Fixture) -> Verdict 
         for key in token.contents().keys() {
             let mut signed = 0;
             for algorithm in signing_algorithms() {
-                authenticate(fixture, &*session);
+                authenticate_for(fixture, &*session, key);
                 let supported = session.supports(Operation::Sign, &key.id, algorithm);
                 let Some(input) = sample_input(&key.public_key, algorithm, 5) else {
                     assert!(
@@ -69,7 +71,7 @@ pub(super) fn ml_dsa_is_hedged(fixture: &dyn Fixture) -> Verdict {
                 continue;
             }
             let signatures = [(); 2].map(|()| {
-                authenticate(fixture, &*session);
+                authenticate_for(fixture, &*session, key);
                 let mut signature = vec![0; key.public_key.max_signature_len()];
                 let answer = session.sign(&key.id, algorithm, b"message", &mut signature);
                 assert!(answer.is_ok(), "{}: {answer:?}", key.label);
@@ -91,7 +93,7 @@ pub(super) fn wrong_inputs_are_refused(fixture: &dyn Fixture) -> Verdict {
                     continue;
                 }
                 for len in wrong_lengths(&key.public_key, algorithm) {
-                    authenticate(fixture, &*session);
+                    authenticate_for(fixture, &*session, key);
                     let mut signature = vec![0; key.public_key.max_signature_len()];
                     // 01 at the start: a block for RSA that is smaller than the modulus as a number.
                     let input = vec![1; len];
@@ -105,7 +107,7 @@ pub(super) fn wrong_inputs_are_refused(fixture: &dyn Fixture) -> Verdict {
                 }
             }
             if session.supports(Operation::Sign, &key.id, KeyAlgorithm::RsaRaw) {
-                authenticate(fixture, &*session);
+                authenticate_for(fixture, &*session, key);
                 let mut signature = vec![0; key.public_key.max_signature_len()];
                 let block = vec![0xff; signature.len()];
                 let algorithm = KeyAlgorithm::RsaRaw;

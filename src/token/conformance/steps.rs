@@ -56,6 +56,29 @@ pub(super) fn authenticate(fixture: &dyn Fixture, session: &dyn TokenSession) {
     }
 }
 
+/// Authenticates for the next operation with this key, once more where each wants it.
+pub(super) fn authenticate_for(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key) {
+    authenticate(fixture, session);
+    authenticate_once_more(fixture, session, key);
+}
+
+/// For a key that wants each operation authenticated: what follows a login.
+fn authenticate_once_more(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key) {
+    let Some(pin) = fixture.pin().filter(|_| key.authenticates_always()) else {
+        return;
+    };
+    let operation = match session.begin_auth(Role::Context, Some(&key.id)) {
+        Ok(operation) => operation,
+        Err(error) => panic!(
+            "{}: no authentication for one operation: {error}",
+            key.label
+        ),
+    };
+    if let Err(error) = operation.finish(AuthSecret::Pin(pin)) {
+        panic!("{}: the right secret was refused: {error}", key.label);
+    }
+}
+
 pub(super) fn supported(session: &dyn TokenSession, key: &Key) -> (KeyAlgorithm, Vec<u8>) {
     let found = signing_algorithms().into_iter().find_map(|algorithm| {
         let input = sample_input(&key.public_key, algorithm, 0)?;
@@ -88,6 +111,7 @@ pub(super) fn must_sign(fixture: &dyn Fixture, session: &dyn TokenSession, key: 
     let Some(input) = sample_input(&key.public_key, algorithm, salt) else {
         panic!("no input for {algorithm:?}");
     };
+    authenticate_once_more(fixture, session, key);
     let signature = sign(session, key, algorithm, &input);
     assert!(
         fixture.verify(&key.public_key, algorithm, &input, &signature),
