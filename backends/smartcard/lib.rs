@@ -20,6 +20,8 @@ mod contents;
 mod diagnose;
 mod driver;
 mod exchange;
+#[cfg(test)]
+mod fuzz_tests;
 mod input;
 mod link;
 mod logins;

@@ -26,6 +26,7 @@ struct State {
     pinpad_answers: VecDeque<Answer>,
     begin_answers: VecDeque<LinkError>,
     sent: Vec<Vec<u8>>,
+    total: usize,
     at_reset: Option<Box<dyn FnMut() + Send>>,
     kept: bool,
     begins: usize,
@@ -47,6 +48,7 @@ impl Wire {
             pinpad_answers: VecDeque::new(),
             begin_answers: VecDeque::new(),
             sent: Vec::new(),
+            total: 0,
             at_reset: None,
             kept: false,
             begins: 0,
@@ -148,7 +150,7 @@ impl Wire {
 
     /// How many commands were sent.
     pub(crate) fn count(&self) -> usize {
-        self.0.lock().sent.len()
+        self.0.lock().total
     }
 
     /// The commands that were sent since this was last asked.
@@ -231,6 +233,7 @@ impl Link for ScriptedLink {
     fn transmit(&mut self, command: &[u8]) -> Answer {
         let mut state = self.wire.0.lock();
         state.sent.push(command.to_vec());
+        state.total += 1;
         let sent = hex(command);
         let answer = match (state.expected.pop_front(), &mut state.card) {
             (Some((expected, answer)), _) => {
