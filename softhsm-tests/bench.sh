@@ -1,6 +1,7 @@
 #!/bin/bash
 # Measures the module beside SoftHSM2 and beside the crypto library in a loop: prints a table, writes JSON.
 #
+#   softhsm-tests/bench.sh apdu      what whole processes cost a smart card, in commands on the wire, beside OpenSC and ykcs11
 #   softhsm-tests/bench.sh [--quick] [--json FILE] [--module FILE [--label TOKEN [--pin PIN]]]
 #
 # It is no test: it says "met" or MISSED for each target, and its exit status says nothing about speed. Everything is measured in turns,
@@ -18,5 +19,9 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 cargo build --release --locked -p ctk-pkcs11 -p ctk -p softhsm-bench
 export CTK_MODULE=${CTK_MODULE:-$CARGO_TARGET_DIR/release/libctk_pkcs11.so}
 export CTK_COMMAND=${CTK_COMMAND:-$CARGO_TARGET_DIR/release/ctk}
+if [ "${1-}" = apdu ]; then
+    install_packages "${TEST_PACKAGES[@]}"
+    exec "$CARGO_TARGET_DIR/release/bench-apdu"
+fi
 cd "$here" # relative paths are the caller's
 exec "$CARGO_TARGET_DIR/release/softhsm-bench" "$@"

@@ -1,5 +1,6 @@
 //! What the tests of the built module share: tokens with keys made for the test, programs with a time limit, the loaded module.
 
+pub mod apdus;
 pub mod bed;
 pub mod calls;
 pub mod cards;
