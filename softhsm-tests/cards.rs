@@ -47,6 +47,10 @@ pub enum Profile {
     PivEmpty,
     /// PIV: 9A RSA-2048 and the retired key 82 RSA-2048.
     PivRetired,
+    /// PIV: 9A P-384, 9C RSA-3072, 9D RSA-4096, 9E P-384. Making the first one takes ten seconds and more.
+    PivLarge,
+    /// PIV: `PivOne` with its certificate compressed by gzip.
+    PivCompressed,
     /// OpenPGP: three RSA-2048 keys and a cardholder certificate.
     OpenPgpRsa,
     /// OpenPGP: P-256 for signing, P-256 for decryption, Ed25519 for authentication.
@@ -62,6 +66,8 @@ impl Profile {
             Self::PivOne => "piv-one",
             Self::PivEmpty => "piv-empty",
             Self::PivRetired => "piv-9a-rsa-retired",
+            Self::PivLarge => "piv-large",
+            Self::PivCompressed => "piv-compressed",
             Self::OpenPgpRsa => "openpgp-rsa",
             Self::OpenPgpEc => "openpgp-ec",
             Self::Both => "both",

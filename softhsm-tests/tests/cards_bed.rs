@@ -1,11 +1,12 @@
 //! The virtual cards are cards to programs that nobody here wrote, and pcscd sees them come and go.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use softhsm_tests::{
     cards::{Options, PIN, PipedCard, Profile},
     pcscd::{Pcscd, YUBIKEY},
-    process::{Outcome, run},
+    process::{LIMIT, Outcome, run},
+    work::Work,
 };
 
 /// OpenSC's module, where Debian has it.
@@ -20,9 +21,10 @@ fn opensc(pcscd: &Pcscd) -> Command {
     command
 }
 
-fn verified(public: &Path, signature: &Path, data: &Path) -> Outcome {
+/// Has OpenSSL check a signature of the file `data`.
+fn verified(public: &Path, signature: &Path, data: &Path, digest: &str) -> Outcome {
     let mut command = Command::new("openssl");
-    command.args(["dgst", "-sha256", "-verify"]).arg(public);
+    command.args(["dgst", digest, "-verify"]).arg(public);
     command.arg("-signature").arg(signature);
     run(command.arg(data))
 }
@@ -106,7 +108,7 @@ fn opensc_signs_with_a_piv_card_whatever_its_lengths() {
             command.arg(&data).arg("--output-file").arg(&signature);
             run(&mut command).succeeded();
             let public = card.folder().join(format!("{key}.pub"));
-            verified(&public, &signature, &data).succeeded();
+            verified(&public, &signature, &data, "-sha256").succeeded();
         }
         let mut command = Command::new("openssl");
         command
@@ -192,6 +194,160 @@ fn yubico_piv_tool_and_ssh_know_a_piv_card() {
 }
 
 #[test]
+fn opensc_reads_compressed_certificates_and_retired_keys() {
+    let pcscd = Pcscd::start();
+    let compressed = pcscd.insert(0, Profile::PivCompressed, Options::default());
+    let read = pcscd.work().path().join("certificate");
+    let mut command = opensc(&pcscd);
+    command.args(["--read-object", "--type", "cert", "--id", "01", "-o"]);
+    run(command.arg(&read)).succeeded();
+    let mut command = Command::new("openssl");
+    command.args(["x509", "-outform", "DER", "-in"]);
+    let issued = run(command.arg(compressed.folder().join("9a.crt"))).succeeded();
+    assert_eq!(fs::read(read).expect("what was read"), issued.stdout);
+    drop(compressed);
+    pcscd.wait_for_card(0, false);
+
+    let _retired = pcscd.insert(0, Profile::PivRetired, Options::default());
+    run(opensc(&pcscd).arg("-O"))
+        .succeeded()
+        .says("CN=Test Key 9A")
+        .says("CN=Test Key 82");
+}
+
+#[test]
+fn opensc_signs_with_long_keys() {
+    let pcscd = Pcscd::start();
+    let card = pcscd.insert(0, Profile::PivLarge, Options::SHORT);
+    let data = pcscd.work().write("data", "data");
+    for (id, key, mechanism, digest) in [
+        // The applet takes a digest as long as the curve only.
+        ("01", "9a", "ECDSA-SHA384", "-sha384"),
+        ("02", "9c", "SHA256-RSA-PKCS", "-sha256"),
+    ] {
+        let signature = pcscd.work().path().join("signature");
+        let mut command = opensc(&pcscd);
+        command.args([
+            "--login", "--pin", PIN, "--sign", "--id", id, "-m", mechanism,
+        ]);
+        command.args(["--signature-format", "openssl", "--input-file"]);
+        command.arg(&data).arg("--output-file").arg(&signature);
+        run(&mut command).succeeded();
+        let public = card.folder().join(format!("{key}.pub"));
+        verified(&public, &signature, &data, digest).succeeded();
+    }
+}
+
+#[test]
+fn the_longest_key_works_by_chaining_and_by_extended_length() {
+    // OpenSC 0.23 knows PIV's RSA keys of up to 3072 bits.
+    let work = Work::new();
+    for options in [Options::default(), Options::SHORT] {
+        let mut card = PipedCard::new(Profile::PivLarge, options);
+        let block = [&[0, 1], &[0xFF; 512 - 7][..], &[0], b"data"].concat();
+        let template = [&[0x82, 0, 0x81, 0x82, 2, 0][..], &block].concat();
+        let data = [&[0x7C, 0x82, 2, 6][..], &template].concat();
+        let header = [0, 0x87, 0x16, 0x9D];
+        card.transmit(SELECT_PIV).expect("an answer");
+        card.transmit(VERIFY_PIV).expect("an answer");
+        let response = if options.short {
+            let (first, last) = data.split_at(2 * 255);
+            for part in first.chunks(255) {
+                let command = [&[0x10, 0x87, 0x16, 0x9D, 255], part].concat();
+                assert_eq!(card.transmit(&command).expect("an answer"), [0x90, 0x00]);
+            }
+            let length = u8::try_from(last.len()).expect("a short part");
+            whole(&mut card, &[&header[..], &[length], last, &[0]].concat())
+        } else {
+            let length = u16::try_from(data.len()).expect("an extended length");
+            whole(
+                &mut card,
+                &[&header[..], &[0], &length.to_be_bytes(), &data, &[0, 0]].concat(),
+            )
+        };
+        let (tag, signature) = response.split_at(response.len() - 512);
+        assert_eq!(tag, [0x7C, 0x82, 2, 4, 0x82, 0x82, 2, 0]);
+        let mut command = Command::new("openssl");
+        command.args(["pkeyutl", "-verifyrecover", "-pubin", "-inkey"]);
+        command.arg(card.folder().join("9d.pub")).arg("-in");
+        command.arg(work.write("signature", signature));
+        assert_eq!(run(&mut command).succeeded().stdout, b"data");
+    }
+}
+
+/// The response's data, with what GET RESPONSE brings.
+fn whole(card: &mut PipedCard, command: &[u8]) -> Vec<u8> {
+    let mut data = Vec::new();
+    let mut response = card.transmit(command).expect("an answer");
+    loop {
+        let (part, status) = response.split_last_chunk().expect("a status word");
+        data.extend(part);
+        match *status {
+            [0x90, 0x00] => return data,
+            [0x61, _] => response = card.transmit(b"\x00\xC0\x00\x00\x00").expect("an answer"),
+            other => panic!("{other:02X?}"),
+        }
+    }
+}
+
+#[test]
+fn a_command_ends_when_the_card_is_pulled_out() {
+    let pcscd = Pcscd::start();
+    let mut card = pcscd.insert(0, Profile::PivOne, Options::default());
+    // Longer than a program may run.
+    card.delay(2 * LIMIT);
+    let mut command = pcscd.command("opensc-tool");
+    command.args(["-s", "00A4040009A00000030800001000"]);
+    let running = thread::spawn(move || run(&mut command));
+    thread::sleep(Duration::from_secs(1));
+    card.pull_out();
+    running.join().expect("it ended in time").refused();
+    card.delay(Duration::ZERO);
+    card.insert();
+    card.cut_after(0);
+    run(pcscd
+        .command("opensc-tool")
+        .args(["-s", "00A4040009A00000030800001000"]))
+    .refused();
+    pcscd.wait_for_card(0, false);
+    card.insert();
+    run(pcscd.command("opensc-tool").arg("-n"))
+        .succeeded()
+        .says("Personal Identity Verification Card");
+}
+
+#[test]
+fn two_pcscds_do_not_see_each_other() {
+    let (first, second) = (Pcscd::start(), Pcscd::start());
+    let _card = first.insert(0, Profile::PivEmpty, Options::default());
+    assert!(first.watch(0).state().card);
+    assert!(!second.watch(0).state().card);
+}
+
+#[test]
+fn a_card_that_is_no_yubikey_knows_none_of_its_commands() {
+    let options = Options {
+        plain_piv: true,
+        ..Options::default()
+    };
+    let commands: [&[u8]; 4] = [
+        b"\x00\xFD\x00\x00",
+        b"\x00\xF8\x00\x00",
+        b"\x00\xF7\x00\x9A",
+        b"\x00\x01\x00\x00",
+    ];
+    for (options, good) in [(options, false), (Options::default(), true)] {
+        let mut card = PipedCard::new(Profile::PivEmpty, options);
+        card.transmit(SELECT_PIV).expect("an answer");
+        for command in commands {
+            let response = card.transmit(command).expect("an answer");
+            let status = if good { [0x90, 0x00] } else { [0x6D, 0x00] };
+            assert!(response.ends_with(&status), "{command:02X?}");
+        }
+    }
+}
+
+#[test]
 fn opensc_signs_with_openpgp_cards() {
     for (profile, mechanism) in [
         (Profile::OpenPgpRsa, "SHA256-RSA-PKCS"),
@@ -220,7 +376,7 @@ fn opensc_signs_with_openpgp_cards() {
         command.args(["--signature-format", "openssl", "--input-file"]);
         command.arg(&data).arg("--output-file").arg(&signature);
         run(&mut command).succeeded();
-        verified(&card.folder().join("sig.pub"), &signature, &data).succeeded();
+        verified(&card.folder().join("sig.pub"), &signature, &data, "-sha256").succeeded();
     }
 }
 

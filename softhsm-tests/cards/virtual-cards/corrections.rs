@@ -59,7 +59,20 @@ fn piv(model: &Model, command: &Command, ask: &mut dyn FnMut(&Command) -> Answer
             }
             other => other,
         },
-        _ => ask(command),
+        // An object that nobody has defined is not found, as one that is not there (§3.1.2).
+        (GET_DATA_BY_TAG, _) if command.data.first() == Some(&TAG_LIST) => match ask(command) {
+            (_, StatusWord(0x6A80)) => (Vec::new(), StatusWord::NOT_FOUND),
+            other => other,
+        },
+        // The applet says 6A81, "function not supported", to what is no instruction of PIV.
+        (
+            VERIFY | CHANGE_REFERENCE_DATA | GENERATE_KEY_PAIR | GENERAL_AUTHENTICATE | PUT_DATA,
+            _,
+        ) => ask(command),
+        _ => match ask(command) {
+            (_, StatusWord(0x6A81)) => (Vec::new(), StatusWord::UNKNOWN_INSTRUCTION),
+            other => other,
+        },
     }
 }
 
@@ -81,12 +94,17 @@ fn openpgp(model: &Model, command: &Command, ask: &mut dyn FnMut(&Command) -> An
 const VERIFY: u8 = 0x20;
 const CHANGE_REFERENCE_DATA: u8 = 0x24;
 const RESET_RETRY_COUNTER: u8 = 0x2C;
+const GENERATE_KEY_PAIR: u8 = 0x47;
+const GENERAL_AUTHENTICATE: u8 = 0x87;
 const GET_DATA: u8 = 0xCA;
+const GET_DATA_BY_TAG: u8 = 0xCB;
+const PUT_DATA: u8 = 0xDB;
 const YUBIKEY_SERIAL_OLD: u8 = 0x01;
 const YUBIKEY_FIRST: u8 = 0xF7;
 const YUBIKEY_SERIAL: u8 = 0xF8;
 const YUBIKEY_SET_MANAGEMENT_KEY: u8 = 0xFF;
 
+const TAG_LIST: u8 = 0x5C;
 const PIV_PIN: u8 = 0x80;
 const VERIFY_LOGS_OUT: u8 = 0xFF;
 const NO_TRIES: StatusWord = StatusWord(0x63C0);

@@ -25,6 +25,10 @@ pub enum Profile {
     PivEmpty,
     /// 9A RSA-2048 and the retired key 82, which was a 9D, with key history.
     PivRetired,
+    /// 9A P-384, 9C RSA-3072, 9D RSA-4096, 9E P-384.
+    PivLarge,
+    /// `PivOne` with its certificate compressed.
+    PivCompressed,
     /// Three RSA-2048 keys.
     OpenPgpRsa,
     /// P-256 for signing, P-256 for decryption, Ed25519 for authentication.
@@ -42,6 +46,8 @@ impl FromStr for Profile {
             "piv-one" => Self::PivOne,
             "piv-empty" => Self::PivEmpty,
             "piv-9a-rsa-retired" => Self::PivRetired,
+            "piv-large" => Self::PivLarge,
+            "piv-compressed" => Self::PivCompressed,
             "openpgp-rsa" => Self::OpenPgpRsa,
             "openpgp-ec" => Self::OpenPgpEc,
             "both" => Self::Both,
@@ -70,6 +76,10 @@ pub fn provision(state: &Path, profile: Profile, authority: &Path) -> io::Result
         Profile::PivOne => PivAdmin::log_in(Wire::new(&mut card))?.make_one(&certified)?,
         Profile::PivEmpty => PivAdmin::log_in(Wire::new(&mut card))?.put_chuid()?,
         Profile::PivRetired => PivAdmin::log_in(Wire::new(&mut card))?.make_retired(&certified)?,
+        Profile::PivLarge => PivAdmin::log_in(Wire::new(&mut card))?.make_large(&certified)?,
+        Profile::PivCompressed => {
+            PivAdmin::log_in(Wire::new(&mut card))?.make_compressed(&certified)?;
+        }
         Profile::OpenPgpRsa | Profile::Both => {
             openpgp::make(Wire::new(&mut card), OpenPgpKeys::Rsa, &certified)?;
         }

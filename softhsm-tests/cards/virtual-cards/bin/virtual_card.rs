@@ -32,7 +32,8 @@ virtual-card [--port PORT] --state DIR [--applets piv,openpgp] [--short] [--plai
         quit            as the end of standard input
 virtual-card provision --state DIR --profile NAME [--ca DIR]
     Makes a card by the commands of a personalisation tool, and beside it ca.crt, ca.key, and for each key NAME.pub and
-    NAME.crt. Profiles: piv-four piv-one piv-empty piv-9a-rsa-retired openpgp-rsa openpgp-ec both
+    NAME.crt. Profiles: piv-four piv-one piv-empty piv-9a-rsa-retired
+    piv-large piv-compressed openpgp-rsa openpgp-ec both
 virtual-card renew --state DIR
     Makes it another card of the same make: a serial number and a CHUID of its own, the keys stay.
 ";

@@ -15,6 +15,8 @@ pub(super) enum PublicKey {
     Rsa(Vec<u8>, Vec<u8>),
     /// A point of P-256, uncompressed.
     P256(Vec<u8>),
+    /// A point of P-384, uncompressed.
+    P384(Vec<u8>),
     /// A point of Ed25519, 32 bytes.
     Ed25519(Vec<u8>),
 }
@@ -25,6 +27,7 @@ impl PublicKey {
         const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
         const P256: &[u8] =
             b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+        const P384: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22";
         const ED25519: &[u8] = b"\x06\x03\x2b\x65\x70";
         let (algorithm, key) = match self {
             Self::Rsa(modulus, exponent) => (
@@ -32,6 +35,7 @@ impl PublicKey {
                 tlv(0x30, &[integer(modulus), integer(exponent)].concat()),
             ),
             Self::P256(point) => (P256, point.clone()),
+            Self::P384(point) => (P384, point.clone()),
             Self::Ed25519(point) => (ED25519, point.clone()),
         };
         let bits = tlv(0x03, &[&[0], key.as_slice()].concat());
@@ -105,15 +109,13 @@ impl<'a> Certified<'a> {
 
     /// Issues a certificate and returns it as DER. The public key and the certificate are in the folder as PEM.
     pub(super) fn issue(&self, key: &PublicKey, contents: &Contents) -> io::Result<Vec<u8>> {
-        let der = self.file(contents.name, "der");
         let public = self.public_key(contents.name, key)?;
         // The encodings of lengths and of the signature's serial number move it by a few bytes.
         let mut padding = 0;
         for _ in 0..5 {
-            self.sign(&public, contents, padding, &der)?;
-            let made = fs::read(&der)?;
+            self.sign(&public, contents, padding)?;
+            let made = self.read_der(contents.name)?;
             if made.len().abs_diff(contents.length) <= 10 {
-                fs::remove_file(&der)?;
                 return Ok(made);
             }
             padding = (padding + contents.length).saturating_sub(made.len());
@@ -137,13 +139,7 @@ impl<'a> Certified<'a> {
         Ok(public)
     }
 
-    fn sign(
-        &self,
-        public: &Path,
-        contents: &Contents,
-        padding: usize,
-        der: &Path,
-    ) -> io::Result<()> {
+    fn sign(&self, public: &Path, contents: &Contents, padding: usize) -> io::Result<()> {
         let extensions = self.file(contents.name, "cnf");
         let text = format!(
             "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,{}\nsubjectKeyIdentifier=hash\n\
@@ -166,10 +162,14 @@ impl<'a> Certified<'a> {
             .arg("-out")
             .arg(&pem);
         openssl(&mut command)?;
-        let mut command = Command::new("openssl");
-        command.args(["x509", "-outform", "DER", "-in"]).arg(&pem);
-        openssl(command.arg("-out").arg(der))?;
         fs::remove_file(extensions)
+    }
+
+    /// A certificate that was issued.
+    pub(super) fn read_der(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut command = Command::new("openssl");
+        command.args(["x509", "-outform", "DER", "-in"]);
+        openssl(command.arg(self.file(name, "crt")))
     }
 
     pub(super) fn file(&self, name: &str, suffix: &str) -> PathBuf {

@@ -157,6 +157,7 @@ fn fingerprint(
 ) -> io::Result<Vec<u8>> {
     let material = match public {
         PublicKey::Rsa(modulus, exponent) => [number(modulus), number(exponent)].concat(),
+        PublicKey::P384(_) => return Err(unexpected("key of a known curve")),
         PublicKey::P256(point) => [curve(P256), number(point)].concat(),
         PublicKey::Ed25519(point) => {
             [curve(ED25519), number(&[&[0x40], &point[..]].concat())].concat()

@@ -1,6 +1,9 @@
 //! A PIV card's contents (SP 800-73-4 part 1), written as its issuer writes them.
 
-use std::io;
+use std::{
+    io::{self, Write as _},
+    process::{Command, Stdio},
+};
 
 use des::{
     TdesEde3,
@@ -31,7 +34,10 @@ enum Key {
 #[derive(Clone, Copy)]
 enum Algorithm {
     Rsa2048 = 0x07,
+    Rsa3072 = 0x05,
+    Rsa4096 = 0x16,
     P256 = 0x11,
+    P384 = 0x14,
 }
 
 const MANAGEMENT_KEY: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -108,6 +114,36 @@ impl<'a> PivAdmin<'a> {
             self.make_key(key, algorithm, contents, certified)?;
         }
         Ok(())
+    }
+
+    /// The longest keys of each kind.
+    pub(super) fn make_large(&mut self, certified: &Certified<'_>) -> io::Result<()> {
+        self.put_objects()?;
+        for (key, algorithm, contents, length) in [
+            (Key::Authentication, Algorithm::P384, &CERTIFICATE_9A, 850),
+            (Key::Signature, Algorithm::Rsa3072, &CERTIFICATE_9C, 1150),
+            (Key::Management, Algorithm::Rsa4096, &CERTIFICATE_9D, 1300),
+            (
+                Key::CardAuthentication,
+                Algorithm::P384,
+                &CERTIFICATE_9E,
+                800,
+            ),
+        ] {
+            let contents = Contents {
+                length,
+                ..contents.clone()
+            };
+            self.make_key(key, algorithm, &contents, certified)?;
+        }
+        Ok(())
+    }
+
+    /// As `make_one`, and the certificate is compressed (part 1 §3.1.3 and appendix A).
+    pub(super) fn make_compressed(&mut self, certified: &Certified<'_>) -> io::Result<()> {
+        self.make_one(certified)?;
+        let der = certified.read_der(CERTIFICATE_9A.name)?;
+        self.put_certificate(Key::Authentication, &gzip(&der)?, COMPRESSED)
     }
 
     pub(super) fn make_one(&mut self, certified: &Certified<'_>) -> io::Result<()> {
@@ -199,14 +235,21 @@ impl<'a> PivAdmin<'a> {
         let answer = self.0.send([0, 0x47, 0, key as u8], &template)?;
         let public = find(&answer, 0x7F49)
             .and_then(|template| match algorithm {
-                Algorithm::Rsa2048 => Some(PublicKey::Rsa(
-                    find(template, 0x81)?.to_vec(),
-                    find(template, 0x82)?.to_vec(),
-                )),
                 Algorithm::P256 => Some(PublicKey::P256(find(template, 0x86)?.to_vec())),
+                Algorithm::P384 => Some(PublicKey::P384(find(template, 0x86)?.to_vec())),
+                Algorithm::Rsa2048 | Algorithm::Rsa3072 | Algorithm::Rsa4096 => {
+                    Some(PublicKey::Rsa(
+                        find(template, 0x81)?.to_vec(),
+                        find(template, 0x82)?.to_vec(),
+                    ))
+                }
             })
             .ok_or_else(|| unexpected("public key"))?;
         let certificate = certified.issue(&public, contents)?;
+        self.put_certificate(key, &certificate, 0)
+    }
+
+    fn put_certificate(&mut self, key: Key, certificate: &[u8], information: u8) -> io::Result<()> {
         let tag = match key {
             Key::Authentication => 0x05,
             Key::Signature => 0x0A,
@@ -214,8 +257,12 @@ impl<'a> PivAdmin<'a> {
             Key::CardAuthentication => 0x01,
             Key::Retired1 => 0x0D,
         };
-        let object = [tlv(0x70, &certificate), tlv(0x71, &[0]), tlv(0xFE, &[])].concat();
-        self.put(&[0x5F, 0xC1, tag], &object)
+        let object = [
+            tlv(0x70, certificate),
+            tlv(0x71, &[information]),
+            tlv(0xFE, &[]),
+        ];
+        self.put(&[0x5F, 0xC1, tag], &object.concat())
     }
 
     fn put(&mut self, tag: &[u8], value: &[u8]) -> io::Result<()> {
@@ -224,4 +271,24 @@ impl<'a> PivAdmin<'a> {
     }
 }
 
+/// By the program of that name.
+fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut gzip = Command::new("gzip")
+        .args(["-9", "-n"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    // It reads all before it writes what fits a pipe.
+    if let Some(mut stdin) = gzip.stdin.take() {
+        stdin.write_all(bytes)?;
+    }
+    let output = gzip.wait_with_output()?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    Err(io::Error::other("gzip failed"))
+}
+
+/// CertInfo of a certificate that is compressed by gzip.
+const COMPRESSED: u8 = 0x01;
 const PUT_DATA: [u8; 4] = [0, 0xDB, 0x3F, 0xFF];
