@@ -428,10 +428,14 @@ fn use_up(token: &Arc<CardToken>, wire: &Wire, random: &mut Random, reached: &mu
 /// Of VERIFY and its siblings, none with the same parameters and secret comes twice.
 #[track_caller]
 fn sends_no_secret_twice(sent: &[String]) {
-    let mut secrets: Vec<_> = sent
-        .iter()
-        .filter(|sent| ["0020", "0024", "002C"].contains(&&sent[..4]) && sent.len() > 10)
-        .collect();
+    let data = |sent: &String| -> Option<String> {
+        let is_secret = ["0020", "0024", "002C"].contains(&sent.get(..4)?);
+        let len = usize::from_str_radix(sent.get(8..10)?, 16).ok()?;
+        // Without Le, with which it would be another command and the same secret.
+        let data = sent.get(..10 + 2 * len)?;
+        (is_secret && len > 0).then(|| data.to_owned())
+    };
+    let mut secrets: Vec<_> = sent.iter().filter_map(data).collect();
     let count = secrets.len();
     secrets.sort();
     secrets.dedup();
