@@ -21,6 +21,8 @@ use crate::{
 
 /// T=1 and T=0, as the card likes.
 const PROTOCOLS: Protocols = Protocols::ANY;
+/// A status word.
+const MIN_RESPONSE_LEN: usize = 2;
 /// The longest response to an extended command: 65,536 bytes and the status word.
 const MAX_RESPONSE_LEN: usize = 65_538;
 /// How often somebody who waits for the card asks for it.
@@ -64,6 +66,7 @@ impl Connection {
 /// A connection to the card in one reader.
 pub(super) struct PcscLink {
     connection: Connection,
+    context: Context,
     reader: String,
     atr: Vec<u8>,
     is_t0: bool,
@@ -78,12 +81,10 @@ pub(super) struct PcscLink {
 impl PcscLink {
     /// Connects to the card in `reader`.
     pub(super) fn connect(context: &Context, reader: &ReaderStatus) -> Result<Self, LinkError> {
-        let name = CString::new(reader.name.as_str()).map_err(|_| LinkError::Removed)?;
-        let card = context
-            .connect(&name, ShareMode::Shared, PROTOCOLS)
-            .map_err(link_error)?;
+        let card = connect(context, &reader.name, ShareMode::Shared).map_err(link_error)?;
         let mut link = Self {
             connection: Connection::Shared(card),
+            context: context.clone(),
             reader: reader.name.clone(),
             atr: reader.atr.clone(),
             is_t0: false,
@@ -122,21 +123,24 @@ impl PcscLink {
     /// while a command that needs no card is refused at once.
     fn wait_for_others(&self) -> Result<(), LinkError> {
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            let mut answer = [0; part10::ANSWER_LEN];
-            let probed = self.connection.card(|card| {
-                card.control(part10::feature_request(), &[], &mut answer)
-                    .map(|_| ())
-            })?;
-            if probed != Err(Error::SharingViolation) {
-                return Ok(());
-            }
+        while self.is_kept_by_others()? {
             if Instant::now() >= deadline {
                 log::warn!("{}: another program keeps the card", self.reader);
                 return Err(LinkError::Busy);
             }
             sleep(STEP);
         }
+        Ok(())
+    }
+
+    /// Whether another program keeps the card now.
+    fn is_kept_by_others(&self) -> Result<bool, LinkError> {
+        let mut answer = [0; part10::ANSWER_LEN];
+        let probed = self.connection.card(|card| {
+            card.control(part10::feature_request(), &[], &mut answer)
+                .map(|_| ())
+        })?;
+        Ok(probed == Err(Error::SharingViolation))
     }
 
     /// Makes of an error what there is to do about it, and the link ready for that.
@@ -208,25 +212,57 @@ impl PcscLink {
     }
 
     /// Makes this connection the only one, resets the card and shares it again. `false` if it is not alone.
+    ///
+    /// By a new connection, which is refused at once if there is another that does not keep the card: to make a shared one
+    /// exclusive the library waits until it is the last, without a limit.
     fn reset_alone(&mut self) -> bool {
-        let Connection::Shared(card) = &mut self.connection else {
-            return false;
-        };
-        if let Err(error) = card.reconnect(ShareMode::Exclusive, PROTOCOLS, Disposition::LeaveCard)
-        {
-            log::debug!("{}: no reset: {error}", self.reader);
+        let is_shared = matches!(self.connection, Connection::Shared(_));
+        if !is_shared || self.is_kept_by_others() != Ok(false) {
             return false;
         }
-        let reset = card.reconnect(ShareMode::Shared, PROTOCOLS, Disposition::ResetCard);
-        if let Err(error) = reset {
-            log::debug!(
-                "{}: not connected again after a reset: {error}",
-                self.reader
-            );
-            self.disconnect(Disposition::ResetCard);
+        self.disconnect(Disposition::LeaveCard);
+        let alone = connect(&self.context, &self.reader, ShareMode::Exclusive);
+        let mut card = match alone {
+            Ok(card) => card,
+            Err(error) => {
+                log::debug!("{}: no reset: {error}", self.reader);
+                self.share_again();
+                return false;
+            }
+        };
+        match card.reconnect(ShareMode::Shared, PROTOCOLS, Disposition::ResetCard) {
+            Ok(()) => self.connection = Connection::Shared(card),
+            Err(error) => {
+                log::debug!("{}: not connected after a reset: {error}", self.reader);
+                self.connection = Connection::Shared(card);
+                self.disconnect(Disposition::ResetCard);
+            }
         }
         true
     }
+
+    /// Connects once more, as soon as nobody has the card exclusively.
+    fn share_again(&mut self) {
+        let deadline = Instant::now() + SHORT_PATIENCE;
+        loop {
+            match connect(&self.context, &self.reader, ShareMode::Shared) {
+                Ok(card) => {
+                    self.connection = Connection::Shared(card);
+                    return;
+                }
+                Err(Error::SharingViolation) if Instant::now() < deadline => sleep(STEP),
+                Err(error) => {
+                    log::warn!("{}: not connected again: {error}", self.reader);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn connect(context: &Context, reader: &str, mode: ShareMode) -> Result<Card, Error> {
+    let name = CString::new(reader).map_err(|_| Error::UnknownReader)?;
+    context.connect(&name, mode, PROTOCOLS)
 }
 
 impl Link for PcscLink {
@@ -303,10 +339,12 @@ impl Link for PcscLink {
                 .connection
                 .card(|card| card.transmit(command, buffer).map(<[u8]>::to_vec))?;
             let error = match transmitted {
-                Ok(response) => {
+                Ok(response) if response.len() >= MIN_RESPONSE_LEN => {
                     zeroize_start(&mut self.buffer, response.len());
                     return Ok(response);
                 }
+                // What some drivers say of a card that is pulled out in the middle.
+                Ok(_) => Error::CommDataLost,
                 Err(error) => error,
             };
             if error != Error::SharingViolation || Instant::now() >= deadline {
