@@ -243,6 +243,14 @@ impl Token for ConfiguredToken {
         }
     }
 
+    fn kind(&self) -> String {
+        self.0.inner.kind()
+    }
+
+    fn tries_left(&self, role: Role) -> Option<u32> {
+        self.0.inner.tries_left(role)
+    }
+
     fn login_policy(&self) -> LoginPolicy {
         let configured = self.0.policy.login();
         configured.unwrap_or_else(|| self.0.inner.login_policy())
