@@ -250,14 +250,18 @@ impl Card {
             .chip
             .get_or_insert_with(|| RunningChip::start(&self.memory, &self.model));
         let response = chip.execute(apdu);
-        self.memory
-            .save()
-            .expect("the card's folder can be written");
         if loses_power || goes_silent {
             self.chip = None;
-            return Err(Mute);
+            self.memory.internal.power_off();
+            self.memory.external.power_off();
         }
-        response
+        let saved = self.memory.save();
+        saved.expect("the card's folder can be written");
+        if loses_power || goes_silent {
+            Err(Mute)
+        } else {
+            response
+        }
     }
 }
 

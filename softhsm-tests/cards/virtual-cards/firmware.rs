@@ -44,8 +44,6 @@ pub(crate) struct Applets<'a> {
 
 /// Powers the chip up, runs `work` with its applets, and powers it down: whatever is not in [`Memory`] is gone then.
 pub(crate) fn boot<R>(memory: &Memory, work: impl FnOnce(&mut Applets<'_>) -> R) -> io::Result<R> {
-    memory.internal.power_up();
-    memory.external.power_up();
     let mut result = None;
     let mut work = Some(work);
     let failed = |what: &'static str| move |error| io::Error::other(format!("{what}: {error:?}"));

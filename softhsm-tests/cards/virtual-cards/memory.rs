@@ -26,6 +26,8 @@ struct Cells {
     changed: bool,
     /// How many writes the power lasts for, if it is about to fail.
     writes_left: Option<u32>,
+    /// What was in the memory when the power failed. The chip, which does not know, goes on with `bytes`.
+    remains: Option<Vec<u8>>,
 }
 
 impl Flash {
@@ -34,6 +36,7 @@ impl Flash {
             bytes,
             changed: false,
             writes_left: None,
+            remains: None,
         })))
     }
 
@@ -51,23 +54,28 @@ impl Flash {
         self.cells().writes_left = Some(writes);
     }
 
-    /// The power is back.
-    pub(crate) fn power_up(&self) {
-        self.cells().writes_left = None;
+    /// The chip is gone: what the power has not lasted for never was.
+    pub(crate) fn power_off(&self) {
+        let mut cells = self.cells();
+        cells.writes_left = None;
+        if let Some(remains) = cells.remains.take() {
+            cells.bytes = remains;
+        }
     }
 }
 
 impl Cells {
-    /// Whether this write still reaches the memory.
-    fn has_power(&mut self) -> bool {
+    /// The cells of one write, which may be the first after the power has failed.
+    fn changing(&mut self, offset: usize, length: usize) -> Result<&mut [u8]> {
         match &mut self.writes_left {
-            None => true,
-            Some(0) => false,
-            Some(left) => {
-                *left -= 1;
-                true
-            }
+            None => {}
+            Some(0) if self.remains.is_none() => self.remains = Some(self.bytes.clone()),
+            Some(left) => *left = left.saturating_sub(1),
         }
+        self.changed = true;
+        self.bytes
+            .get_mut(offset..offset + length)
+            .ok_or(Error::NO_SPACE)
     }
 }
 
@@ -91,21 +99,12 @@ impl Storage for Flash {
 
     fn write(&mut self, offset: usize, data: &[u8]) -> Result<usize> {
         let mut cells = self.cells();
-        if cells.has_power() {
-            let stored = cells.bytes.get_mut(offset..offset + data.len());
-            stored.ok_or(Error::NO_SPACE)?.copy_from_slice(data);
-            cells.changed = true;
-        }
+        cells.changing(offset, data.len())?.copy_from_slice(data);
         Ok(data.len())
     }
 
     fn erase(&mut self, offset: usize, length: usize) -> Result<usize> {
-        let mut cells = self.cells();
-        if cells.has_power() {
-            let stored = cells.bytes.get_mut(offset..offset + length);
-            stored.ok_or(Error::NO_SPACE)?.fill(0xFF);
-            cells.changed = true;
-        }
+        self.cells().changing(offset, length)?.fill(0xFF);
         Ok(length)
     }
 }
