@@ -178,7 +178,7 @@ impl Error {
             TokenError::PinLength { .. } => Self::PinLenRange,
             TokenError::PinExpired => Self::PinExpired,
             TokenError::CanceledByUser => match during {
-                During::Reading => Self::FunctionFailed,
+                During::Reading | During::Storing | During::Deleting => Self::FunctionFailed,
                 _ => Self::FunctionCanceled,
             },
             TokenError::Denied => match during {
@@ -207,8 +207,8 @@ impl Error {
                 During::Unwrapping => Self::WrappedKeyLenRange,
                 During::Deriving => Self::MechanismParamInvalid,
                 During::Storing => Self::AttributeValueInvalid,
-                During::Reading | During::Making | During::Deleting => Self::FunctionFailed,
-                _ => Self::DataLenRange,
+                During::Init | During::Operation => Self::DataLenRange,
+                _ => Self::FunctionFailed,
             },
             TokenError::DataInvalid => match during {
                 During::Decrypting => Self::EncryptedDataInvalid,
@@ -217,15 +217,13 @@ impl Error {
                 // Characters that a PIN cannot have.
                 During::ChangePin | During::InitPin => Self::PinInvalid,
                 During::Storing => Self::AttributeValueInvalid,
-                During::Reading | During::Making | During::Deleting => Self::FunctionFailed,
-                _ => Self::DataInvalid,
+                During::Init | During::Operation => Self::DataInvalid,
+                _ => Self::FunctionFailed,
             },
             TokenError::BadCiphertext => match during {
                 During::Unwrapping => Self::WrappedKeyInvalid,
-                During::Reading | During::Making | During::Storing | During::Deleting => {
-                    Self::FunctionFailed
-                }
-                _ => Self::EncryptedDataInvalid,
+                During::Decrypting | During::Operation => Self::EncryptedDataInvalid,
+                _ => Self::FunctionFailed,
             },
             TokenError::ObjectNotFound => match during {
                 During::Init | During::Deriving => Self::KeyHandleInvalid,
@@ -304,5 +302,200 @@ mod tests {
         assert_eq!(unsupported(During::Login), Error::UserTypeInvalid);
         assert_eq!(unsupported(During::Init), Error::MechanismInvalid);
         assert_eq!(unsupported(During::Random), Error::RandomNoRng);
+    }
+
+    /// Every error of the contract.
+    fn every_error() -> Vec<TokenError> {
+        let reason = || ctk_token::Reason::new("reason");
+        let all = vec![
+            TokenError::AuthenticationNeeded,
+            TokenError::AuthenticationFailed { tries: None },
+            TokenError::PinLocked,
+            TokenError::PinLength { min: 4, max: 8 },
+            TokenError::PinExpired,
+            TokenError::CanceledByUser,
+            TokenError::Denied,
+            TokenError::NotSupported,
+            TokenError::BadParameter,
+            TokenError::DataLength,
+            TokenError::DataInvalid,
+            TokenError::BadCiphertext,
+            TokenError::ObjectNotFound,
+            TokenError::ReadOnly(reason()),
+            TokenError::NoSpace,
+            TokenError::TokenRemoved,
+            TokenError::StateLost,
+            TokenError::Unreachable(reason()),
+            TokenError::TimedOut,
+            TokenError::Corrupted(reason()),
+        ];
+        // One that is new has to be in the list.
+        let place = |error: &TokenError| match error {
+            TokenError::AuthenticationNeeded => 0,
+            TokenError::AuthenticationFailed { .. } => 1,
+            TokenError::PinLocked => 2,
+            TokenError::PinLength { .. } => 3,
+            TokenError::PinExpired => 4,
+            TokenError::CanceledByUser => 5,
+            TokenError::Denied => 6,
+            TokenError::NotSupported => 7,
+            TokenError::BadParameter => 8,
+            TokenError::DataLength => 9,
+            TokenError::DataInvalid => 10,
+            TokenError::BadCiphertext => 11,
+            TokenError::ObjectNotFound => 12,
+            TokenError::ReadOnly(_) => 13,
+            TokenError::NoSpace => 14,
+            TokenError::TokenRemoved => 15,
+            TokenError::StateLost => 16,
+            TokenError::Unreachable(_) => 17,
+            TokenError::TimedOut => 18,
+            TokenError::Corrupted(_) => 19,
+        };
+        assert!(all.iter().map(place).eq(0..20));
+        all
+    }
+
+    /// What the functions may answer besides CKR_FUNCTION_FAILED, CKR_DEVICE_ERROR, CKR_DEVICE_MEMORY and
+    /// CKR_DEVICE_REMOVED, which are in every list of PKCS#11 §5 that is meant here.
+    fn listed(during: During) -> Vec<Error> {
+        use Error::*;
+        match during {
+            // Of whatever function needs the token's session first.
+            During::Opening => vec![UserNotLoggedIn, FunctionCanceled, TokenWriteProtected],
+            // CKR_PIN_EXPIRED, CKR_PIN_LEN_RANGE and CKR_USER_NOT_LOGGED_IN (for a context login whose
+            // user's is lost) are not in C_Login's list, and say what they say in §5.1.6.
+            During::Login => vec![
+                PinIncorrect,
+                PinLocked,
+                PinExpired,
+                PinLenRange,
+                FunctionCanceled,
+                UserTypeInvalid,
+                UserNotLoggedIn,
+                TokenWriteProtected,
+            ],
+            // C_InitPIN's list has no wrong secret of the SO's: it takes for granted that C_Login found
+            // out. CKR_FUNCTION_NOT_SUPPORTED is every function's (§5.1.1).
+            During::ChangePin | During::InitPin => vec![
+                PinIncorrect,
+                PinInvalid,
+                PinLocked,
+                PinExpired,
+                PinLenRange,
+                FunctionCanceled,
+                FunctionNotSupported,
+                UserNotLoggedIn,
+                TokenWriteProtected,
+            ],
+            During::Loading => vec![],
+            During::Reading => vec![ObjectHandleInvalid],
+            During::Making => vec![
+                AttributeValueInvalid,
+                FunctionCanceled,
+                MechanismInvalid,
+                TokenWriteProtected,
+                UserNotLoggedIn,
+            ],
+            During::Storing => vec![
+                AttributeValueInvalid,
+                TemplateInconsistent,
+                TokenWriteProtected,
+                UserNotLoggedIn,
+            ],
+            // C_DestroyObject's list leaves out that somebody has to log in; nothing else says so.
+            During::Deleting => vec![ActionProhibited, ObjectHandleInvalid, UserNotLoggedIn],
+            During::Init => vec![
+                DataInvalid,
+                DataLenRange,
+                FunctionCanceled,
+                KeyHandleInvalid,
+                MechanismInvalid,
+                MechanismParamInvalid,
+                TokenWriteProtected,
+                UserNotLoggedIn,
+            ],
+            During::Operation => vec![
+                DataInvalid,
+                DataLenRange,
+                EncryptedDataInvalid,
+                FunctionCanceled,
+                FunctionRejected,
+                TokenWriteProtected,
+                UserNotLoggedIn,
+            ],
+            During::Decrypting => vec![
+                EncryptedDataInvalid,
+                EncryptedDataLenRange,
+                FunctionCanceled,
+                FunctionRejected,
+                TokenWriteProtected,
+                UserNotLoggedIn,
+            ],
+            During::Unwrapping => vec![
+                FunctionCanceled,
+                FunctionRejected,
+                TokenWriteProtected,
+                UnwrappingKeyHandleInvalid,
+                UserNotLoggedIn,
+                WrappedKeyInvalid,
+                WrappedKeyLenRange,
+            ],
+            During::Deriving => vec![
+                FunctionCanceled,
+                FunctionRejected,
+                KeyHandleInvalid,
+                MechanismInvalid,
+                MechanismParamInvalid,
+                TokenWriteProtected,
+                UserNotLoggedIn,
+            ],
+            During::Random => vec![
+                FunctionCanceled,
+                RandomNoRng,
+                TokenWriteProtected,
+                UserNotLoggedIn,
+            ],
+        }
+    }
+
+    #[test]
+    fn each_function_answers_what_it_may_and_all_of_that() {
+        use std::collections::BTreeSet;
+        let always = [
+            Error::FunctionFailed,
+            Error::DeviceError,
+            Error::DeviceMemory,
+            Error::DeviceRemoved,
+        ];
+        for during in [
+            During::Opening,
+            During::Login,
+            During::ChangePin,
+            During::InitPin,
+            During::Loading,
+            During::Reading,
+            During::Making,
+            During::Storing,
+            During::Deleting,
+            During::Init,
+            During::Operation,
+            During::Decrypting,
+            During::Unwrapping,
+            During::Deriving,
+            During::Random,
+        ] {
+            let errors = every_error();
+            let answers = errors
+                .iter()
+                .map(|error| Error::from_token(during, error))
+                .filter(|answer| !always.contains(answer))
+                .map(Error::name);
+            let answers: BTreeSet<_> = answers.collect();
+            let listed: BTreeSet<_> = listed(during).into_iter().map(Error::name).collect();
+            assert_eq!(answers, listed, "{during:?}");
+            let gone = Error::from_token(during, &TokenError::TokenRemoved);
+            assert_eq!(gone, Error::DeviceRemoved);
+        }
     }
 }
