@@ -91,11 +91,21 @@ pub(super) fn wrong_secret_changes_nothing(fixture: &dyn Fixture) -> Verdict {
     must_sign(fixture, &*session, &key, 2);
     try_wrong();
     if matches!(key.sign, Constraint::Auth(_, crate::Reuse::Session)) {
-        must_sign(fixture, &*session, &key, 3);
+        must_sign_or_have_lost_its_state(fixture, &*session, &key);
     }
     authenticate(fixture, &*session);
     must_sign(fixture, &*session, &key, 4);
     Ok(())
+}
+
+/// A card ends a login when it is told a wrong secret, and nobody has the right one any more.
+fn must_sign_or_have_lost_its_state(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key) {
+    let (algorithm, input) = supported(session, key);
+    let mut signature = vec![0; key.public_key.max_signature_len()];
+    match session.sign(&key.id, algorithm, &input, &mut signature) {
+        Err(TokenError::StateLost) => must_need_authentication(session, key),
+        _ => must_sign(fixture, session, key, 3),
+    }
 }
 
 pub(super) fn abandoned_auth_changes_nothing(fixture: &dyn Fixture) -> Verdict {

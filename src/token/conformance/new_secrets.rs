@@ -2,7 +2,7 @@
 
 use super::{
     Fixture, NO_PIN, NotApplicable, Verdict,
-    steps::{authenticate, begin, first_key, must_sign, session},
+    steps::{authenticate, begin, first_key, must_sign, must_sign_after, session},
 };
 use crate::{AuthSecret, Constraint, Role, TokenError, TokenSession};
 
@@ -39,7 +39,7 @@ pub(super) fn new_secret_replaces_the_old(fixture: &dyn Fixture) -> Verdict {
             "the old secret after a change: {refused:?}"
         );
         assert_eq!(opens(new), Ok(()), "the new secret");
-        must_sign(fixture, &*two, &key, 15);
+        must_sign_after(fixture, &*two, &key, 15, Some(new));
     }
     Ok(())
 }

@@ -59,14 +59,16 @@ pub(super) fn authenticate(fixture: &dyn Fixture, session: &dyn TokenSession) {
 /// Authenticates for the next operation with this key, once more where each wants it.
 pub(super) fn authenticate_for(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key) {
     authenticate(fixture, session);
-    authenticate_once_more(fixture, session, key);
+    if let Some(pin) = fixture.pin() {
+        authenticate_once_more(session, key, pin);
+    }
 }
 
 /// For a key that wants each operation authenticated: what follows a login.
-fn authenticate_once_more(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key) {
-    let Some(pin) = fixture.pin().filter(|_| key.authenticates_always()) else {
+fn authenticate_once_more(session: &dyn TokenSession, key: &Key, pin: &[u8]) {
+    if !key.authenticates_always() {
         return;
-    };
+    }
     let operation = match session.begin_auth(Role::Context, Some(&key.id)) {
         Ok(operation) => operation,
         Err(error) => panic!(
@@ -107,11 +109,24 @@ pub(super) fn sign(
 }
 
 pub(super) fn must_sign(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key, salt: u8) {
+    must_sign_after(fixture, session, key, salt, fixture.pin());
+}
+
+/// The same where the secret is another one now.
+pub(super) fn must_sign_after(
+    fixture: &dyn Fixture,
+    session: &dyn TokenSession,
+    key: &Key,
+    salt: u8,
+    pin: Option<&[u8]>,
+) {
     let (algorithm, _) = supported(session, key);
     let Some(input) = sample_input(&key.public_key, algorithm, salt) else {
         panic!("no input for {algorithm:?}");
     };
-    authenticate_once_more(fixture, session, key);
+    if let Some(pin) = pin {
+        authenticate_once_more(session, key, pin);
+    }
     let signature = sign(session, key, algorithm, &input);
     assert!(
         fixture.verify(&key.public_key, algorithm, &input, &signature),
