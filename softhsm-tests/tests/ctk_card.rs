@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -384,6 +384,122 @@ fn a_pin_is_changed_locked_and_unblocked() {
         let refused = desk.ctk(&arguments, "").refused().says(said);
         assert!(!refused.text().contains("222222"));
     }
+}
+
+/// Types each text when what stands before it was printed, at a terminal that `script` makes, and gives all that was printed.
+#[track_caller]
+fn typing(desk: &Desk, command: &str, dialogue: &[(&str, &str)]) -> String {
+    let mut script = desk.pcscd.command("timeout");
+    let mut child = script
+        .args(["60", "script", "-qec", command, "/dev/null"])
+        .env("CTK", command_path())
+        .env("SHELL", "/bin/sh")
+        .current_dir(desk.work.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script");
+    let mut input = child.stdin.take().expect("a pipe");
+    let mut output = child.stdout.take().expect("a pipe");
+    let (mut printed, mut seen, mut buffer) = (Vec::new(), 0, [0; 4096]);
+    for (prompt, typed) in dialogue {
+        while !String::from_utf8_lossy(&printed[seen..]).contains(prompt) {
+            let len = output.read(&mut buffer).expect("what it prints");
+            let text = String::from_utf8_lossy(&printed);
+            assert_ne!(len, 0, "{prompt:?} does not come: {text}");
+            printed.extend_from_slice(&buffer[..len]);
+        }
+        seen = printed.len();
+        // The question is printed just before the echo is switched off. Typed too early, the text is read all the same.
+        thread::sleep(Duration::from_millis(200));
+        input.write_all(typed.as_bytes()).expect("a terminal");
+    }
+    output.read_to_end(&mut printed).expect("what it prints");
+    child.wait().expect("its status");
+    String::from_utf8_lossy(&printed).into_owned()
+}
+
+#[test]
+fn nobody_locks_a_card_by_typing_on() {
+    let desk = Desk::with(Profile::PivOne);
+    let (prompt, wrong) = ("PIN of the PIV card", "000000\n");
+    let change = "\"$CTK\" pin change; echo ended $?";
+    // Three may be tried at a terminal, but not the card's last.
+    let refused = typing(&desk, change, &[(prompt, wrong), (prompt, wrong)]);
+    assert!(refused.contains("2 tries are left; try again"), "{refused}");
+    assert!(refused.contains("one try is left"), "{refused}");
+    assert!(refused.contains("ended 1"), "{refused}");
+    let right = (prompt, "123456\n");
+    let new = ("New PIN (6 to 8 digits): ", "654321\n");
+    let differ = ("New PIN again: ", "654322\n");
+    let refused = typing(&desk, change, &[(prompt, "123\n"), right, new, differ]);
+    assert!(refused.contains("the next wrong PIN locks it"), "{refused}");
+    assert!(refused.contains("no try was spent; try again"), "{refused}");
+    assert!(refused.contains("differ; nothing was changed"), "{refused}");
+    let again = ("New PIN again: ", "654321\n");
+    let changed = typing(&desk, change, &[right, new, again]);
+    assert!(changed.contains("has a new PIN"), "{changed}");
+    assert!(!(refused + &changed).contains("654321"), "it was shown");
+
+    let generate = "\"$CTK\" card generate 9a --type p256; echo ended $?";
+    let kept = typing(&desk, generate, &[("Type yes to go on: ", "y\n")]);
+    assert!(
+        kept.contains("nothing was changed") && kept.contains("ended 1"),
+        "{kept}"
+    );
+    assert_eq!(desk.sent("0047"), 0);
+    let management_key = ("Management key of", "default\n");
+    let made = typing(
+        &desk,
+        generate,
+        &[("Type yes to go on: ", "yes\n"), management_key],
+    );
+    assert!(
+        made.contains("BEGIN PUBLIC KEY") && made.contains("ended 0"),
+        "{made}"
+    );
+}
+
+/// Keeps the card in the reader that is named for itself, until its input ends.
+const KEEPER: &str = "
+import ctypes, sys
+library = ctypes.CDLL('libpcsclite.so.1')
+context, card, protocol = ctypes.c_long(), ctypes.c_long(), ctypes.c_ulong()
+assert library.SCardEstablishContext(2, None, None, ctypes.byref(context)) == 0
+name = sys.argv[1].encode()
+assert library.SCardConnect(context, name, 1, 3, ctypes.byref(card), ctypes.byref(protocol)) == 0
+print('kept', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn who_keeps_a_card_is_named() {
+    let desk = Desk::with(Profile::PivOne);
+    let mut keeper = desk.pcscd.command("python3");
+    let mut keeper = keeper
+        .args(["-c", KEEPER, &desk.pcscd.reader(0)])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut said = String::new();
+    let out = keeper.stdout.take().expect("a pipe");
+    BufReader::new(out).read_line(&mut said).expect("a line");
+    assert_eq!(said, "kept\n");
+    // Processes are looked through while others come and go, so that one may be missed once.
+    let named = format!("({})", keeper.id());
+    let end = Instant::now() + LIMIT;
+    loop {
+        let told = desk.ctk(&["doctor", "card"], "").refused();
+        let told = told.says("by another program").text();
+        if told.contains(&named) {
+            break;
+        }
+        assert!(Instant::now() < end, "{named} is not in {told}");
+    }
+    drop(keeper.stdin.take());
+    assert!(keeper.wait().expect("its status").success());
+    desk.ctk(&["doctor", "card"], "").succeeded();
 }
 
 #[test]

@@ -16,9 +16,9 @@ pub(crate) enum CardCommand {
     Init(AdminArguments),
     /// Make a key pair on the card and print its public key
     ///
-    /// The private key never leaves the card. A key that is in the place already is destroyed, so that is confirmed first; a
-    /// PIV card does not tell of a key without certificate, so look twice. The certificate of
-    /// the old key is deleted.
+    /// The private key never leaves the card. A key that is in the place already is destroyed and its certificate deleted,
+    /// so that is confirmed first; a PIV card does not tell of a key without certificate, so look twice. With --request and
+    /// from standard input the PIN is the first line, and what the administrator has to give the second.
     Generate(GenerateArguments),
     /// Make a certificate request (PKCS#10) that the card signs, for a certification authority
     Request(RequestArguments),
@@ -159,7 +159,6 @@ pub(crate) struct UnblockArguments {
 /// The kinds of keys that cards make.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum KeyTypeArgument {
-    Rsa1024,
     Rsa2048,
     Rsa3072,
     Rsa4096,
@@ -173,7 +172,6 @@ pub(crate) enum KeyTypeArgument {
 impl From<KeyTypeArgument> for KeyType {
     fn from(argument: KeyTypeArgument) -> Self {
         match argument {
-            KeyTypeArgument::Rsa1024 => Self::Rsa { bits: 1024 },
             KeyTypeArgument::Rsa2048 => Self::Rsa { bits: 2048 },
             KeyTypeArgument::Rsa3072 => Self::Rsa { bits: 3072 },
             KeyTypeArgument::Rsa4096 => Self::Rsa { bits: 4096 },

@@ -16,7 +16,7 @@ use super::{
     request,
     secret::{explain, log_in, log_in_admin},
 };
-use crate::console::{Console, Outcome, failure};
+use crate::console::{Console, Failure, Outcome, failure};
 
 #[derive(Serialize)]
 struct Generated {
@@ -29,6 +29,11 @@ struct Generated {
 }
 
 pub(crate) fn run(console: &Console, arguments: &GenerateArguments) -> Outcome {
+    if arguments.subject.subject.is_some() && arguments.request.is_none() {
+        let message =
+            "--subject is whom a request is for: say where to write that, with --request FILE";
+        return Err(Failure::Usage(message.to_owned()));
+    }
     let admin = &arguments.admin;
     let card = find::card(console, admin.card.reader.as_deref())?;
     let place = Place::parse(card.kind(), &arguments.place.place)?;
