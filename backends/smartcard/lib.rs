@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod access;
 mod apdu;
 mod applet;
 mod applets;
@@ -26,6 +27,7 @@ mod input;
 mod link;
 mod logins;
 mod pcsc;
+mod permit;
 mod readers;
 mod session;
 #[cfg(test)]

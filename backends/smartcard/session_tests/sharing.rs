@@ -1,0 +1,134 @@
+//! Several sessions and threads, and a card that goes.
+
+use std::{thread, time::Duration};
+
+use ctk_token::{Role, Token, TokenError};
+
+use super::{NEEDED, authenticate, log_in, logged_in, ready, sign};
+use crate::{
+    link::LinkError,
+    test_applet::{ADMIN, EACH, FREE, PIN, SESSION, wire},
+};
+
+#[test]
+fn others_do_not_wait_for_ever() {
+    let (card, token, session) = logged_in();
+    let other = token.create_session().unwrap();
+    authenticate(&*session, PIN).unwrap();
+    let waited = thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let before = std::time::Instant::now();
+            sign(&*other, FREE).unwrap();
+            before.elapsed()
+        });
+        waits.join().unwrap()
+    });
+    assert!(waited >= Duration::from_millis(900), "{waited:?}");
+    assert_eq!(sign(&*session, EACH), NEEDED);
+    sign(&*session, SESSION).unwrap();
+    // In time, the other one waits and both work.
+    authenticate(&*session, PIN).unwrap();
+    card.sent();
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| sign(&*other, FREE));
+        thread::sleep(Duration::from_millis(50));
+        sign(&*session, EACH).unwrap();
+        waits.join().unwrap().unwrap();
+    });
+    assert_eq!(card.sent(), [wire::EACH, wire::FREE]);
+    card.wire.finish();
+}
+
+#[test]
+fn a_removed_card_answers_at_once() {
+    let (card, token, session) = logged_in();
+    let other = token.create_session().unwrap();
+    authenticate(&*session, PIN).unwrap();
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| sign(&*other, FREE));
+        thread::sleep(Duration::from_millis(20));
+        token.removed();
+        assert_eq!(waits.join().unwrap(), Err(TokenError::TokenRemoved));
+    });
+    assert_eq!(sign(&*session, EACH), Err(TokenError::TokenRemoved));
+    assert_eq!(sign(&*session, SESSION), Err(TokenError::TokenRemoved));
+    let answer = log_in(&*session, Role::User, PIN);
+    assert_eq!(answer, Err(TokenError::TokenRemoved));
+    assert_eq!(token.info().label, "Card");
+    assert_eq!(token.contents().keys().count(), 3);
+    drop((session, other));
+    card.wire.finish();
+}
+
+#[test]
+fn a_card_that_goes_during_an_operation_is_removed() {
+    let (card, token, session) = logged_in();
+    card.set(|card| card.failure = Some(LinkError::Removed));
+    assert_eq!(sign(&*session, SESSION), Err(TokenError::TokenRemoved));
+    assert!(token.is_removed());
+    card.wire.finish();
+}
+
+#[test]
+fn sessions_do_not_share_a_login() {
+    let (card, token, one) = logged_in();
+    let two = token.create_session().unwrap();
+    assert_eq!(sign(&*two, SESSION), NEEDED);
+    log_in(&*two, Role::User, PIN).unwrap();
+    drop(one);
+    sign(&*two, SESSION).unwrap();
+    assert!(card.is_logged_in());
+    drop(two);
+    assert!(!card.is_logged_in());
+    card.wire.finish();
+}
+
+#[test]
+fn a_login_never_outlives_us() {
+    for alone in [true, false] {
+        for role in [Role::User, Role::Admin] {
+            let (card, _, session) = ready();
+            card.wire.set_alone(alone);
+            let secret = if role == Role::User { PIN } else { ADMIN };
+            log_in(&*session, role, secret).unwrap();
+            card.sent();
+            session.end_auth(role);
+            let sent = card.sent();
+            match (alone, role) {
+                (true, _) => assert_eq!(sent, [""; 0]),
+                (false, Role::User) => assert_eq!(sent, [wire::FORGET]),
+                // This applet does not forget its administrator: another one is selected.
+                (false, _) => assert!(sent.iter().any(|sent| sent.starts_with("00A40400"))),
+            }
+            assert_eq!(card.wire.resets(), usize::from(alone));
+            card.wire.finish();
+        }
+    }
+}
+
+#[test]
+fn threads_log_in_and_out_and_sign() {
+    let (card, _, session) = ready();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    assert_eq!(log_in(&*session, Role::User, PIN), Ok(()));
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..100 {
+                session.end_auth(Role::User);
+            }
+        });
+        for _ in 0..200 {
+            let answer = sign(&*session, SESSION);
+            assert!(answer.is_ok() || answer == NEEDED, "{answer:?}");
+        }
+    });
+    session.end_auth(Role::User);
+    assert!(!card.is_logged_in());
+    assert_eq!(sign(&*session, SESSION), NEEDED);
+    card.wire.finish();
+}
