@@ -430,3 +430,6 @@ impl Slot for ReaderSlot {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! What a configuration means, and what a wrong one costs.
 
+mod cards;
 mod cost;
 mod writing;
 
