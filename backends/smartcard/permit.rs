@@ -82,8 +82,9 @@ impl CardSession {
         if !card.is_selected_last(token.applet().row()) {
             token.select(card)?;
         }
+        let before = card.commands();
         let answer = work(card);
-        if !self.may_be_of_another_applet(card, &answer) || token.is_selected(card)? {
+        if !self.may_be_of_another_applet(card, before, &answer) || token.is_selected(card)? {
             return answer;
         }
         token.select(card)?;
@@ -106,8 +107,9 @@ impl CardSession {
         if is_fresh && login.commands != card.commands() {
             return Err(TokenError::AuthenticationNeeded);
         }
+        let before = card.commands();
         let answer = work(&mut card);
-        let is_selected = match self.may_be_of_another_applet(&card, &answer) {
+        let is_selected = match self.may_be_of_another_applet(&card, before, &answer) {
             true => self.token.is_selected(&mut card),
             false => Ok(true),
         };
@@ -129,14 +131,21 @@ impl CardSession {
         }
     }
 
-    fn may_be_of_another_applet<T>(&self, card: &Transaction<'_>, answer: &Result<T>) -> bool {
+    /// Whether another applet may have given this answer to a command after the first `before`.
+    fn may_be_of_another_applet<T>(
+        &self,
+        card: &Transaction<'_>,
+        before: u64,
+        answer: &Result<T>,
+    ) -> bool {
         if card.is_proven(self.token.applet().row()) {
             return false;
         }
         match answer {
             Err(Failure::Status(status)) => status.is_of_another_applet(),
-            Err(failure) => is_unauthenticated(failure),
-            Ok(_) => false,
+            // What the applet has made of an answer, if it has asked at all.
+            Err(Failure::Token(_)) => card.commands() > before,
+            Err(Failure::Link(_)) | Ok(_) => false,
         }
     }
 
