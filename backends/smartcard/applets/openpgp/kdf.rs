@@ -49,36 +49,35 @@ impl Kdf {
     /// [`TokenError::Corrupted`] for anything else that is not of its form, and for an algorithm that is unknown: a PIN
     /// that is sent in the wrong form is a wrong PIN.
     pub(super) fn parse(object: &[u8]) -> Result<Self> {
-        let contents = value(object, 0xF9).unwrap_or(object);
+        let contents = value(object, 0xF9)?.unwrap_or(object);
         if contents.is_empty() {
             return Ok(Self::Plain);
         }
-        let byte = |tag| match value(contents, tag) {
-            Some([byte]) => Some(*byte),
-            _ => None,
-        };
-        let salt = |tag| value(contents, tag).and_then(|salt| Salt::try_from(salt).ok());
-        match byte(0x81) {
-            Some(0) => return Ok(Self::Plain),
-            Some(3) => {}
+        match value(contents, 0x81)? {
+            Some([0]) => return Ok(Self::Plain),
+            Some([3]) => {}
             _ => return Err(unknown()),
         }
-        let digest = match byte(0x82) {
-            Some(8) => Digest::Sha256,
-            Some(10) => Digest::Sha512,
+        let digest = match value(contents, 0x82)? {
+            Some([8]) => Digest::Sha256,
+            Some([10]) => Digest::Sha512,
             _ => return Err(unknown()),
         };
-        let count = value(contents, 0x83)
+        let count = value(contents, 0x83)?
             .and_then(|count| <[u8; 4]>::try_from(count).ok())
             .map(u32::from_be_bytes)
             .filter(|count| *count <= MAX_COUNT)
             .ok_or_else(unknown)?;
+        let salt = |tag| {
+            let salt = value(contents, tag)?.map(Salt::try_from);
+            salt.transpose().map_err(|_| unknown())
+        };
         Ok(Self::Iterated {
             digest,
             count,
-            user_salt: salt(0x84).ok_or_else(unknown)?,
-            resetting_salt: salt(0x85),
-            admin_salt: salt(0x86),
+            user_salt: salt(0x84)?.ok_or_else(unknown)?,
+            resetting_salt: salt(0x85)?,
+            admin_salt: salt(0x86)?,
         })
     }
 
@@ -117,9 +116,8 @@ impl Kdf {
     }
 }
 
-/// What is malformed is not there: every part is needed.
-fn value(bytes: &[u8], tag: u32) -> Option<&[u8]> {
-    tlv::find(bytes, tag).ok().flatten()
+fn value(bytes: &[u8], tag: u32) -> Result<Option<&[u8]>> {
+    tlv::find(bytes, tag).map_err(|_| unknown())
 }
 
 fn unknown() -> TokenError {
@@ -197,6 +195,8 @@ mod tests {
             &[0x81],
             &[0x81, 2, 0, 0],
             short,
+            &good[..good.len() - 1],
+            &[&good[..good.len() - 10], &[0x86, 1, 0]].concat(),
         ] {
             let answer = Kdf::parse(object);
             assert!(

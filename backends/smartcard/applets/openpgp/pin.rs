@@ -68,10 +68,17 @@ pub(super) fn verify(
             if each_signature {
                 return Ok(());
             }
-            send(card, SIGNING, &pin).inspect_err(|_| {
-                // Half a login is none. If not even that works, the link is gone and the card's state with it.
-                let _ = forget_mode(card, USER);
-            })
+            let Err(failure) = send(card, SIGNING, &pin) else {
+                return Ok(());
+            };
+            // Half a login is none. A card that stays half logged in is the caller's to deal with, who takes a refused
+            // PIN for one that opened nothing.
+            match forget_mode(card, USER)? {
+                true => Err(failure),
+                false => Err(Failure::corrupted(
+                    "the OpenPGP card takes the PIN for one of its two uses only",
+                )),
+            }
         }
         Role::Context => {
             let pin = kdf.derive(Secret::User, secret)?;

@@ -100,6 +100,11 @@ pub(super) fn delete(
     item: &ObjectId,
 ) -> Result<()> {
     if let Some(tag) = contents::data_object_tag(item) {
+        // The odd ones are the user's, and whoever deletes is the administrator (§4.4.1).
+        if tag == 0x0101 || tag == 0x0103 {
+            let reason = "only programs that log in as the user can write to this object";
+            return Err(TokenError::ReadOnly(Reason::new(reason)).into());
+        }
         return data::write(card, tag, &[]);
     }
     if let Some(place) = Place::of_certificate(item) {

@@ -91,6 +91,12 @@ fn half_a_login_is_none() {
     ];
     let answer = verified(&Said::default(), &commands, Role::User, None, b"123456");
     assert_eq!(answer, Err(failed(2)));
+    let stays = [commands[0], commands[1], ("0020FF82", "6B00")];
+    let answer = verified(&Said::default(), &stays, Role::User, None, b"123456");
+    assert!(
+        matches!(answer, Err(Failure::Token(TokenError::Corrupted(_)))),
+        "nobody may think that the card is not logged in: {answer:?}"
+    );
 }
 
 #[test]

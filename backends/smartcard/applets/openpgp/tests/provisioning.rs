@@ -3,7 +3,7 @@
 use ctk_token::{Curve, Item, NewKey, ObjectId, Origin, TokenError};
 
 use super::{super::OpenPgp, *};
-use crate::applet::{Applet, Result};
+use crate::applet::{Applet, Failure, Result};
 
 /// Nothing on the card yet but RSA in the attributes.
 fn blank() -> Said {
@@ -220,11 +220,13 @@ fn what_can_be_deleted() {
     wire.expect("00DA5F50", "9000");
     let url = ObjectId::new(b"data 5F50");
     assert_eq!(applet.delete(&mut card, &url), Ok(()));
-    let key = applet.delete(&mut card, &Place::Signature.key_id());
-    assert!(matches!(
-        key,
-        Err(crate::applet::Failure::Token(TokenError::ReadOnly(_)))
-    ));
+    for kept in [Place::Signature.key_id(), ObjectId::new(b"data 0101")] {
+        let answer = applet.delete(&mut card, &kept);
+        assert!(
+            matches!(answer, Err(Failure::Token(TokenError::ReadOnly(_)))),
+            "{kept:?}: {answer:?}"
+        );
+    }
     let nothing = applet.delete(&mut card, &ObjectId::new(b"data 0104"));
     assert_eq!(nothing, Err(TokenError::ObjectNotFound.into()));
     drop(card);
