@@ -143,7 +143,7 @@ impl<'a> Machine<'a> {
             "modules/ctk.module",
             &machine.example(Way::Sssd, "ctk.module"),
         );
-        machine.write("sssd/sssd.conf", &machine.example(Way::Sssd, "sssd.conf"));
+        machine.write("sssd/sssd.conf", &machine.sssd_configuration());
         let mut passwd = fs::read_to_string("/etc/passwd").expect("/etc/passwd");
         for (user, id) in [(USER, 64001), (OTHER_USER, 64002)] {
             let home = machine.home(user);
@@ -192,7 +192,7 @@ impl<'a> Machine<'a> {
         fs::copy(certificate, own).expect("the user's certificates");
         // As RFC 4514 writes it, backwards; sssd reads it in the order of the certificate.
         let subject = of(&["-subject", "-nameopt", "RFC2253"]);
-        let example = self.example(Way::Sssd, "sssd.conf");
+        let example = self.sssd_configuration();
         assert!(example.contains("<SUBJECT>^CN=alice$"), "{example}");
         self.write(
             "sssd/sssd.conf",
@@ -240,8 +240,7 @@ impl<'a> Machine<'a> {
 
     /// What sssd, and p11_child under it, have said in the last login.
     pub fn sssd_log(&self) -> String {
-        let log = fs::read(self.etc.join("sssd.log")).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
+        read(&self.etc.join("sssd.log"))
     }
 
     fn p11_child(&self, mode: &str) -> Command {
@@ -281,6 +280,15 @@ impl<'a> Machine<'a> {
         text.replace(INSTALLED, self.bed.module.to_str().expect("UTF-8"))
     }
 
+    /// The example's, with less patience: where a card was pulled out, sssd waits for it until its time is over.
+    fn sssd_configuration(&self) -> String {
+        let patient = self.example(Way::Sssd, "sssd.conf");
+        let with = patient.replace("p11_child_timeout = 30", "p11_child_timeout = 15");
+        let with = with.replace("card_timeout = 60", "card_timeout = 1");
+        assert_eq!(with.len(), patient.len() - 1, "{with}");
+        with
+    }
+
     fn write(&self, name: &str, content: &str) {
         let path = self.etc.join(name);
         fs::write(&path, content).expect("a file of /etc");
@@ -313,13 +321,28 @@ impl Attempt {
     /// Waits until it has said this.
     #[track_caller]
     pub fn wait_for(&mut self, prompt: &str) {
+        let log = self.log.clone();
+        self.wait_until(&format!("saying {prompt:?}"), || {
+            read(&log).contains(prompt)
+        });
+    }
+
+    /// Waits until it is so.
+    #[track_caller]
+    pub fn wait_until(&mut self, what: &str, ready: impl Fn() -> bool) {
         let end = Instant::now() + LIMIT;
-        while !self.said().contains(prompt) {
+        while !ready() {
             let ended = self.child.try_wait().expect("wait");
-            assert_eq!(ended, None, "{} asked nothing:\n{}", self.line, self.said());
+            assert_eq!(
+                ended,
+                None,
+                "{}: ended, not {what}:\n{}",
+                self.line,
+                self.said()
+            );
             assert!(
                 Instant::now() < end,
-                "{} asks nothing:\n{}",
+                "{}: not {what}:\n{}",
                 self.line,
                 self.said()
             );
@@ -327,8 +350,14 @@ impl Attempt {
         }
     }
 
+    /// What it has said after this time, whether or not it still runs.
+    pub fn after(&mut self, time: Duration) -> String {
+        thread::sleep(time);
+        self.said()
+    }
+
     fn said(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+        read(&self.log)
     }
 
     /// Gives the PIN, and waits until it is decided.
@@ -366,4 +395,9 @@ impl Drop for Attempt {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A log, as far as it is written.
+fn read(log: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
 }
