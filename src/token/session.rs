@@ -90,7 +90,8 @@ pub trait AuthOperation: Send {
     ///
     /// The secret is *always* checked by the key store, also when a session is authenticated already: a login must
     /// never succeed because of somebody else's. On any error the session's state is as it was before, unless the
-    /// error is [`TokenError::StateLost`] or [`TokenError::TokenRemoved`].
+    /// error is [`TokenError::StateLost`] or [`TokenError::TokenRemoved`]. A card that ends a login when it is told a wrong
+    /// secret says so at the next operation, with [`TokenError::StateLost`].
     ///
     /// # Errors
     /// [`TokenError::AuthenticationFailed`], [`PinLocked`](TokenError::PinLocked),
