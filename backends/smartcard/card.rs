@@ -48,6 +48,8 @@ struct State {
     extended: Extended,
     /// Whether the link keeps the card for us.
     is_kept: bool,
+    /// Whether the log shows nothing of what is read.
+    is_secret: bool,
     /// A transaction that goes on without a thread in it.
     held: Option<Hold>,
     last_hold: u64,
@@ -87,6 +89,7 @@ impl State {
             self.link.end();
         }
         self.is_kept = false;
+        self.is_secret = false;
         self.proven = None;
         self.held = None;
     }
@@ -112,6 +115,7 @@ impl SmartCard {
                 proven: None,
                 extended,
                 is_kept: false,
+                is_secret: false,
                 held: None,
                 last_hold: 0,
             }),
@@ -228,9 +232,9 @@ impl Transaction<'_> {
         let refusal = match &answer {
             Ok(response) => match response.status {
                 Status::WRONG_LENGTH => true,
-                Status::INSTRUCTION_NOT_SUPPORTED | Status::CLASS_NOT_SUPPORTED => {
-                    extended == Extended::Untried
-                }
+                Status::INSTRUCTION_NOT_SUPPORTED
+                | Status::CLASS_NOT_SUPPORTED
+                | Status::NO_ANSWER => extended == Extended::Untried,
                 _ => false,
             },
             Err(LinkError::Mute(_)) => extended == Extended::Untried,
@@ -253,6 +257,8 @@ impl Transaction<'_> {
             return Err(LinkError::Removed);
         }
         self.state.commands += 1;
+        let secret = self.state.is_secret.then(|| command.clone().secret());
+        let command = secret.as_ref().unwrap_or(command);
         let answer = exchange(&mut *self.state.link, command, is_extended);
         answer.map_err(|error| self.note(error))
     }
@@ -262,6 +268,11 @@ impl Transaction<'_> {
             self.state.lose();
         }
         self.card.note(error)
+    }
+
+    /// Has the log show nothing of what is sent and answered until the transaction ends.
+    pub(crate) fn hush(&mut self) {
+        self.state.is_secret = true;
     }
 
     /// Sends a command that has to succeed, and answers with the data.

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     apdu::{Command, Le, Response},
     link::{Link, LinkError},
+    status::Status,
     tlv,
 };
 
@@ -22,7 +23,8 @@ const MORE_DATA: u8 = 0x61;
 /// SW1: a wrong Le, SW2 is the right one.
 const WRONG_LE: u8 = 0x6c;
 
-/// Sends a command and answers with all of the response. A status word is no error here.
+/// Sends a command and answers with all of the response. A status word is no error here, and an answer that is none has
+/// [one of its own](Status::NO_ANSWER): it costs whoever asked, and not the card.
 pub(crate) fn exchange(
     link: &mut dyn Link,
     command: &Command,
@@ -32,7 +34,7 @@ pub(crate) fn exchange(
     let mut response = request(link, command, is_extended, &mut may_repeat)?;
     for _ in 0..MAX_ROUNDS {
         if response.data.len() > MAX_ANSWER {
-            return Err(mute("an answer of the card is too long"));
+            return Ok(no_answer("too long"));
         }
         if response.status.sw1() != MORE_DATA {
             return Ok(response);
@@ -42,7 +44,7 @@ pub(crate) fn exchange(
         tlv::append(&mut response.data, &next.data);
         response.status = next.status;
     }
-    Err(mute("an answer of the card has no end"))
+    Ok(no_answer("without an end"))
 }
 
 /// Sends a command, and once more if the card wants it with another Le. A command without Le never is: it may be a
@@ -96,8 +98,9 @@ fn transmit(link: &mut dyn Link, wire: &[u8], is_secret: bool) -> Result<Respons
     log::trace!("card < {}", Hex(wire, shown));
     let answer = link.transmit(wire);
     let answer = answer.inspect_err(|error| log::trace!("card: {error}"))?;
-    let response = Response::parse(answer)
-        .ok_or_else(|| mute("the card answered with something that is no answer"))?;
+    let Some(response) = Response::parse(answer) else {
+        return Ok(no_answer("without a status word, or longer than any"));
+    };
     let shown = if is_secret { 0 } else { usize::MAX };
     let status = response.status;
     log::trace!("card > {}{status:?}", Hex(&response.data, shown));
@@ -124,6 +127,14 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
+fn no_answer(why: &str) -> Response {
+    log::warn!("card: it gave an answer {why}");
+    Response {
+        data: Zeroizing::new(Vec::new()),
+        status: Status::NO_ANSWER,
+    }
+}
+
 fn mute(why: &str) -> LinkError {
     LinkError::Mute(Reason::new(why))
 }
@@ -131,7 +142,7 @@ fn mute(why: &str) -> LinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{status::Status, testing::Wire};
+    use crate::testing::Wire;
 
     fn get_data() -> Command {
         Command::new(0xcb, 0x3f, 0xff).data(&[0x5c]).le(Le::All)
@@ -205,16 +216,19 @@ mod tests {
         for answer in ["6100", "0102 6101", "6C00"] {
             let wire = Wire::new();
             wire.answer_always(answer);
-            let response = short(&wire, &get_data());
-            match answer {
-                "6C00" => assert_eq!(response.unwrap().status, Status(0x6c00)),
-                _ => assert!(matches!(response, Err(LinkError::Mute(_))), "{answer}"),
-            }
+            let status = short(&wire, &get_data()).unwrap().status;
+            let expected = match answer {
+                "6C00" => Status(0x6c00),
+                _ => Status::NO_ANSWER,
+            };
+            assert_eq!(status, expected, "{answer}");
             assert!(wire.count() <= MAX_ROUNDS + 1, "{}", wire.count());
         }
         let wire = Wire::new();
         wire.answer_always(&format!("{}6100", "00".repeat(60_000)));
-        assert!(matches!(short(&wire, &get_data()), Err(LinkError::Mute(_))));
+        let response = short(&wire, &get_data()).unwrap();
+        assert_eq!(response.status, Status::NO_ANSWER);
+        assert!(response.data.is_empty());
         assert_eq!(wire.count(), 2);
     }
 
@@ -223,7 +237,8 @@ mod tests {
         for answer in ["", "90"] {
             let wire = Wire::new();
             wire.expect("00CB3FFF015C00", answer);
-            assert!(matches!(short(&wire, &get_data()), Err(LinkError::Mute(_))));
+            let response = short(&wire, &get_data()).unwrap();
+            assert_eq!(response.status, Status::NO_ANSWER);
         }
     }
 

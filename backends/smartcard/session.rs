@@ -171,7 +171,12 @@ impl TokenSession for CardSession {
             return Err(TokenError::ObjectNotFound);
         };
         let permit = self.permit(data.read, item)?;
-        self.perform(permit, |card| self.token.applet().read(card, item))
+        self.perform(permit, |card| {
+            if data.read != Constraint::Free {
+                card.hush();
+            }
+            self.token.applet().read(card, item)
+        })
     }
 
     fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> TokenResult<()> {

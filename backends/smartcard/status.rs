@@ -10,6 +10,8 @@ pub(crate) struct Status(pub(crate) u16);
 
 impl Status {
     pub(crate) const OK: Self = Self(0x9000);
+    /// No card's, but ours for an answer that is none: without a status word, or without an end.
+    pub(crate) const NO_ANSWER: Self = Self(0);
     pub(crate) const WRONG_LENGTH: Self = Self(0x6700);
     pub(crate) const SECURITY_STATUS_NOT_SATISFIED: Self = Self(0x6982);
     pub(crate) const AUTHENTICATION_BLOCKED: Self = Self(0x6983);
@@ -52,6 +54,7 @@ impl Status {
         use Kind as K;
         match self.0 {
             0x9000 => ("the card succeeded", K::Fault),
+            0x0000 => ("the card gave an answer that is none", K::Fault),
             0x6281 => ("part of the card's answer may be damaged", K::Fault),
             0x6282 => ("an object on the card ends early", K::Fault),
             0x6283 | 0x6285 => ("the application on the card was terminated", K::Fault),
