@@ -29,6 +29,7 @@ pub const YUBIKEY: &str = "Yubico YubiKey";
 pub struct Pcscd {
     work: Work,
     name: String,
+    has_readers: bool,
     port: u16,
     server: Option<Server>,
 }
@@ -52,9 +53,25 @@ impl Pcscd {
 
     /// Two readers with this name and a number behind it.
     pub fn with_readers_named(name: &str) -> Self {
+        Self::launched(name, true)
+    }
+
+    /// No readers yet.
+    pub fn without_readers() -> Self {
+        Self::launched("Virtual Reader", false)
+    }
+
+    /// Starts it again, with its two readers now. Debian's pcscd takes only USB readers without a new start.
+    pub fn plug_in_readers(&mut self) {
+        self.has_readers = true;
+        self.restart();
+    }
+
+    fn launched(name: &str, has_readers: bool) -> Self {
         let mut pcscd = Self {
             work: Work::new(),
             name: name.to_owned(),
+            has_readers,
             port: 0,
             server: None,
         };
@@ -131,11 +148,15 @@ impl Pcscd {
     }
 
     fn launch(&mut self) {
+        if !self.has_readers {
+            self.server = Some(self.started(""));
+            return;
+        }
         for _ in 0..10 {
             if self.port == 0 {
                 self.port = free_pair();
             }
-            let server = self.started();
+            let server = self.started(&self.configuration());
             if listens(server.id(), self.port) && listens(server.id(), self.port + 1) {
                 self.server = Some(server);
                 return;
@@ -147,13 +168,16 @@ impl Pcscd {
         panic!("pcscd found no two free ports for its readers in ten tries");
     }
 
-    /// As a service manager starts it: the socket is there already and becomes descriptor 3.
-    fn started(&self) -> Server {
+    fn configuration(&self) -> String {
         let port = self.port;
-        let configuration = format!(
+        format!(
             "FRIENDLYNAME \"{}\"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {DRIVER}\nCHANNELID 0x{port:X}\n",
             self.name
-        );
+        )
+    }
+
+    /// As a service manager starts it: the socket is there already and becomes descriptor 3.
+    fn started(&self, configuration: &str) -> Server {
         assert!(
             Path::new(DRIVER).exists(),
             "{DRIVER} is missing: install vsmartcard-vpcd"

@@ -63,6 +63,15 @@ fn a_card_stays_in_when_pcscd_starts_again() {
 }
 
 #[test]
+fn readers_come_later() {
+    let mut pcscd = Pcscd::without_readers();
+    assert_eq!(pcscd.readers().expect("readers"), []);
+    pcscd.plug_in_readers();
+    assert_eq!(pcscd.readers().expect("readers").len(), 2);
+    let _card = pcscd.insert(0, Profile::PivEmpty, Options::default());
+}
+
+#[test]
 fn two_of_one_profile_are_two_cards() {
     let pcscd = Pcscd::start();
     let first = pcscd.insert(0, Profile::PivEmpty, Options::default());

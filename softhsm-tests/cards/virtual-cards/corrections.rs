@@ -23,10 +23,7 @@ pub(crate) fn run(
 fn piv(model: &Model, command: &Command, ask: &mut dyn FnMut(&Command) -> Answer) -> Answer {
     match (command.ins, command.p1) {
         // A card that is not a YubiKey knows none of its commands.
-        (YUBIKEY_SET_MANAGEMENT_KEY.. | YUBIKEY_SERIAL_OLD, _) if !model.yubikey_commands => {
-            (Vec::new(), StatusWord::UNKNOWN_INSTRUCTION)
-        }
-        (YUBIKEY_FIRST..YUBIKEY_SET_MANAGEMENT_KEY, _) if !model.yubikey_commands => {
+        (YUBIKEY_FIRST.. | YUBIKEY_SERIAL_OLD, _) if !model.yubikey_commands => {
             (Vec::new(), StatusWord::UNKNOWN_INSTRUCTION)
         }
         // The applet has one serial number for all cards.
@@ -102,7 +99,6 @@ const PUT_DATA: u8 = 0xDB;
 const YUBIKEY_SERIAL_OLD: u8 = 0x01;
 const YUBIKEY_FIRST: u8 = 0xF7;
 const YUBIKEY_SERIAL: u8 = 0xF8;
-const YUBIKEY_SET_MANAGEMENT_KEY: u8 = 0xFF;
 
 const TAG_LIST: u8 = 0x5C;
 const PIV_PIN: u8 = 0x80;
