@@ -390,6 +390,52 @@ fn opensc_signs_with_openpgp_cards() {
 }
 
 #[test]
+fn openpgp_cards_agree_and_sign_as_openssl_does() {
+    let work = Work::new();
+    let path = |name: &str| work.path().join(name);
+    let mut card = PipedCard::new(Profile::OpenPgpEc, Options::default());
+    whole(&mut card, b"\x00\xA4\x04\x00\x06\xD2\x76\x00\x01\x24\x01");
+    whole(&mut card, b"\x00\x20\x00\x82\x06123456");
+
+    // A point of somebody else's; what both get is the same.
+    let mut command = Command::new("openssl");
+    command.args([
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "group:P-256",
+        "-out",
+    ]);
+    run(command.arg(path("other.key"))).succeeded();
+    let mut command = Command::new("openssl");
+    command.args(["pkey", "-pubout", "-outform", "DER", "-in"]);
+    let public = run(command.arg(path("other.key"))).succeeded().stdout;
+    let point = &public[public.len() - 65..];
+    let external = [&[0xA6, 70, 0x7F, 0x49, 67, 0x86, 65], point].concat();
+    let decipher = [&[0x00, 0x2A, 0x80, 0x86, 72], &external[..], &[0]].concat();
+    let agreed = whole(&mut card, &decipher);
+    let mut command = Command::new("openssl");
+    command
+        .args(["pkeyutl", "-derive", "-inkey"])
+        .arg(path("other.key"));
+    command.arg("-peerkey").arg(card.folder().join("dec.pub"));
+    assert_eq!(agreed, run(&mut command).succeeded().stdout);
+
+    let message = [7; 40];
+    let authenticate = [&[0x00, 0x88, 0x00, 0x00, 40], &message[..], &[0]].concat();
+    let signature = whole(&mut card, &authenticate);
+    let mut command = Command::new("openssl");
+    command.args(["pkeyutl", "-verify", "-pubin", "-rawin", "-inkey"]);
+    command.arg(card.folder().join("aut.pub"));
+    command.arg("-in").arg(work.write("message", message));
+    command
+        .arg("-sigfile")
+        .arg(work.write("signature", signature));
+    run(&mut command).succeeded();
+}
+
+#[test]
 fn selecting_the_other_applet_ends_the_login() {
     let mut card = PipedCard::new(Profile::Both, Options::default());
     let mut status = |apdu: &[u8]| -> u16 {
