@@ -185,7 +185,12 @@ impl Application {
         let identifier = tlv::find(contents, 0x4F)?
             .and_then(Identifier::parse)
             .ok_or_else(|| missing("an application identifier"))?;
-        // Version 1 has some of it outside of 73.
+        if identifier.version() < (2, 0) {
+            return Err(Failure::corrupted(
+                "OpenPGP cards of version 1 are not supported: their two user PINs would be taken for one",
+            ));
+        }
+        // Some cards have part of it outside of 73.
         let field = |tag| match tlv::find_path(contents, &[0x73, tag])? {
             Some(value) => Ok(Some(value)),
             None => tlv::find(contents, tag),

@@ -329,6 +329,37 @@ fn hashed_pins_open_the_card() {
 }
 
 #[test]
+fn a_lost_login_is_no_wrong_padding() {
+    let bench = Bench::new(Profile::OpenPgpRsa);
+    let reader = Reader::new(card(&bench));
+    let token = token(&reader);
+    let session = token.create_session().unwrap();
+    log_in(&*session, Role::User, PIN).unwrap();
+    let contents = token.contents();
+    let key = contents.keys().nth(1).unwrap();
+    let decrypt = || {
+        let mut plaintext = vec![0; 256];
+        let len = session.decrypt(&key.id, KeyAlgorithm::RsaPkcs1, &[1; 256], &mut plaintext)?;
+        plaintext.truncate(len);
+        Ok::<_, TokenError>(plaintext)
+    };
+    let made_up = decrypt().unwrap();
+    for _ in 0..2 {
+        assert_eq!(decrypt().as_ref(), Ok(&made_up));
+    }
+    reader.reset();
+    assert_eq!(decrypt(), Err(TokenError::StateLost));
+    log_in(&*session, Role::User, PIN).unwrap();
+    assert_eq!(decrypt().as_ref(), Ok(&made_up));
+    // A program that comes later finds the same: it has the same secret from the same key.
+    let later = self::token(&reader).create_session().unwrap();
+    log_in(&*later, Role::User, PIN).unwrap();
+    let mut plaintext = vec![0; 256];
+    let len = later.decrypt(&key.id, KeyAlgorithm::RsaPkcs1, &[1; 256], &mut plaintext);
+    assert_eq!(plaintext.get(..len.unwrap()), Some(&made_up[..]));
+}
+
+#[test]
 fn what_a_use_costs() {
     let bench = Bench::new(Profile::OpenPgpRsa);
     let mut card = card(&bench);

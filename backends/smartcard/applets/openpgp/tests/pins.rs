@@ -157,6 +157,25 @@ fn an_unknown_kdf_gets_no_pin() {
 }
 
 #[test]
+fn a_card_of_version_1_gets_no_pin() {
+    let said = Said {
+        version: [1, 1],
+        ..Said::default()
+    };
+    let wire = Wire::new();
+    let card = asked(&wire, &said);
+    let applet = OpenPgp::default();
+    let mut card = card.transaction().unwrap();
+    let answer = applet.verify(&mut card, Role::User, None, b"123456");
+    assert!(matches!(
+        answer,
+        Err(Failure::Token(TokenError::Corrupted(_)))
+    ));
+    drop(card);
+    wire.finish();
+}
+
+#[test]
 fn logins_are_forgotten() {
     let wire = Wire::new();
     let card = SmartCard::new(wire.link());
