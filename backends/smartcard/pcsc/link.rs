@@ -31,6 +31,8 @@ const STEP: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// … and if it is one command without a transaction, to see what card it is.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a card that another program has for itself is waited for: some take it for moments, some for ever.
+const EXCLUSIVE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a card that has failed is given to be seen removed: the service looks every 0.2 to 0.4 s.
 const REMOVAL: Duration = Duration::from_millis(1000);
 
@@ -81,14 +83,16 @@ pub(super) struct PcscLink {
 impl PcscLink {
     /// Connects to the card in `reader`.
     pub(super) fn connect(context: &Context, reader: &ReaderStatus) -> Result<Self, LinkError> {
-        let card = connect(context, &reader.name, ShareMode::Shared).map_err(link_error)?;
+        // What was said of the reader may be old, and this has to be true.
+        let was_in_use = super::is_in_use(context, &reader.name).map_err(link_error)?;
+        let card = connect_patiently(context, &reader.name).map_err(link_error)?;
         let mut link = Self {
             connection: Connection::Shared(card),
             context: context.clone(),
             reader: reader.name.clone(),
             atr: reader.atr.clone(),
             is_t0: false,
-            was_in_use: reader.in_use,
+            was_in_use,
             features: Features::default(),
             max_command_len: 0,
             turn: Turn::default(),
@@ -214,7 +218,8 @@ impl PcscLink {
     /// Makes this connection the only one, resets the card and shares it again. `false` if it is not alone.
     ///
     /// By a new connection, which is refused at once if there is another that does not keep the card: to make a shared one
-    /// exclusive the library waits until it is the last, without a limit.
+    /// exclusive the library waits until it is the last, without a limit. It is shared again before the reset and kept in a
+    /// transaction meanwhile: then others who come wait for it, where an exclusive one would refuse them.
     fn reset_alone(&mut self) -> bool {
         let is_shared = matches!(self.connection, Connection::Shared(_));
         if !is_shared || self.is_kept_by_others() != Ok(false) {
@@ -230,32 +235,31 @@ impl PcscLink {
                 return false;
             }
         };
-        match card.reconnect(ShareMode::Shared, PROTOCOLS, Disposition::ResetCard) {
-            Ok(()) => self.connection = Connection::Shared(card),
-            Err(error) => {
-                log::debug!("{}: not connected after a reset: {error}", self.reader);
-                self.connection = Connection::Shared(card);
-                self.disconnect(Disposition::ResetCard);
-            }
+        let reset = reset_in_transaction(&mut card);
+        self.connection = Connection::Shared(card);
+        if let Err(error) = reset {
+            log::debug!("{}: not connected after a reset: {error}", self.reader);
+            self.disconnect(Disposition::ResetCard);
         }
         true
     }
 
     /// Connects once more, as soon as nobody has the card exclusively.
     fn share_again(&mut self) {
-        let deadline = Instant::now() + SHORT_PATIENCE;
-        loop {
-            match connect(&self.context, &self.reader, ShareMode::Shared) {
-                Ok(card) => {
-                    self.connection = Connection::Shared(card);
-                    return;
-                }
-                Err(Error::SharingViolation) if Instant::now() < deadline => sleep(STEP),
-                Err(error) => {
-                    log::warn!("{}: not connected again: {error}", self.reader);
-                    return;
-                }
-            }
+        match connect_patiently(&self.context, &self.reader) {
+            Ok(card) => self.connection = Connection::Shared(card),
+            Err(error) => log::warn!("{}: not connected again: {error}", self.reader),
+        }
+    }
+}
+
+/// Connects as soon as nobody has the card exclusively.
+fn connect_patiently(context: &Context, reader: &str) -> Result<Card, Error> {
+    let deadline = Instant::now() + EXCLUSIVE_PATIENCE;
+    loop {
+        match connect(context, reader, ShareMode::Shared) {
+            Err(Error::SharingViolation) if Instant::now() < deadline => sleep(STEP),
+            connected => return connected,
         }
     }
 }
@@ -263,6 +267,13 @@ impl PcscLink {
 fn connect(context: &Context, reader: &str, mode: ShareMode) -> Result<Card, Error> {
     let name = CString::new(reader).map_err(|_| Error::UnknownReader)?;
     context.connect(&name, mode, PROTOCOLS)
+}
+
+fn reset_in_transaction(card: &mut Card) -> Result<(), Error> {
+    let mut kept = card.transaction()?;
+    kept.reconnect(ShareMode::Shared, PROTOCOLS, Disposition::LeaveCard)?;
+    kept.reconnect(ShareMode::Shared, PROTOCOLS, Disposition::ResetCard)?;
+    kept.end(Disposition::LeaveCard).map_err(|(_, error)| error)
 }
 
 impl Link for PcscLink {

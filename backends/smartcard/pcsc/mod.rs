@@ -137,6 +137,21 @@ fn names(context: &Context) -> Result<Vec<CString>, Error> {
     }
 }
 
+/// Whether some program is connected to the card in a reader.
+fn is_in_use(context: &Context, reader: &str) -> Result<bool, Error> {
+    let name = CString::new(reader).map_err(|_| Error::UnknownReader)?;
+    let mut states = [ReaderState::new(name, State::UNAWARE)];
+    match context.get_status_change(Duration::ZERO, &mut states) {
+        Ok(()) | Err(Error::Timeout) => Ok(states.iter().any(in_use)),
+        Err(error) => Err(error),
+    }
+}
+
+fn in_use(state: &ReaderState) -> bool {
+    let flags = state.event_state();
+    flags.intersects(State::INUSE | State::EXCLUSIVE)
+}
+
 fn status(state: &ReaderState, service: u32) -> ReaderStatus {
     let flags = state.event_state();
     let present = flags.contains(State::PRESENT);
@@ -145,7 +160,7 @@ fn status(state: &ReaderState, service: u32) -> ReaderStatus {
         events: u64::from(service) << 32 | u64::from(state.event_count()),
         present,
         mute: present && flags.contains(State::MUTE),
-        in_use: flags.intersects(State::INUSE | State::EXCLUSIVE),
+        in_use: in_use(state),
         atr: if present {
             state.atr().to_vec()
         } else {
