@@ -1,6 +1,7 @@
 //! PIV (SP 800-73-4 and -5): the applet of US government cards, of YubiKeys, and of most tokens for companies.
 //!
-//! `slot` and `data` are its tables, `container` and `certificate` what is in its objects, `contents` reads them; `pin`,
+//! `slot` and `data` are its tables, `container` and `certificate` what is in its objects, `contents` reads them, and `found` is what a slot
+//! has of them; `pin`,
 //! `management_key`, `keys` and `provisioning` are its commands, `yubikey` those that only YubiKeys have. A token on it has
 //! the names that OpenSC gives it, so that the URIs in people's configurations hold.
 
@@ -8,6 +9,7 @@ mod certificate;
 mod container;
 mod contents;
 mod data;
+mod found;
 mod gzip;
 mod keys;
 mod management_key;
@@ -83,6 +85,8 @@ struct Known {
     read_for_label: Option<ReadForLabel>,
     /// Where a key was made, or said to be: the card cannot tell of one without a certificate.
     taken: BTreeSet<Slot>,
+    /// A YubiKey of a version that does not tell of its keys.
+    tells_nothing: bool,
 }
 
 /// The containers of certificates that were read for the token's label: the contents take them if that was just now.

@@ -7,7 +7,7 @@ use ctk_token::{
 use super::{
     Piv,
     container::{self, field},
-    contents, data, keys,
+    data, found, keys,
     slot::{self, RETIRED, Slot},
     yubikey,
 };
@@ -66,7 +66,7 @@ impl Piv {
                 Failure::corrupted("the card's answer about its new key is malformed")
             })?;
         let origin = Origin::Generated;
-        let key = contents::key(slot, public, None, None, origin, false);
+        let key = found::key(slot, public, None, None, origin, false);
         self.known.lock().taken.insert(slot);
         if self.holds_certificate(card, slot)? {
             put(card, &slot.certificate_tag(), &Writer::new())?;
@@ -82,7 +82,7 @@ impl Piv {
         }
         self.known.lock().taken.insert(slot);
         let (public_key, origin) = (public_key.clone(), Origin::Imported);
-        Ok(contents::key(slot, public_key, None, None, origin, false))
+        Ok(found::key(slot, public_key, None, None, origin, false))
     }
 
     /// Writes a certificate to the slot of its key.

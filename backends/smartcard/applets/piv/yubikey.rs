@@ -56,7 +56,9 @@ pub(super) struct Metadata {
 /// What is in a slot, as far as the YubiKey tells.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Told {
-    /// This version tells nothing (before 5.3).
+    /// This version tells nothing of any (before 5.3).
+    NoCommand,
+    /// Nothing that is understood.
     Nothing,
     /// There is no key.
     NoKey,
@@ -76,6 +78,7 @@ pub(super) fn metadata(card: &mut Transaction<'_>, reference: u8) -> Result<Told
             }
         },
         Status::REFERENCED_DATA_NOT_FOUND | Status::FILE_NOT_FOUND => Told::NoKey,
+        Status::INSTRUCTION_NOT_SUPPORTED => Told::NoCommand,
         _ => Told::Nothing,
     })
 }

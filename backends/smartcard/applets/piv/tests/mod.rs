@@ -13,7 +13,9 @@ use ctk_token::{
     Origin, PinState, PublicKey, Reuse, Role, TokenError,
 };
 
-use super::{Piv, certificate::tests as certificates, container, contents, data, slot::Slot};
+use super::{
+    Piv, ROW, certificate::tests as certificates, container, contents, data, found, slot::Slot,
+};
 use crate::{
     applet::{Applet, Failure, Tries},
     card::{SmartCard, Transaction},
@@ -92,7 +94,7 @@ fn certificate(mark: u8, name: &str) -> Vec<u8> {
 }
 
 fn key(slot: Slot, public_key: PublicKey) -> Key {
-    contents::key(slot, public_key, None, None, Origin::Generated, false)
+    found::key(slot, public_key, None, None, Origin::Generated, false)
 }
 
 fn rsa(bits: usize) -> PublicKey {

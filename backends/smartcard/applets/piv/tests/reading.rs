@@ -85,6 +85,45 @@ fn what_was_read_for_the_label_is_not_what_was_written_since() {
 }
 
 #[test]
+fn retired_certificates_are_looked_for_until_all_that_count_are_found() {
+    let bench = Bench::new();
+    bench.expect_content(data::CHUID, &holder(false));
+    bench.expect_content(data::KEY_HISTORY, &[0xc1, 1, 2, 0xc2, 1, 0, 0xfe, 0]);
+    for slot in Slot::ACTIVE {
+        bench.expect_none(&slot.certificate_tag());
+    }
+    bench.expect_none(&Slot::Retired(1).certificate_tag());
+    bench.expect_certificate(Slot::Retired(2), &certificate(2, "Jane Doe"));
+    bench.expect_none(&Slot::Retired(3).certificate_tag());
+    bench.expect_certificate(Slot::Retired(4), &certificate(4, "Jane Doe"));
+    let items = bench.run(|piv, card| piv.contents(card)).unwrap();
+    let found: Vec<_> = keys(&items).iter().map(|key| key.identity[0]).collect();
+    assert_eq!(found, [6, 8]);
+    let listed = items.iter().filter(|item| match item {
+        Item::Data(data) => data.label.starts_with("Retired"),
+        _ => false,
+    });
+    assert_eq!(listed.count(), 3);
+}
+
+#[test]
+fn only_another_applet_s_name_is_refused() {
+    for (selected, is_ours) in [
+        ("", true),
+        ("6111 4F0600001000010079074F05A000000308", true),
+        ("610D 4F0BA000000308000010000100", true),
+        ("6F0B 8409A00000030800001000", true),
+        ("6102 5000", true),
+        ("6F08 8406D27600012401", false),
+        ("6108 4F06D27600012401", false),
+        ("77", true),
+    ] {
+        let opened = (ROW.open)(&bytes(selected), &[]);
+        assert_eq!(opened.is_some(), is_ours, "{selected}");
+    }
+}
+
+#[test]
 fn the_label_is_of_the_first_certificate_with_a_name() {
     let bench = Bench::new();
     bench
@@ -202,6 +241,7 @@ fn whatever_a_card_answers_nothing_panics() {
         bytes("7C0A82083006020101020102"),
         bytes("010111020201010301010403860104"),
     ]);
+    let mut with_keys = 0;
     for round in 0..1000 {
         let atr = if round % 2 == 0 { YUBIKEY } else { "3B800181" };
         let bench = Bench::over(Wire::new().with_atr(atr));
@@ -229,6 +269,7 @@ fn whatever_a_card_answers_nothing_panics() {
         let _ = piv.tries(&mut card, Role::User);
         let _ = piv.is_selected(&mut card);
         let items = piv.contents(&mut card).unwrap_or_default();
+        with_keys += usize::from(!keys(&items).is_empty());
         for found in keys(&items) {
             let mut room = [0; 1024];
             for how in [KeyAlgorithm::EcdsaDigest, KeyAlgorithm::RsaRaw] {
@@ -246,4 +287,6 @@ fn whatever_a_card_answers_nothing_panics() {
         let _ = piv.generate_key(&mut card, &wanted);
         let _ = piv.verify(&mut card, Role::Admin, None, &[b'1'; 48]);
     }
+    // What is changed at random is not refused at the door.
+    assert!(with_keys > 100, "{with_keys}");
 }

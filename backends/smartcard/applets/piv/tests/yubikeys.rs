@@ -98,3 +98,17 @@ fn a_yubikey_deletes_keys_since_it_can() {
     let kept = bench.run(|piv, card| piv.delete(card, &key));
     assert!(matches!(kept, Err(Failure::Token(TokenError::ReadOnly(_)))));
 }
+
+#[test]
+fn a_yubikey_that_tells_nothing_is_asked_once() {
+    let bench = Bench::yubikey();
+    bench.expect_content(data::CHUID, &holder(false));
+    bench.expect_none(data::KEY_HISTORY);
+    bench.expect_certificate(Slot::Authentication, &certificate(1, "Jane Doe"));
+    bench.wire.expect("00F7009A00", "6D00");
+    for slot in Slot::all().skip(1) {
+        bench.expect_none(&slot.certificate_tag());
+    }
+    let items = bench.run(|piv, card| piv.contents(card)).unwrap();
+    assert_eq!(keys(&items).len(), 1);
+}
