@@ -348,6 +348,24 @@ impl CardToken {
         self.card.has_pinpad() && self.applet.verify_template(role, key).is_some()
     }
 
+    /// After wrong PINs, another program may have set it right: programs that refuse to log in on the last try would do so
+    /// for ever.
+    fn look_at_tries_again(&self) {
+        let known = self.facts.lock().user_pin;
+        if self.is_removed() || known.is_none_or(|tries| tries.state == PinState::Normal) {
+            return;
+        }
+        let now = self.in_transaction(|card| {
+            self.same_card(card)?;
+            self.reading(card, |card| self.applet.tries(card, Role::User))
+        });
+        match now {
+            Ok(Some(tries)) => self.facts.lock().user_pin = Some(tries),
+            Ok(None) => {}
+            Err(error) => log::debug!("card: it does not tell the tries left: {error}"),
+        }
+    }
+
     fn read_info(&self, card: &mut Transaction<'_>) -> Result<()> {
         if self.facts.lock().info.is_some() {
             return Ok(());
@@ -400,6 +418,7 @@ impl Token for CardToken {
                 log::warn!("card: it does not say what it is: {error}");
             }
         }
+        self.look_at_tries_again();
         let facts = self.facts.lock();
         let info = facts.info.clone();
         let info = info.unwrap_or_else(|| self.applet.info_unread());

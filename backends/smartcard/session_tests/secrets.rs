@@ -63,7 +63,12 @@ fn a_wrong_pin_is_sent_once_and_counts_live() {
         Err(TokenError::PinLocked)
     );
     assert_eq!(sign(&*session, SESSION), NEEDED);
+    // Another program has set it right.
     card.set(|card| card.tries = 3);
+    assert_eq!(token.info().user_pin, PinState::Normal);
+    card.sent();
+    token.info();
+    assert_eq!(card.sent(), [""; 0]);
     log_in(&*session, Role::User, PIN).unwrap();
     assert_eq!(token.info().user_pin, PinState::Normal);
 }
