@@ -8,13 +8,8 @@ use support::{PIN, Program, insert};
 use virtual_cards::{Applet, Model, personalise::Profile};
 
 fn conforms(extended_length: bool) {
-    let mut model = Model::default();
-    model.applets = vec![Applet::Piv];
-    model.extended_length = extended_length;
-    let fixture = CardFixture {
-        bench: Bench::new(Profile::PivFour),
-        model,
-    };
+    let mut fixture = CardFixture::new(Bench::new(Profile::PivFour), Applet::Piv);
+    fixture.model.extended_length = extended_length;
     let outcomes = conformance::run(&fixture);
     let not_applicable: Vec<_> = outcomes
         .iter()
