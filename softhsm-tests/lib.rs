@@ -4,6 +4,7 @@ pub mod apdus;
 pub mod bed;
 pub mod calls;
 pub mod cards;
+pub mod desk;
 pub mod faulty;
 pub mod isolated;
 pub mod login;
