@@ -2,7 +2,7 @@
 
 use ctk_crypto::{PrivateKey, RsaEncryption};
 use ctk_token::{KeyAlgorithm, PublicKey, PublicKeyMaterial, TokenDriver, conformance::Fixture};
-use virtual_cards::Model;
+use virtual_cards::{Applet, Model};
 
 use crate::{Bench, Reader};
 
@@ -13,6 +13,15 @@ pub struct CardFixture {
     pub bench: Bench,
     /// What it can do.
     pub model: Model,
+}
+
+impl CardFixture {
+    /// Cards of this bench with this applet alone.
+    pub fn new(bench: Bench, applet: Applet) -> Self {
+        let mut model = Model::default();
+        model.applets = vec![applet];
+        Self { bench, model }
+    }
 }
 
 impl Fixture for CardFixture {
