@@ -132,7 +132,11 @@ impl AuthOperation for Authentication<'_> {
             token.with_logins(|logins| logins.forgotten(role));
         }
         token.forget_left_over(&mut card);
-        Err(error)
+        match error {
+            // A login that needs a login: what some cards say of a PIN over the air.
+            TokenError::AuthenticationNeeded => Err(TokenError::Denied),
+            error => Err(error),
+        }
     }
 }
 

@@ -116,3 +116,25 @@ fn an_operation_that_is_refused_here_ends_its_authentication() {
     assert!(!card.wire.is_kept());
     assert_eq!(sign(&*session, EACH), NEEDED);
 }
+
+#[test]
+fn another_card_does_not_sign() {
+    let (card, token, session) = ready();
+    card.reset_by_others();
+    card.set(|card| card.identity = 8);
+    assert_eq!(sign(&*session, FREE), Err(TokenError::TokenRemoved));
+    assert_eq!(card.sent(), [wire::SELECT, wire::IDENTITY]);
+    assert!(token.is_removed());
+}
+
+#[test]
+fn what_an_applet_makes_of_an_answer_is_not_believed_at_once() {
+    // Something else is selected, which answers everything with success and more bytes than there is room for.
+    let (card, _, session) = logged_in();
+    card.wire.answer_by(|command| match command.get(1) {
+        Some(0x88) => Ok([&[0; 200][..], &[0x90, 0]].concat()),
+        _ => Ok(vec![0x6d, 0]),
+    });
+    assert_eq!(sign(&*session, SESSION), Err(TokenError::StateLost));
+    assert_eq!(sign(&*session, SESSION), NEEDED);
+}

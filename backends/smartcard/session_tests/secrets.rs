@@ -232,3 +232,14 @@ fn a_new_key_is_in_the_contents() {
         Err(TokenError::AuthenticationNeeded)
     );
 }
+
+#[test]
+fn a_card_that_takes_no_pin_says_so() {
+    let (card, _, session) = ready();
+    card.wire.answer_by(|command| match command.get(1) {
+        Some(0x20) => Ok(vec![0x69, 0x82]),
+        _ => Ok(vec![0xaa, 0x90, 0]),
+    });
+    assert_eq!(log_in(&*session, Role::User, PIN), Err(TokenError::Denied));
+    assert_eq!(card.wire.resets(), 1, "nobody knows what it has taken");
+}
