@@ -244,12 +244,15 @@ impl Transaction<'_> {
             self.state.extended = Extended::Yes;
             return answer;
         }
-        // A card that took some may find this one too long: then the others go on as they were.
-        if extended == Extended::Untried {
+        let again = self.exchange(command, false);
+        // What is refused in either form is no matter of the form: no applet is selected, because another program has just
+        // reset the card. And a card that took some may find this one too long: then the others go on as they were.
+        let is_for_both = matches!((&answer, &again), (Ok(a), Ok(b)) if a.status == b.status);
+        if extended == Extended::Untried && !is_for_both {
             log::debug!("card: it says that it takes extended commands, and does not");
             self.state.extended = Extended::No;
         }
-        self.exchange(command, false)
+        again
     }
 
     fn exchange(&mut self, command: &Command, is_extended: bool) -> Result<Response, LinkError> {

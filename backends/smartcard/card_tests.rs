@@ -105,6 +105,20 @@ fn a_card_that_does_not_take_what_it_says_is_asked_once() {
 }
 
 #[test]
+fn what_is_refused_in_either_form_says_nothing_of_the_form() {
+    let wire = Wire::new().with_atr(EXTENDED);
+    let card = SmartCard::new(wire.link());
+    let (long, short) = ("00CB3FFF0000015C0000", "00CB3FFF015C00");
+    wire.expect(long, "6D00").expect(short, "6D00");
+    assert_eq!(
+        send(&wire, &card, &get_data()),
+        Status::INSTRUCTION_NOT_SUPPORTED
+    );
+    wire.expect(long, "9000");
+    assert_eq!(send(&wire, &card, &get_data()), Status::OK);
+}
+
+#[test]
 fn a_card_that_takes_some_goes_on_with_them() {
     let wire = Wire::new().with_atr(EXTENDED);
     let card = SmartCard::new(wire.link());
