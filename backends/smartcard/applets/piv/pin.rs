@@ -195,7 +195,7 @@ fn count(card: &mut Transaction<'_>, reference: PinReference) -> Result<Option<T
     let status = card
         .send(&Command::new(VERIFY, 0, reference.number()))?
         .status;
-    Ok(match (status, status.tries_left()) {
+    Ok(match (status, tries_left(status)) {
         (_, Some(left)) => Some(tries(left, CUSTOMARY_TRIES)),
         (Status::AUTHENTICATION_BLOCKED, _) => Some(tries(0, CUSTOMARY_TRIES)),
         (Status::OK, _) => Some(Tries {
@@ -204,6 +204,12 @@ fn count(card: &mut Transaction<'_>, reference: PinReference) -> Result<Option<T
         }),
         _ => None,
     })
+}
+
+/// How many tries a status leaves: 63Cx, and 630x from a YubiKey NEO, which has no x of 0.
+fn tries_left(status: Status) -> Option<u32> {
+    let of_neo = matches!(status.0, 0x6301..=0x630f).then(|| u32::from(status.sw2()));
+    status.tries_left().or(of_neo)
 }
 
 fn tries(left: u32, all: u32) -> Tries {
@@ -244,7 +250,7 @@ fn checked(status: Status) -> Result<()> {
         0x6983 => Err(TokenError::PinLocked.into()),
         // Of a form that no PIN of this card has.
         0x6a80 => Err(WRONG.into()),
-        _ => match status.tries_left() {
+        _ => match tries_left(status) {
             Some(0) => Err(TokenError::PinLocked.into()),
             Some(left) => Err(TokenError::AuthenticationFailed { tries: Some(left) }.into()),
             None if status.sw1() == 0x63 => Err(WRONG.into()),
@@ -300,5 +306,7 @@ mod tests {
         }
         assert_eq!(checked(Status(0x63c0)), Err(TokenError::PinLocked.into()));
         assert_eq!(checked(Status(0x6300)), Err(WRONG.into()));
+        let two_left = TokenError::AuthenticationFailed { tries: Some(2) };
+        assert_eq!(checked(Status(0x6302)), Err(two_left.into()));
     }
 }
