@@ -71,15 +71,14 @@ impl CardHolder {
         self.fasc_n.len() == 25 && !no_agency
     }
 
-    /// What OpenSC shows as the serial number: the last 8 bytes of the FASC-N of a federal card, or of the GUID. `None` if
-    /// there is neither.
+    /// What OpenSC shows as the serial number: the last 8 bytes of the GUID, or of the FASC-N of a federal card and of one
+    /// without GUID. `None` if there is neither.
     pub(super) fn serial_number(&self) -> Option<String> {
-        let number = if self.is_federal() {
-            &self.fasc_n
-        } else if self.guid.len() == 16 && self.guid.iter().any(|byte| *byte != 0) {
-            &self.guid
-        } else {
-            return None;
+        let has_guid = self.guid.len() == 16 && self.guid.iter().any(|byte| *byte != 0);
+        let number = match self.fasc_n.len() {
+            25 if self.is_federal() || !has_guid => &self.fasc_n,
+            _ if has_guid => &self.guid,
+            _ => return None,
         };
         let last = number.get(number.len().checked_sub(8)?..)?;
         Some(last.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -262,6 +261,11 @@ mod tests {
         federal[1] = 0x32;
         let holder = numbered(&federal);
         assert!(holder.is_federal());
+        assert_eq!(holder.serial_number().as_deref(), Some("108421c84210c3eb"));
+
+        let without_guid = Writer::new().put(0x30, &no_agency()).put(0x34, &[0; 16]);
+        let holder = CardHolder::parse(container(without_guid.as_bytes()));
+        assert!(!holder.is_federal());
         assert_eq!(holder.serial_number().as_deref(), Some("108421c84210c3eb"));
 
         let content = tlv::encode(0x34, &[0; 16]);
