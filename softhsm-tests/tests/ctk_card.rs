@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use softhsm_tests::{
-    cards::{MANAGEMENT_KEY, PIN, PUK, Profile},
+    cards::{MANAGEMENT_KEY, Options, PIN, PUK, Profile},
     desk::Desk,
     module::module_path,
     process::run,
@@ -198,6 +198,34 @@ fn a_certificate_of_another_key_is_refused() {
         !left.contains("\"9a\"") && left.contains("\"9c\""),
         "{left}"
     );
+}
+
+#[test]
+fn of_two_cards_one_is_named() {
+    let desk = Desk::with(Profile::PivOne);
+    let _other = desk.pcscd.insert(1, Profile::OpenPgpEc, Options::default());
+    let (first, second) = (desk.pcscd.reader(0), desk.pcscd.reader(1));
+    desk.ctk(&["card", "info"], "")
+        .refused()
+        .says(&format!("--reader: \"{first}\", \"{second}\""));
+    desk.ctk(&["pin", "change"], "123456\n654321\n")
+        .refused()
+        .says("several cards");
+    desk.ctk(&["card", "info", "--reader", "00 01"], "")
+        .succeeded()
+        .says("OpenPGP card")
+        .says("auth: Ed25519");
+    desk.ctk(&["show", &first], "").succeeded().says("PIV card");
+    desk.ctk(&["card", "info", "--reader", "02"], "")
+        .refused()
+        .says("no reader is called");
+    let listed = desk.ctk(&["list", "--json"], "").succeeded();
+    listed
+        .says("\"kind\": \"PIV card\"")
+        .says("\"kind\": \"OpenPGP card\"");
+    desk.ctk(&["test", "00 01"], &format!("{PIN}\n"))
+        .succeeded()
+        .says("EdDSA");
 }
 
 #[test]

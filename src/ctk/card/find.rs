@@ -6,7 +6,10 @@ use ctk_host::{Configuration, Environment, Host};
 use ctk_token::{Slot, Token};
 
 use super::place::Kind;
-use crate::console::{Console, Outcome, costs, failure};
+use crate::{
+    console::{Console, Outcome, costs, failure},
+    table::printable,
+};
 
 /// What is said wherever a reader or card should be there and is not.
 pub(crate) const ASK_DOCTOR: &str = "ctk doctor card says what is wrong";
@@ -26,7 +29,7 @@ impl Card {
 
     /// How a sentence calls it.
     pub(crate) fn named(&self) -> String {
-        format!("the {} in {}", self.token.kind(), self.reader)
+        format!("the {} in {}", self.token.kind(), printable(&self.reader))
     }
 }
 
@@ -72,7 +75,7 @@ pub(crate) fn choose(readers: &[Arc<dyn Slot>], reader: Option<&str>) -> Outcome
         None => readers.iter().collect(),
     };
     let names = |readers: &[&Arc<dyn Slot>]| -> String {
-        let names: Vec<_> = readers.iter().map(|slot| name(slot)).collect();
+        let names: Vec<_> = readers.iter().map(|slot| printable(&name(slot))).collect();
         names.join(", ")
     };
     if readers.is_empty() {

@@ -93,9 +93,6 @@ pub(crate) fn run(console: &Console, arguments: &GenerateArguments) -> Outcome {
             request: arguments.request.clone(),
         });
     }
-    if arguments.out.is_none() {
-        console.text(&public_key)?;
-    }
     let next = match &arguments.request {
         Some(file) => format!(
             "send {} to your certification authority, then: ctk card import-cert {place} FILE",
@@ -109,11 +106,14 @@ pub(crate) fn run(console: &Console, arguments: &GenerateArguments) -> Outcome {
             )
         }
     };
-    console.warn(format!(
-        "{key_type} made in {place} of {}; {next}",
-        card.named()
-    ));
-    Ok(())
+    let made = format!("{key_type} made in {place} of {}; {next}", card.named());
+    match &arguments.out {
+        Some(_) => console.text(&format!("{made}\n")),
+        None => {
+            console.warn(made);
+            console.text(&public_key)
+        }
+    }
 }
 
 /// Asks whether the key in this place may go, if there is one that the card tells of.

@@ -40,20 +40,16 @@ pub(crate) fn change(console: &Console, arguments: &PinArguments) -> Outcome {
         return failure(locked(&card, role, name));
     }
     let session = card.token.create_session().or_else(failure)?;
-    // Nobody is asked for a new PIN before the old one is right; a PUK cannot be tried but by its use.
+    // Nobody is asked for a new PIN before the old one is right; a PUK cannot be tried but by its use. A reader with keys of
+    // its own is not used: it would send the old PIN alone.
     let old = match role {
         Role::User => {
-            let login = secret::log_in(console, &card, &*session)?;
-            session.end_auth(Role::User);
-            match login {
-                secret::Secret::Typed(old) => old,
-                secret::Secret::OnReader => {
-                    return failure(format!(
-                        "the PIN of {} is typed on the reader, which cannot change it through this command",
-                        card.named()
-                    ));
-                }
-            }
+            secret::warn_of_tries(console, &card, role);
+            let right = typed(console, &card, role, |secret| {
+                session.begin_auth(role, None)?.finish(secret)
+            })?;
+            session.end_auth(role);
+            right
         }
         _ => ask_old(console, &card, name)?,
     };

@@ -209,7 +209,8 @@ pub(crate) fn refuse_locked(card: &Card, role: Role) -> Outcome {
     }
 }
 
-fn warn_of_tries(console: &Console, card: &Card, role: Role) {
+/// Says before anything is typed how many tries are left, if some are gone.
+pub(crate) fn warn_of_tries(console: &Console, card: &Card, role: Role) {
     if role == Role::Admin && card.kind() == Kind::Piv {
         // The tries are those of the PUK.
         return;
