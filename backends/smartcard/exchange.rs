@@ -103,7 +103,10 @@ fn transmit(link: &mut dyn Link, wire: &[u8], is_secret: bool) -> Result<Respons
     };
     let shown = if is_secret { 0 } else { usize::MAX };
     let status = response.status;
-    log::trace!("card > {}{status:?}", Hex(&response.data, shown));
+    match response.data.is_empty() {
+        true => log::trace!("card > {status:?}"),
+        false => log::trace!("card > {} {status:?}", Hex(&response.data, shown)),
+    }
     Ok(response)
 }
 
@@ -120,9 +123,9 @@ impl fmt::Display for Hex<'_> {
             write!(f, "{byte:02X}")?;
         }
         match bytes.len().saturating_sub(shown) {
-            0 if bytes.is_empty() => Ok(()),
-            0 => f.write_str(" "),
-            hidden => write!(f, " ({hidden} bytes) "),
+            0 => Ok(()),
+            hidden if shown == 0 => write!(f, "({hidden} bytes)"),
+            hidden => write!(f, " ({hidden} bytes)"),
         }
     }
 }
@@ -245,9 +248,9 @@ mod tests {
     #[test]
     fn the_log_hides_secrets() {
         let wire = [0, 0x20, 0, 0x80, 2, 0x31, 0x32];
-        assert_eq!(Hex(&wire, HEADER).to_string(), "00200080 (3 bytes) ");
-        assert_eq!(Hex(&wire, usize::MAX).to_string(), "00200080023132 ");
-        assert_eq!(Hex(&[1, 2], 0).to_string(), " (2 bytes) ");
+        assert_eq!(Hex(&wire, HEADER).to_string(), "00200080 (3 bytes)");
+        assert_eq!(Hex(&wire, usize::MAX).to_string(), "00200080023132");
+        assert_eq!(Hex(&[1, 2], 0).to_string(), "(2 bytes)");
         assert_eq!(Hex(&[], 0).to_string(), "");
     }
 }
