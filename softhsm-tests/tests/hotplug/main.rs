@@ -1,9 +1,9 @@
 //! Cards and readers come and go, and pcscd as well, while a program uses the module: each time it is told what happened, in the
 //! words of PKCS#11, and can go on.
 
+mod program;
+
 use std::{
-    cell::Cell,
-    ptr,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -12,261 +12,12 @@ use std::{
 use cryptoki_sys::*;
 use softhsm_tests::{
     calls::rv_name,
-    cards::{Options, PIN, Profile},
-    isolated::{Environment, isolated},
-    module::{Module, text},
-    pcscd::{self, Pcscd},
+    cards::{Options, Profile},
+    module::text,
+    pcscd::Pcscd,
 };
 
-/// How long anything here may take at most.
-const LIMIT: Duration = pcscd::LIMIT;
-
-/// A pcscd and a program that has loaded the module, which are this process.
-struct Program {
-    pcscd: Pcscd,
-    module: Module,
-    /// The module is initialised.
-    running: Cell<bool>,
-}
-
-/// Nothing: the process makes everything by itself, to have it at hand.
-struct Empty;
-
-impl Environment for Empty {
-    fn variables(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-}
-
-impl Program {
-    /// A program that starts while pcscd runs, with two empty readers.
-    fn start() -> Self {
-        let program = Self::load();
-        program.initialize();
-        program
-    }
-
-    /// A program that has not begun yet.
-    fn load() -> Self {
-        let pcscd = Pcscd::start();
-        let (name, socket) = pcscd.env();
-        // SAFETY: no other thread of this process reads its environment.
-        unsafe {
-            std::env::set_var(name, socket);
-            std::env::set_var("HOME", pcscd.work().path());
-            std::env::remove_var("XDG_CONFIG_HOME");
-            std::env::remove_var("CTK_CONFIG");
-        }
-        Self {
-            pcscd,
-            module: Module::load(),
-            running: Cell::new(false),
-        }
-    }
-
-    fn initialize(&self) {
-        ok(self.module.call("C_Initialize", &[0]), "C_Initialize");
-        self.running.set(true);
-    }
-
-    fn finalize(&self) {
-        ok(self.module.call("C_Finalize", &[0]), "C_Finalize");
-        self.running.set(false);
-    }
-
-    fn slots(&self, with_token: bool) -> Vec<CK_SLOT_ID> {
-        let mut slots = [0; 20];
-        let mut count: CK_ULONG = slots.len() as CK_ULONG;
-        let arguments = [
-            usize::from(with_token),
-            slots.as_mut_ptr() as usize,
-            &raw mut count as usize,
-        ];
-        ok(
-            self.module.call("C_GetSlotList", &arguments),
-            "C_GetSlotList",
-        );
-        slots[..count as usize].to_vec()
-    }
-
-    fn slot_info(&self, slot: CK_SLOT_ID) -> CK_SLOT_INFO {
-        let mut info = CK_SLOT_INFO::default();
-        let arguments = [slot as usize, &raw mut info as usize];
-        ok(
-            self.module.call("C_GetSlotInfo", &arguments),
-            "C_GetSlotInfo",
-        );
-        info
-    }
-
-    fn has_token(&self, slot: CK_SLOT_ID) -> bool {
-        self.slot_info(slot).flags & CKF_TOKEN_PRESENT != 0
-    }
-
-    fn serial(&self, slot: CK_SLOT_ID) -> String {
-        let mut info = CK_TOKEN_INFO::default();
-        let arguments = [slot as usize, &raw mut info as usize];
-        ok(
-            self.module.call("C_GetTokenInfo", &arguments),
-            "C_GetTokenInfo",
-        );
-        text(&info.serialNumber)
-    }
-
-    fn open(&self, slot: CK_SLOT_ID) -> CK_SESSION_HANDLE {
-        let mut session = 0;
-        let out = &raw mut session as usize;
-        let arguments = [slot as usize, CKF_SERIAL_SESSION as usize, 0, 0, out];
-        ok(
-            self.module.call("C_OpenSession", &arguments),
-            "C_OpenSession",
-        );
-        session
-    }
-
-    fn session_info(&self, session: CK_SESSION_HANDLE) -> CK_RV {
-        let mut info = CK_SESSION_INFO::default();
-        let arguments = [session as usize, &raw mut info as usize];
-        self.module.call("C_GetSessionInfo", &arguments)
-    }
-
-    fn login(&self, session: CK_SESSION_HANDLE) -> CK_RV {
-        let arguments = [
-            session as usize,
-            CKU_USER as usize,
-            PIN.as_ptr() as usize,
-            PIN.len(),
-        ];
-        self.module.call("C_Login", &arguments)
-    }
-
-    /// A new session in which the owner is logged in.
-    fn logged_in(&self, slot: CK_SLOT_ID) -> CK_SESSION_HANDLE {
-        let session = self.open(slot);
-        ok(self.login(session), "C_Login");
-        session
-    }
-
-    fn find_init(&self, session: CK_SESSION_HANDLE, class: CK_OBJECT_CLASS) -> CK_RV {
-        let mut class = class;
-        let mut template = CK_ATTRIBUTE {
-            type_: CKA_CLASS,
-            pValue: (&raw mut class).cast(),
-            ulValueLen: size_of_val(&class) as CK_ULONG,
-        };
-        let arguments = [session as usize, &raw mut template as usize, 1];
-        self.module.call("C_FindObjectsInit", &arguments)
-    }
-
-    fn find_next(&self, session: CK_SESSION_HANDLE) -> Result<Option<CK_OBJECT_HANDLE>, CK_RV> {
-        let (mut object, mut count): (CK_OBJECT_HANDLE, CK_ULONG) = (0, 0);
-        let (object_at, count_at) = (&raw mut object as usize, &raw mut count as usize);
-        let arguments = [session as usize, object_at, 1, count_at];
-        match self.module.call("C_FindObjects", &arguments) {
-            CKR_OK => Ok((count == 1).then_some(object)),
-            rv => Err(rv),
-        }
-    }
-
-    /// The first private key: PIV's 9A, RSA.
-    fn key(&self, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
-        ok(
-            self.find_init(session, CKO_PRIVATE_KEY),
-            "C_FindObjectsInit",
-        );
-        let key = self.find_next(session).expect("C_FindObjects");
-        let end = self.module.call("C_FindObjectsFinal", &[session as usize]);
-        ok(end, "C_FindObjectsFinal");
-        key.expect("a private key")
-    }
-
-    fn sign_init(&self, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> CK_RV {
-        let mut mechanism = CK_MECHANISM {
-            mechanism: CKM_SHA256_RSA_PKCS,
-            pParameter: ptr::null_mut(),
-            ulParameterLen: 0,
-        };
-        let arguments = [session as usize, &raw mut mechanism as usize, key as usize];
-        self.module.call("C_SignInit", &arguments)
-    }
-
-    fn sign(&self, session: CK_SESSION_HANDLE) -> CK_RV {
-        let mut signature = [0_u8; 512];
-        let mut len: CK_ULONG = signature.len() as CK_ULONG;
-        let arguments = [
-            session as usize,
-            b"data".as_ptr() as usize,
-            4,
-            signature.as_mut_ptr() as usize,
-            &raw mut len as usize,
-        ];
-        let rv = self.module.call("C_Sign", &arguments);
-        assert!(
-            rv != CKR_OK || len == 256 && signature[..256] != [0; 256],
-            "no signature"
-        );
-        rv
-    }
-
-    /// A whole signature in a new session.
-    fn works(&self, slot: CK_SLOT_ID) {
-        let session = self.logged_in(slot);
-        let key = self.key(session);
-        ok(self.sign_init(session, key), "C_SignInit");
-        ok(self.sign(session), "C_Sign");
-        let closed = self.module.call("C_CloseSession", &[session as usize]);
-        ok(closed, "C_CloseSession");
-    }
-
-    /// C_WaitForSlotEvent.
-    fn event(&self, flags: CK_FLAGS) -> Result<CK_SLOT_ID, CK_RV> {
-        let mut slot = CK_SLOT_ID::MAX;
-        let arguments = [flags as usize, &raw mut slot as usize, 0];
-        match self.module.call("C_WaitForSlotEvent", &arguments) {
-            CKR_OK => Ok(slot),
-            rv => Err(rv),
-        }
-    }
-
-    /// Looks until it is so.
-    #[track_caller]
-    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + LIMIT;
-        while !is_so(self) {
-            assert!(Instant::now() < end, "not {what} after {LIMIT:?}");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        if self.running.get() && !thread::panicking() {
-            self.finalize();
-        }
-    }
-}
-
-#[track_caller]
-fn ok(rv: CK_RV, what: &str) {
-    assert_eq!(rv_name(rv), "CKR_OK", "{what}");
-}
-
-/// Asserts that `rv` is one of those that tell a program that its token is gone.
-#[track_caller]
-fn gone(rv: CK_RV, what: &str) {
-    assert!(
-        [CKR_DEVICE_REMOVED, CKR_SESSION_HANDLE_INVALID].contains(&rv),
-        "{what}: {}",
-        rv_name(rv)
-    );
-}
-
-/// Runs `body` as a program of its own.
-#[track_caller]
-fn alone(test: &str, body: impl FnOnce()) {
-    isolated(test, || Empty, body);
-}
+use program::{LIMIT, Program, alone, gone, ok};
 
 #[test]
 fn a_card_comes_goes_and_comes_back() {
@@ -518,6 +269,52 @@ fn a_reader_is_plugged_in_later() {
         assert_eq!((more.len(), more[0]), (2, slots[0]));
         program.works(slots[0]);
     });
+}
+
+#[test]
+fn a_service_without_readers_gets_some() {
+    alone("a_service_without_readers_gets_some", || {
+        let mut program = Program::of(Pcscd::without_readers());
+        program.initialize();
+        let slots = program.slots(false);
+        assert_eq!(slots.len(), 1);
+        assert!(!program.has_token(slots[0]));
+        program.pcscd.plug_in_readers();
+        let _card = program.pcscd.insert(0, Profile::PivOne, Options::default());
+        assert_eq!(program.event(0), Ok(slots[0]));
+        let more = program.slots(false);
+        assert_eq!((more.len(), more[0]), (2, slots[0]));
+        program.works(slots[0]);
+    });
+}
+
+#[test]
+fn a_forked_child_begins_anew_and_leaves_its_parent_alone() {
+    alone(
+        "a_forked_child_begins_anew_and_leaves_its_parent_alone",
+        || {
+            let program = Program::start();
+            let _card = program.pcscd.insert(0, Profile::PivOne, Options::default());
+            let slot = program.slots(true)[0];
+            let session = program.logged_in(slot);
+            let key = program.key(session);
+            // SAFETY: the child only calls the module, and ends without anything of the parent's being cleaned up.
+            let child = unsafe { libc::fork() };
+            assert_ne!(child, -1, "fork");
+            if child == 0 {
+                let status = i32::from(!program.is_new_in_child(session));
+                // SAFETY: see above.
+                unsafe { libc::_exit(status) };
+            }
+            let mut status = 0;
+            // SAFETY: the status is written.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "the child's status");
+            // Whoever is connected and logged in still is.
+            ok(program.sign_init(session, key), "C_SignInit");
+            ok(program.sign(session), "C_Sign");
+        },
+    );
 }
 
 #[test]
