@@ -101,6 +101,36 @@ fn a_pin_is_changed_locked_and_unblocked() {
     }
 }
 
+#[test]
+fn a_management_key_is_changed_for_one_that_nobody_knows() {
+    let desk = Desk::with(Profile::PivEmpty);
+    let change = ["pin", "change", "--management-key"];
+    let (wrong, new) = ("11".repeat(24), "0123456789abcdef".repeat(3));
+    desk.ctk(&change, &format!("{wrong}\n{new}\n"))
+        .refused()
+        .says("wrong management key");
+    desk.ctk(&change, "default\n12345678\n")
+        .refused()
+        .says("32, 48 or 64 hexadecimal digits; nothing was changed");
+    desk.ctk(&change, "default\ndefault\n")
+        .refused()
+        .says("that everybody knows; nothing was changed");
+    desk.ctk(&change, &format!("default\n{new}\n"))
+        .succeeded()
+        .says("has a new management key");
+    let generate = ["card", "generate", "9a", "--type", "p256"];
+    desk.admin(&generate, "")
+        .refused()
+        .says("wrong management key");
+    desk.ctk(&generate, &format!("{new}\n")).succeeded();
+    // It is no PUK.
+    let before = desk.sent("00240081");
+    desk.ctk(&["pin", "change", "--admin"], &format!("{new}\n87654321\n"))
+        .refused()
+        .says("no try was spent");
+    assert_eq!(desk.sent("00240081"), before);
+}
+
 /// Types each text when what stands before it was printed, at a terminal that `script` makes, and gives all that was printed.
 #[track_caller]
 fn typing(desk: &Desk, command: &str, dialogue: &[(&str, &str)]) -> String {

@@ -30,7 +30,7 @@ pub(crate) enum CardCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PinCommand {
-    /// Give a card another PIN, or with --admin another PUK (PIV) or admin PIN (OpenPGP)
+    /// Give a card another PIN, PUK, admin PIN or management key
     ///
     /// From standard input the old one is the first line, and the new one the second.
     Change(PinArguments),
@@ -143,6 +143,9 @@ pub(crate) struct PinArguments {
     /// Change the PUK (PIV) or the admin PIN (OpenPGP)
     #[arg(long)]
     pub(crate) admin: bool,
+    /// Change the management key of a PIV card, for whoever knows that can overwrite its keys; makers give all cards the same
+    #[arg(long, conflicts_with = "admin")]
+    pub(crate) management_key: bool,
     #[command(flatten)]
     pub(crate) card: ReaderArguments,
 }

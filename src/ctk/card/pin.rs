@@ -26,6 +26,9 @@ struct Changed {
 /// Gives the card another PIN, PUK or admin PIN.
 pub(crate) fn change(console: &Console, arguments: &PinArguments) -> Outcome {
     let card = find::card(console, arguments.card.reader.as_deref())?;
+    if arguments.management_key {
+        return change_management_key(console, &card);
+    }
     let (role, name) = match (arguments.admin, card.kind()) {
         (false, _) => (Role::User, "PIN"),
         (true, Kind::Piv) => (Role::Admin, "PUK"),
@@ -70,6 +73,39 @@ pub(crate) fn change(console: &Console, arguments: &PinArguments) -> Outcome {
     )
 }
 
+/// Gives a PIV card another management key, typed as digits.
+fn change_management_key(console: &Console, card: &Card) -> Outcome {
+    let name = "management key";
+    if card.kind() != Kind::Piv {
+        return failure(format!(
+            "{} has no management key; its admin PIN is changed with --admin",
+            card.named()
+        ));
+    }
+    let session = card.token.create_session().or_else(failure)?;
+    let old = typed(console, card, Role::Admin, |secret| {
+        session.begin_auth(Role::Admin, None)?.finish(secret)
+    })?;
+    session.end_auth(Role::Admin);
+    let new = secret::ask_new_key(console, &old)?;
+    session
+        .change_pin(Role::Admin, AuthSecret::Pin(&old), &new)
+        .or_else(|error| {
+            failure(match error {
+                TokenError::NotSupported => format!(
+                    "{} has no command for another management key, or takes none of this length; nothing was changed",
+                    card.named()
+                ),
+                error => refused(card, Role::Admin, name, &error),
+            })
+        })?;
+    let said = format!(
+        "{} has a new {name}; whoever loses it can make no keys on the card any more.\n",
+        capital(&card.named())
+    );
+    done(console, card, name, &said)
+}
+
 /// Sets a new PIN in the name of who may.
 pub(crate) fn unblock(console: &Console, arguments: &UnblockArguments) -> Outcome {
     let card = find::card(console, arguments.card.reader.as_deref())?;
@@ -107,7 +143,14 @@ fn ask_old(console: &Console, card: &Card, name: &str) -> Outcome<Zeroizing<Vec<
     let missing =
         format!("no {name} on standard input: write the old one there and then the new one");
     let prompt = format!("{} of {}: ", capital(name), card.named());
-    crate::password::ask(console, &prompt, &missing)
+    let old = crate::password::ask(console, &prompt, &missing)?;
+    // What is longer could be a management key, and is no PUK in any case.
+    if card.kind() == Kind::Piv && old.len() > PUK.1 {
+        return failure(format!(
+            "a {name} has at most 8 characters; no try was spent"
+        ));
+    }
+    Ok(old)
 }
 
 fn locked(card: &Card, role: Role, name: &str) -> String {

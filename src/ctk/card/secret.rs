@@ -194,6 +194,28 @@ pub(crate) fn ask_new(
     Ok(new)
 }
 
+/// Asks for a new management key, at a terminal twice: digits, and another one than before.
+pub(crate) fn ask_new_key(console: &Console, old: &[u8]) -> Outcome<Zeroizing<Vec<u8>>> {
+    let missing = "the new management key is missing, and nothing was changed: standard input has the old one and the new \
+                   one, each as one line";
+    let asked = |prompt: &str| -> Outcome<Zeroizing<Vec<u8>>> {
+        let key = normal(Kind::Piv, ask(console, prompt, missing)?);
+        check_form(Kind::Piv, Role::Admin, &key)
+            .or_else(|said| failure(format!("{said}; nothing was changed")))?;
+        Ok(key)
+    };
+    let new = asked("New management key (32, 48 or 64 hexadecimal digits): ")?;
+    if *new == *FACTORY_KEY || *new == *old {
+        return failure(
+            "that is the old one, or the one that everybody knows; nothing was changed",
+        );
+    }
+    if console.is_interactive() && *asked("New management key again: ")? != *new {
+        return failure("the two new management keys differ; nothing was changed");
+    }
+    Ok(new)
+}
+
 /// Says before anything is typed that the secret is locked, and what helps.
 pub(crate) fn refuse_locked(card: &Card, role: Role) -> Outcome {
     let info = card.token.info();
