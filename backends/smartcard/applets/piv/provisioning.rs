@@ -107,9 +107,12 @@ impl Piv {
                 .and_then(|key| Slot::of_key(&key.id)),
         };
         let slot = slot.ok_or(TokenError::ObjectNotFound)?;
-        // A key that only a certificate tells of may be another one by now, if another program has made it. Whoever knows
-        // that deletes the certificate first; a certificate in the wrong place is the more likely mistake.
-        let is_other = |key: &Key| key.public_key.material() != certified.material();
+        // A key that only a certificate tells of may be another one by now, if another program has made it: that certificate
+        // is what is being replaced. Whoever asks a person asks whether that is meant.
+        let is_other = |key: &Key| {
+            let is_known = self.is_yubikey || key.subject.is_none();
+            is_known && key.public_key.material() != certified.material()
+        };
         if keys().any(|key| key.id == slot.key_id() && is_other(key)) {
             return Err(TokenError::DataInvalid.into());
         }

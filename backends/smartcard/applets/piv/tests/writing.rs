@@ -100,6 +100,16 @@ fn a_certificate_goes_to_its_key() {
         bench.wire.expect(&command("5FC101"), answer);
         assert_eq!(import(&bench, Some(&[4]), &der), Err(error));
     }
+    // One that only another certificate tells of may have been replaced.
+    let told = Key {
+        subject: Some(vec![0x30, 0]),
+        ..key(Slot::Authentication, certificates::key(2))
+    };
+    let told = [Item::Key(Box::new(told))];
+    bench.wire.expect(&command("5FC105"), "9000");
+    bench
+        .run(|piv, card| piv.import_certificate(card, &told, Some(&[1]), &der))
+        .unwrap();
     let refused = |identity: Option<&[u8]>, der: &[u8]| import(&bench, identity, der).unwrap_err();
     let invalid = Failure::Token(TokenError::DataInvalid);
     assert_eq!(
