@@ -154,7 +154,7 @@ impl Piv {
         Ok(response.data.to_vec())
     }
 
-    /// Reads a container: `None` if the card has none, or does not give it to anybody.
+    /// Reads a container: `None` if the card has none, an empty one, or does not give it to anybody.
     ///
     /// # Errors
     /// A status that says that another applet was asked.
@@ -167,7 +167,9 @@ impl Piv {
         match response.status {
             Status::OK => {
                 prove_by(card, &response.data);
-                Ok(Some(response.data.to_vec()))
+                let is_empty = response.data.is_empty()
+                    || container::field(&response.data, CONTENT.into()) == Some(&[]);
+                Ok((!is_empty).then(|| response.data.to_vec()))
             }
             Status::FILE_NOT_FOUND => Ok(None),
             // Cards have many ways to say that they do not know a container.

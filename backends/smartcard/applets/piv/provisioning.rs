@@ -68,7 +68,10 @@ impl Piv {
         let origin = Origin::Generated;
         let key = found::key(slot, public, None, None, origin, false);
         self.known.lock().taken.insert(slot);
-        if self.holds_certificate(card, slot)? {
+        if self
+            .read_container(card, &slot.certificate_tag())?
+            .is_some()
+        {
             put(card, &slot.certificate_tag(), &Writer::new())?;
         }
         Ok(key)
@@ -153,18 +156,15 @@ impl Piv {
     /// The first slot without certificate and without a key that is known of.
     fn free_slot(&self, card: &mut Transaction<'_>) -> Result<Slot> {
         for slot in Slot::ACTIVE {
-            let is_taken = self.known.lock().taken.contains(&slot);
-            if !is_taken && !self.holds_certificate(card, slot)? && !self.tells_key(card, slot)? {
+            if self.known.lock().taken.contains(&slot) {
+                continue;
+            }
+            let certificate = self.read_container(card, &slot.certificate_tag())?;
+            if certificate.is_none() && !self.tells_key(card, slot)? {
                 return Ok(slot);
             }
         }
         Err(TokenError::NoSpace.into())
-    }
-
-    fn holds_certificate(&self, card: &mut Transaction<'_>, slot: Slot) -> Result<bool> {
-        let answer = self.read_container(card, &slot.certificate_tag())?;
-        let content = answer.as_deref().and_then(|answer| field(answer, 0x53));
-        Ok(content.is_some_and(|content| !content.is_empty()))
     }
 
     fn tells_key(&self, card: &mut Transaction<'_>, slot: Slot) -> Result<bool> {
