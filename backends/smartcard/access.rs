@@ -102,7 +102,8 @@ impl CardSession {
         }
     }
 
-    /// What an administrator's secret is good for: `None` for nothing, `Some(None)` for what a login allows.
+    /// What an administrator's secret is good for: `None` for nothing, `Some(None)` for what a
+    /// login allows.
     pub(crate) fn unblocking_secret(&self) -> Option<Option<Zeroizing<Vec<u8>>>> {
         match self.access.lock().admin.as_ref()? {
             Admin::LoggedIn(_) => Some(None),

@@ -111,8 +111,8 @@ impl Command {
         Some(wire)
     }
 
-    /// The command in the short form, as a chain if it is long. For T=0 (ISO 7816-3 §12.2) there is always a third
-    /// parameter, and none for the answer to a command with data.
+    /// The command in the short form, as a chain if it is long. For T=0 (ISO 7816-3 §12.2) there is
+    /// always a third parameter, and none for the answer to a command with data.
     pub(crate) fn short(&self, is_t0: bool) -> Vec<Zeroizing<Vec<u8>>> {
         let mut rest = &**self.data;
         let mut chain = Vec::with_capacity(1 + rest.len() / SHORT_DATA);
@@ -167,7 +167,8 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// Of what came over the wire. `None` if that is no answer: without a status word, or longer than any answer.
+    /// Of what came over the wire. `None` if that is no answer: without a status word, or longer
+    /// than any answer.
     pub(crate) fn parse(wire: Vec<u8>) -> Option<Self> {
         let mut data = Zeroizing::new(wire);
         let (rest, status) = data.split_last_chunk::<2>()?;

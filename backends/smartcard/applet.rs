@@ -1,5 +1,5 @@
-//! What an application on a card has to do to be a token. Default bodies are what ISO 7816 has for everybody, or answer
-//! [`TokenError::NotSupported`].
+//! What an application on a card has to do to be a token. Default bodies are what ISO 7816 has for
+//! everybody, or answer [`TokenError::NotSupported`].
 
 use ctk_token::{
     Item, KeyAlgorithm, NewKey, ObjectId, Operation, PinState, PublicKey, Reason,
@@ -8,18 +8,20 @@ use ctk_token::{
 
 use crate::{card::Transaction, link::LinkError, status::Status};
 
-/// An applet that is known here. Rows are tried in order, first without and then with what the ATR hints at.
+/// An applet that is known here. Rows are tried in order, first without and then with what the ATR
+/// hints at.
 #[derive(Debug)]
 pub(crate) struct Row {
     /// In messages, like `PIV`.
     pub(crate) name: &'static str,
-    /// Its application identifier (ISO 7816-4 §8.2.1.2), right-truncated where cards take that; 5 to 16 bytes.
+    /// Its application identifier (ISO 7816-4 §8.2.1.2), right-truncated where cards take that; 5
+    /// to 16 bytes.
     pub(crate) aid: &'static [u8],
     /// Why it stands where it stands in the list.
     pub(crate) reason: &'static str,
-    /// Makes the applet of a card that has just answered SELECT with `selected`. `None` if that answer, with status 9000,
-    /// is not this applet's. An empty `selected` is no refusal: a card that is in use is asked
-    /// [`Applet::is_selected`] before anything is selected there.
+    /// Makes the applet of a card that has just answered SELECT with `selected`. `None` if that
+    /// answer, with status 9000, is not this applet's. An empty `selected` is no refusal: a card
+    /// that is in use is asked [`Applet::is_selected`] before anything is selected there.
     pub(crate) open: Open,
 }
 
@@ -74,8 +76,8 @@ impl From<TokenError> for Failure {
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
-/// What a role's secret must look like. Checked before anything is sent: a card counts a PIN of the wrong form as a wrong
-/// one.
+/// What a role's secret must look like. Checked before anything is sent: a card counts a PIN of the
+/// wrong form as a wrong one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct SecretForm {
     /// Shortest, in bytes.
@@ -97,22 +99,24 @@ pub(crate) struct Tries {
 
 /// An application on a card.
 ///
-/// Methods with a `card` are called in a transaction in which the applet is selected as far as is known. They may be
-/// called again after they failed in the middle. An applet keeps what it has learned of the card (formats, certificates)
-/// and nothing of who is logged in: that is the session's.
+/// Methods with a `card` are called in a transaction in which the applet is selected as far as is
+/// known. They may be called again after they failed in the middle. An applet keeps what it has
+/// learned of the card (formats, certificates) and nothing of who is logged in: that is the
+/// session's.
 pub(crate) trait Applet: Send + Sync {
     /// Its row.
     fn row(&self) -> &'static Row;
 
-    /// Reads something that only this applet answers, cheaply, and [proves](Transaction::prove) it. `false` if the
-    /// answer is not this applet's, or tells nothing: then it is selected.
+    /// Reads something that only this applet answers, cheaply, and [proves](Transaction::prove) it.
+    /// `false` if the answer is not this applet's, or tells nothing: then it is selected.
     fn is_selected(&self, card: &mut Transaction<'_>) -> Result<bool>;
 
-    /// What no other card has, like a serial number. Remembered by the caller; read again after the card's state was
-    /// lost, before a PIN is sent.
+    /// What no other card has, like a serial number. Remembered by the caller; read again after the
+    /// card's state was lost, before a PIN is sent.
     fn identity(&self, card: &mut Transaction<'_>) -> Result<Vec<u8>>;
 
-    /// Whatever the card has to be asked for to say what it is, but for the states of its PINs. (Login policy: `App`.)
+    /// Whatever the card has to be asked for to say what it is, but for the states of its PINs.
+    /// (Login policy: `App`.)
     fn info(&self, card: &mut Transaction<'_>) -> Result<TokenInfo>;
 
     /// What can be said without asking, for a card that does not answer.
@@ -127,11 +131,13 @@ pub(crate) trait Applet: Send + Sync {
     /// The form of a role's secret: `NotSupported` for a role that this applet does not have.
     fn secret_form(&self, role: Role) -> TokenResult<SecretForm>;
 
-    /// Checks the secret of `role` with the card; `key` is the one to use for [`Role::Context`], after which nothing else
-    /// is sent before its use. The form has been checked, the applet is proven, the secret is not empty.
+    /// Checks the secret of `role` with the card; `key` is the one to use for [`Role::Context`],
+    /// after which nothing else is sent before its use. The form has been checked, the applet is
+    /// proven, the secret is not empty.
     ///
     /// # Errors
-    /// [`TokenError::AuthenticationFailed`] with the tries left, [`TokenError::PinLocked`], and so on.
+    /// [`TokenError::AuthenticationFailed`] with the tries left, [`TokenError::PinLocked`], and so
+    /// on.
     fn verify(
         &self,
         card: &mut Transaction<'_>,
@@ -140,19 +146,20 @@ pub(crate) trait Applet: Send + Sync {
         secret: &[u8],
     ) -> Result<()>;
 
-    /// The VERIFY command with the PIN block in place, filled with padding, and the offset of the PIN in the whole
-    /// command: for a pinpad. `None` if this role's secret cannot be typed on one.
+    /// The VERIFY command with the PIN block in place, filled with padding, and the offset of the
+    /// PIN in the whole command: for a pinpad. `None` if this role's secret cannot be typed on one.
     fn verify_template(&self, role: Role, key: Option<&ObjectId>) -> Option<(Vec<u8>, usize)>;
 
-    /// Makes the card forget that `role` is authenticated. `false` if the applet has no command for it: then the card is
-    /// reset or another applet selected.
+    /// Makes the card forget that `role` is authenticated. `false` if the applet has no command for
+    /// it: then the card is reset or another applet selected.
     fn forget(&self, card: &mut Transaction<'_>, role: Role) -> Result<bool>;
 
     /// Whether the card performs this with that key.
     fn supports(&self, operation: Operation, key: &ctk_token::Key, algorithm: KeyAlgorithm)
     -> bool;
 
-    /// As [`TokenSession::sign`](ctk_token::TokenSession::sign), for a key that may be used; and so on below.
+    /// As [`TokenSession::sign`](ctk_token::TokenSession::sign), for a key that may be used; and so
+    /// on below.
     fn sign(
         &self,
         card: &mut Transaction<'_>,
@@ -197,8 +204,8 @@ pub(crate) trait Applet: Send + Sync {
         new: &[u8],
     ) -> Result<()>;
 
-    /// Sets a new user PIN. `unblocking` is the secret that may (PUK, resetting code) where the card wants it with the
-    /// command; `None` if the administrator is authenticated.
+    /// Sets a new user PIN. `unblocking` is the secret that may (PUK, resetting code) where the
+    /// card wants it with the command; `None` if the administrator is authenticated.
     fn unblock(
         &self,
         card: &mut Transaction<'_>,
@@ -209,8 +216,8 @@ pub(crate) trait Applet: Send + Sync {
         Err(TokenError::NotSupported.into())
     }
 
-    /// Whether an administrator's secret of this form is one that only [`unblock`](Self::unblock) can try: it is kept
-    /// until then, because the card cannot check it without use.
+    /// Whether an administrator's secret of this form is one that only [`unblock`](Self::unblock)
+    /// can try: it is kept until then, because the card cannot check it without use.
     fn is_unblocking_secret(&self, secret: &[u8]) -> bool {
         let _ = secret;
         false
@@ -222,8 +229,8 @@ pub(crate) trait Applet: Send + Sync {
         Err(TokenError::NotSupported.into())
     }
 
-    /// As [`TokenSession::generate_key`](ctk_token::TokenSession::generate_key); answers with the key as it is to stand
-    /// in the contents.
+    /// As [`TokenSession::generate_key`](ctk_token::TokenSession::generate_key); answers with the
+    /// key as it is to stand in the contents.
     fn generate_key(
         &self,
         card: &mut Transaction<'_>,
@@ -233,8 +240,8 @@ pub(crate) trait Applet: Send + Sync {
         Err(TokenError::NotSupported.into())
     }
 
-    /// As [`TokenSession::introduce_key`](ctk_token::TokenSession::introduce_key), where no key of this identity is known:
-    /// the key as it is to stand in the contents.
+    /// As [`TokenSession::introduce_key`](ctk_token::TokenSession::introduce_key), where no key of
+    /// this identity is known: the key as it is to stand in the contents.
     fn introduced_key(
         &self,
         identity: &[u8],
@@ -244,7 +251,8 @@ pub(crate) trait Applet: Send + Sync {
         Err(TokenError::NotSupported)
     }
 
-    /// As [`TokenSession::import_certificate`](ctk_token::TokenSession::import_certificate). `known` are the contents.
+    /// As [`TokenSession::import_certificate`](ctk_token::TokenSession::import_certificate).
+    /// `known` are the contents.
     fn import_certificate(
         &self,
         card: &mut Transaction<'_>,

@@ -1,7 +1,7 @@
 //! What a card's answer to reset tells of the card (ISO 7816-3 §8.2, ISO 7816-4 §12.1.1).
 
-/// Whether the card says that it takes extended commands: a bit of the card capabilities (ISO 7816-4 §12.1.1.9) among
-/// the historical bytes.
+/// Whether the card says that it takes extended commands: a bit of the card capabilities (ISO
+/// 7816-4 §12.1.1.9) among the historical bytes.
 pub(crate) fn takes_extended(atr: &[u8]) -> bool {
     /// The third byte of the capabilities: extended Lc and Le fields.
     const EXTENDED: u8 = 0x40;
@@ -28,7 +28,8 @@ pub(crate) fn historical_bytes(atr: &[u8]) -> Option<&[u8]> {
     atr.get(at..at + usize::from(format & 0xf))
 }
 
-/// The value of a data object with this tag, of 4 bits, in historical bytes in the COMPACT-TLV format.
+/// The value of a data object with this tag, of 4 bits, in historical bytes in the COMPACT-TLV
+/// format.
 fn compact_tlv(historical: &[u8], wanted: u8) -> Option<&[u8]> {
     let mut rest = match historical.split_first()? {
         (0x80, rest) => rest,

@@ -1,4 +1,5 @@
-//! Secrets on their way to the card: checked for their form, sent once, to an applet that has just answered.
+//! Secrets on their way to the card: checked for their form, sent once, to an applet that has just
+//! answered.
 
 use ctk_token::{
     AuthMethod, AuthOperation, AuthSecret, ObjectId, Result as TokenResult, Role, TokenError,
@@ -259,7 +260,8 @@ fn check_new(form: SecretForm, secret: &[u8]) -> TokenResult<()> {
     Ok(())
 }
 
-/// An empty secret is none: on a card that is logged in already, some would take it for the question whether it is.
+/// An empty secret is none: on a card that is logged in already, some would take it for the
+/// question whether it is.
 fn check_len(form: SecretForm, secret: &[u8]) -> TokenResult<()> {
     let min = form.min.max(1);
     match (min..=form.max).contains(&secret.len()) {

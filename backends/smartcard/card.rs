@@ -1,5 +1,6 @@
-//! The card in a reader with its state: which applet is selected, and what dies when the card is reset. It is used in a
-//! [`Transaction`], which is the lock on the card, in this process and between programs.
+//! The card in a reader with its state: which applet is selected, and what dies when the card is
+//! reset. It is used in a [`Transaction`], which is the lock on the card, in this process and
+//! between programs.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -17,7 +18,8 @@ use crate::{
     status::Status,
 };
 
-/// How long others in this process wait for an operation that was authenticated for and does not come.
+/// How long others in this process wait for an operation that was authenticated for and does not
+/// come.
 const MAX_HOLD: Duration = Duration::from_secs(1);
 /// How often a transaction is begun again because somebody else has reset the card meanwhile.
 const MAX_RESETS: usize = 5;
@@ -41,7 +43,8 @@ struct State {
     epoch: u64,
     /// How many commands were sent.
     commands: u64,
-    /// The applet that was selected last, as far as this process knows: another program may have selected another one.
+    /// The applet that was selected last, as far as this process knows: another program may have
+    /// selected another one.
     selected: Option<&'static Row>,
     /// The applet that has answered in this transaction.
     proven: Option<&'static Row>,
@@ -138,7 +141,8 @@ impl SmartCard {
         self.has_pinpad
     }
 
-    /// Takes note that the card is gone: whoever waits for it or uses it gets [`LinkError::Removed`].
+    /// Takes note that the card is gone: whoever waits for it or uses it gets
+    /// [`LinkError::Removed`].
     pub(crate) fn remove(&self) {
         self.removed.store(true, Ordering::Release);
         self.ended.notify_all();
@@ -179,14 +183,16 @@ impl SmartCard {
         Err(LinkError::Reset)
     }
 
-    /// Goes on with a transaction that was [held](Transaction::hold). `None` if it is over: others have waited too long.
+    /// Goes on with a transaction that was [held](Transaction::hold). `None` if it is over: others
+    /// have waited too long.
     pub(crate) fn resume(&self, hold: HoldId) -> Option<Transaction<'_>> {
         let mut state = self.state.lock();
         state.held.take_if(|held| held.id == hold)?;
         Some(Transaction { card: self, state })
     }
 
-    /// Use of a card without keeping it: for the first command to a card that has just come. The link waits for others.
+    /// Use of a card without keeping it: for the first command to a card that has just come. The
+    /// link waits for others.
     pub(crate) fn unkept(&self) -> Transaction<'_> {
         Transaction {
             card: self,
@@ -218,8 +224,8 @@ impl Drop for Transaction<'_> {
 }
 
 impl Transaction<'_> {
-    /// Sends a command and answers with the whole response: cut into a chain and put together (GET RESPONSE) where card
-    /// and reader need it. A status word is no error here.
+    /// Sends a command and answers with the whole response: cut into a chain and put together (GET
+    /// RESPONSE) where card and reader need it. A status word is no error here.
     pub(crate) fn send(&mut self, command: &Command) -> Result<Response, LinkError> {
         let extended = self.state.extended;
         let is_extended = extended != Extended::No
@@ -245,8 +251,9 @@ impl Transaction<'_> {
             return answer;
         }
         let again = self.exchange(command, false);
-        // What is refused in either form is no matter of the form: no applet is selected, because another program has just
-        // reset the card. And a card that took some may find this one too long: then the others go on as they were.
+        // What is refused in either form is no matter of the form: no applet is selected, because
+        // another program has just reset the card. And a card that took some may find this one too
+        // long: then the others go on as they were.
         let is_for_both = matches!((&answer, &again), (Ok(a), Ok(b)) if a.status == b.status);
         if extended == Extended::Untried && !is_for_both {
             log::debug!("card: it says that it takes extended commands, and does not");
@@ -287,7 +294,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Selects an applet by its AID and answers with the response's data. Who was logged in there is not any more.
+    /// Selects an applet by its AID and answers with the response's data. Who was logged in there
+    /// is not any more.
     pub(crate) fn select(&mut self, row: &'static Row) -> Result<Response, Failure> {
         self.state.selected = None;
         self.state.proven = None;
@@ -304,8 +312,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Takes note that the applet has answered a command in this transaction that no other would have answered so. Only
-    /// then a PIN may be sent.
+    /// Takes note that the applet has answered a command in this transaction that no other would
+    /// have answered so. Only then a PIN may be sent.
     pub(crate) fn prove(&mut self, row: &'static Row) {
         self.state.selected = Some(row);
         self.state.proven = Some(row);
@@ -316,13 +324,14 @@ impl Transaction<'_> {
         self.state.proven.is_some_and(|proven| proven.is(row))
     }
 
-    /// Whether the applet was the last one that this process has selected, and the card was not reset since.
+    /// Whether the applet was the last one that this process has selected, and the card was not
+    /// reset since.
     pub(crate) fn is_selected_last(&self, row: &'static Row) -> bool {
         self.state.selected.is_some_and(|selected| selected.is(row))
     }
 
-    /// How often the card has lost all that it knew of us. Another number than before means that nobody is logged in
-    /// any more, and that it may be another card.
+    /// How often the card has lost all that it knew of us. Another number than before means that
+    /// nobody is logged in any more, and that it may be another card.
     pub(crate) fn epoch(&self) -> u64 {
         self.state.epoch
     }
@@ -361,8 +370,8 @@ impl Transaction<'_> {
         Ok(response.status)
     }
 
-    /// Makes the card forget every login without a command, if no other program is connected to it. The transaction is
-    /// over then.
+    /// Makes the card forget every login without a command, if no other program is connected to it.
+    /// The transaction is over then.
     pub(crate) fn reset_if_alone(&mut self) -> bool {
         if self.card.is_removed() {
             // Without power it has forgotten everything.

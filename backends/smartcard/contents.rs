@@ -2,8 +2,9 @@
 
 use ctk_token::{Item, Key, KeychainContents, ObjectId, PublicKey};
 
-/// The items of a card with the keys that it has and does not tell of. Where the card tells of another key in the same
-/// place, it goes by a certificate of a key that is gone: both are left out.
+/// The items of a card with the keys that it has and does not tell of. Where the card tells of
+/// another key in the same place, it goes by a certificate of a key that is gone: both are left
+/// out.
 pub(crate) fn with_untold(mut items: Vec<Item>, untold: &[Key]) -> Vec<Item> {
     for key in untold {
         let is_told = items.iter().any(|item| match item {
@@ -54,8 +55,8 @@ pub(crate) fn key_of<'a>(
         .find(|key| key.identity == certificate.identity)
 }
 
-/// A token's label as programs take it: without a colon, which some put between it and a certificate's label, and never
-/// empty.
+/// A token's label as programs take it: without a colon, which some put between it and a
+/// certificate's label, and never empty.
 pub(crate) fn token_label(label: &str, name: &str) -> String {
     let clean: String = label
         .chars()

@@ -1,5 +1,6 @@
-//! One command from its first byte to the last of its answer: chained, repeated with the right length, and fetched
-//! with GET RESPONSE where a card wants that (ISO 7816-4 §5.3.4, §5.4; ISO 7816-3 §12.2), all of it with limits.
+//! One command from its first byte to the last of its answer: chained, repeated with the right
+//! length, and fetched with GET RESPONSE where a card wants that (ISO 7816-4 §5.3.4, §5.4; ISO
+//! 7816-3 §12.2), all of it with limits.
 
 use std::fmt;
 
@@ -23,8 +24,9 @@ const MORE_DATA: u8 = 0x61;
 /// SW1: a wrong Le, SW2 is the right one.
 const WRONG_LE: u8 = 0x6c;
 
-/// Sends a command and answers with all of the response. A status word is no error here, and an answer that is none has
-/// [one of its own](Status::NO_ANSWER): it costs whoever asked, and not the card.
+/// Sends a command and answers with all of the response. A status word is no error here, and an
+/// answer that is none has [one of its own](Status::NO_ANSWER): it costs whoever asked, and not the
+/// card.
 pub(crate) fn exchange(
     link: &mut dyn Link,
     command: &Command,
@@ -47,8 +49,8 @@ pub(crate) fn exchange(
     Ok(no_answer("without an end"))
 }
 
-/// Sends a command, and once more if the card wants it with another Le. A command without Le never is: it may be a
-/// PIN, which is not sent twice, whatever the card says.
+/// Sends a command, and once more if the card wants it with another Le. A command without Le never
+/// is: it may be a PIN, which is not sent twice, whatever the card says.
 fn request(
     link: &mut dyn Link,
     command: &Command,

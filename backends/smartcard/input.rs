@@ -42,8 +42,8 @@ pub(crate) fn check_ciphertext(key: &PublicKey, input: &[u8]) -> Result<()> {
     }
 }
 
-/// Checks somebody's public key for an agreement with `key`: a card is not asked to compute with a point that is not on
-/// its curve.
+/// Checks somebody's public key for an agreement with `key`: a card is not asked to compute with a
+/// point that is not on its curve.
 pub(crate) fn check_peer(key: &PublicKey, peer: &[u8]) -> Result<()> {
     let is_len = |len| match peer.len() == len {
         true => Ok(()),
@@ -57,7 +57,8 @@ pub(crate) fn check_peer(key: &PublicKey, peer: &[u8]) -> Result<()> {
     }
 }
 
-/// Checks what a card says was agreed on. All zeros are what a peer of small order makes of any key (RFC 7748 §6.1).
+/// Checks what a card says was agreed on. All zeros are what a peer of small order makes of any key
+/// (RFC 7748 §6.1).
 pub(crate) fn check_secret(secret: Option<&[u8]>, len: usize) -> std::result::Result<(), Failure> {
     match secret {
         Some(secret) if secret.len() == len => {

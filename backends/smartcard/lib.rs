@@ -1,9 +1,11 @@
-//! Tokens on smart cards: every PC/SC reader is a slot, and a card in it with an applet that is known here is a token.
+//! Tokens on smart cards: every PC/SC reader is a slot, and a card in it with an applet that is
+//! known here is a token.
 //!
-//! From the outside in: [`Driver`] and its slots (`driver`, `readers`) know of readers; `link` is the raw connection to
-//! the card in one of them, `pcsc` the one over PC/SC; `exchange` sends a command whole, and `card` is the card with its
-//! state, used in a `Transaction`; `applet` is what an application on a card has to do, with one file or folder for each
-//! in `applets`; `token` and `session` are the contract over any applet, where `permit` says in whose name an operation is
+//! From the outside in: [`Driver`] and its slots (`driver`, `readers`) know of readers; `link` is
+//! the raw connection to the card in one of them, `pcsc` the one over PC/SC; `exchange` sends a
+//! command whole, and `card` is the card with its state, used in a `Transaction`; `applet` is what
+//! an application on a card has to do, with one file or folder for each in `applets`; `token` and
+//! `session` are the contract over any applet, where `permit` says in whose name an operation is
 //! sent, `authentication` how a secret is, and `logins` when the card has to forget one.
 
 #![forbid(unsafe_code)]

@@ -1,5 +1,5 @@
-//! Who is logged in, in this process and on the card: a login that was made here never outlives the session that it was
-//! made for.
+//! Who is logged in, in this process and on the card: a login that was made here never outlives the
+//! session that it was made for.
 
 use ctk_token::{Role, TokenError};
 
@@ -11,8 +11,8 @@ use crate::{
     token::CardToken,
 };
 
-/// What manages the applications on most cards, and can be selected there instead of an applet that does not forget a
-/// login in another way (GlobalPlatform Card Specification 2.3.1 §H.1.3).
+/// What manages the applications on most cards, and can be selected there instead of an applet that
+/// does not forget a login in another way (GlobalPlatform Card Specification 2.3.1 §H.1.3).
 const ISSUER_SECURITY_DOMAIN: &[u8] = &[0xa0, 0, 0, 1, 0x51, 0, 0, 0];
 
 /// The logins of one card.
@@ -38,7 +38,8 @@ impl Logins {
         }
     }
 
-    /// Takes note that the card is about to be told, or was told by a command that does something else as well.
+    /// Takes note that the card is about to be told, or was told by a command that does something
+    /// else as well.
     pub(crate) fn told(&mut self, role: Role, epoch: u64) {
         self.of(role).on_card = Some(epoch);
     }
@@ -81,8 +82,8 @@ impl Logins {
 }
 
 impl CardToken {
-    /// Makes the card forget the logins that no session counts on any more: without a command where nobody else uses the
-    /// card, else as the applet can, else by selecting another applet.
+    /// Makes the card forget the logins that no session counts on any more: without a command where
+    /// nobody else uses the card, else as the applet can, else by selecting another applet.
     pub(crate) fn forget_left_over(&self, card: &mut Transaction<'_>) {
         let epoch = card.epoch();
         let (roles, is_anybody_in) =

@@ -1,7 +1,7 @@
 //! In whose name an operation goes to the card, and what its answer says of who is logged in there.
 //!
-//! An operation is sent without asking first whether the applet is still selected: that would double the commands. The
-//! question comes after an answer that another applet could have given.
+//! An operation is sent without asking first whether the applet is still selected: that would
+//! double the commands. The question comes after an answer that another applet could have given.
 
 use ctk_token::{Constraint, ObjectId, Result as TokenResult, Reuse, Role, TokenError};
 
@@ -19,8 +19,8 @@ pub(crate) enum Permit<'a> {
     Free,
     /// Who is logged in as this.
     Role(Role),
-    /// Who has just logged in as user, if nothing was sent since: where each operation wants its own authentication, a card
-    /// takes that for the first.
+    /// Who has just logged in as user, if nothing was sent since: where each operation wants its
+    /// own authentication, a card takes that for the first.
     Fresh,
     /// Who has authenticated for just this.
     Context(Transaction<'a>),
@@ -53,7 +53,8 @@ impl CardSession {
             Permit::Role(role) => self.as_role(role, false, work),
             Permit::Fresh => self.as_role(Role::User, true, work),
             Permit::Context(mut card) => {
-                // Nothing comes between the authentication and this, not even a question who answers.
+                // Nothing comes between the authentication and this, not even a question who
+                // answers.
                 let answer = work(&mut card);
                 self.token.forget_left_over(&mut card);
                 answer.map_err(Failure::into_token_error)
@@ -70,8 +71,8 @@ impl CardSession {
         self.as_role(Role::Admin, false, work)
     }
 
-    /// What needs nobody's authentication is sent without asking which applet is selected. If it was another one, ours is
-    /// selected and it is sent again.
+    /// What needs nobody's authentication is sent without asking which applet is selected. If it
+    /// was another one, ours is selected and it is sent again.
     fn freely<T>(
         &self,
         card: &mut Transaction<'_>,
@@ -91,8 +92,8 @@ impl CardSession {
         work(card)
     }
 
-    /// What needs a login is sent without asking as well, and never again: who has selected another applet, or reset the
-    /// card, has ended the login.
+    /// What needs a login is sent without asking as well, and never again: who has selected another
+    /// applet, or reset the card, has ended the login.
     fn as_role<T>(
         &self,
         role: Role,

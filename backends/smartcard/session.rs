@@ -21,7 +21,8 @@ use crate::{
 /// One application's use of a card.
 pub(crate) struct CardSession {
     pub(crate) token: Arc<CardToken>,
-    /// Changed only by who has the card, so that a login and its end are each whole; looked at any time.
+    /// Changed only by who has the card, so that a login and its end are each whole; looked at any
+    /// time.
     pub(crate) access: Mutex<Access>,
 }
 

@@ -41,11 +41,19 @@ impl Status {
         (self.0 & 0xfff0 == 0x63c0).then_some(u32::from(self.0 & 0xf))
     }
 
-    /// Whether an applet answers so for a command that is not for it: then another one may be selected.
+    /// Whether an applet answers so for a command that is not for it: then another one may be
+    /// selected.
     pub(crate) fn is_of_another_applet(self) -> bool {
         matches!(
             self.0,
-            0x6700 | 0x6881..=0x6884 | 0x6900 | 0x6981..=0x6986 | 0x6a00..=0x6a88 | 0x6b00 | 0x6d00 | 0x6e00
+            0x6700
+                | 0x6881..=0x6884
+                | 0x6900
+                | 0x6981..=0x6986
+                | 0x6a00..=0x6a88
+                | 0x6b00
+                | 0x6d00
+                | 0x6e00
         )
     }
 

@@ -1,5 +1,5 @@
-//! An applet for tests, as small as one can be, and a card with it that behaves: PINs count, a reset forgets, another
-//! program may select something else.
+//! An applet for tests, as small as one can be, and a card with it that behaves: PINs count, a
+//! reset forgets, another program may select something else.
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,4 +1,5 @@
-//! A link to a card that answers as a test says: commands in the order in which they are expected, or a function.
+//! A link to a card that answers as a test says: commands in the order in which they are expected,
+//! or a function.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -65,8 +66,8 @@ impl Wire {
         })
     }
 
-    /// The next command, in hexadecimal, and what it is answered with, status word included. Blanks do not count; a
-    /// command that ends with `*` may go on in any way.
+    /// The next command, in hexadecimal, and what it is answered with, status word included. Blanks
+    /// do not count; a command that ends with `*` may go on in any way.
     pub(crate) fn expect(&self, command: &str, answer: &str) -> &Self {
         self.push(command, Ok(bytes(answer)))
     }

@@ -1,4 +1,5 @@
-//! BER-TLV as cards use it (ISO 7816-4 §5.2.2): read with bounds, written with the shortest lengths.
+//! BER-TLV as cards use it (ISO 7816-4 §5.2.2): read with bounds, written with the shortest
+//! lengths.
 
 use std::fmt;
 

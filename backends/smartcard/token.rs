@@ -1,4 +1,5 @@
-//! A card with a known applet as a token: what it is, read once, and what it holds, read when it is first wanted.
+//! A card with a known applet as a token: what it is, read once, and what it holds, read when it is
+//! first wanted.
 
 use std::sync::{Arc, Weak};
 
@@ -106,7 +107,8 @@ fn find_applet(
     Ok(None)
 }
 
-/// Whether the applet is the selected one. An answer that it cannot make sense of is another applet's.
+/// Whether the applet is the selected one. An answer that it cannot make sense of is another
+/// applet's.
 fn is_selected(
     applet: &dyn Applet,
     card: &mut Transaction<'_>,
@@ -151,7 +153,8 @@ impl CardToken {
         work(&mut self.facts.lock().logins)
     }
 
-    /// Works with the card without anybody's login, and once more if somebody has reset the card meanwhile.
+    /// Works with the card without anybody's login, and once more if somebody has reset the card
+    /// meanwhile.
     pub(crate) fn in_transaction<T>(
         &self,
         mut work: impl FnMut(&mut Transaction<'_>) -> Result<T>,
@@ -183,8 +186,9 @@ impl CardToken {
         }
     }
 
-    /// Reads from the card, without asking first whether the applet is still selected: what it answers tells. If it tells
-    /// nothing, the applet is asked, and selected if it does not answer, and read from again.
+    /// Reads from the card, without asking first whether the applet is still selected: what it
+    /// answers tells. If it tells nothing, the applet is asked, and selected if it does not answer,
+    /// and read from again.
     pub(crate) fn reading<T>(
         &self,
         card: &mut Transaction<'_>,
@@ -223,8 +227,8 @@ impl CardToken {
         Ok(())
     }
 
-    /// Makes sure that a secret may be sent: the applet answers in this transaction, on the card that it was. Reads the
-    /// contents if nobody has yet, because that proves it at no cost.
+    /// Makes sure that a secret may be sent: the applet answers in this transaction, on the card
+    /// that it was. Reads the contents if nobody has yet, because that proves it at no cost.
     pub(crate) fn prove(&self, card: &mut Transaction<'_>) -> Result<()> {
         self.same_card(card)?;
         if !self.is_loaded() {
@@ -263,7 +267,8 @@ impl CardToken {
         Ok(())
     }
 
-    /// Reads the contents again after they were changed. If that fails, the next [`Token::load`] does it.
+    /// Reads the contents again after they were changed. If that fails, the next [`Token::load`]
+    /// does it.
     pub(crate) fn reload_from(&self, card: &mut Transaction<'_>) {
         if let Err(failure) = self.load_from(card) {
             let error = failure.into_token_error();
@@ -272,7 +277,8 @@ impl CardToken {
         }
     }
 
-    /// Takes note of a key that the card has and may not tell of, in place of any other of its identity.
+    /// Takes note of a key that the card has and may not tell of, in place of any other of its
+    /// identity.
     pub(crate) fn tell(&self, key: Key) {
         let mut facts = self.facts.lock();
         facts.untold.retain(|other| other.identity != key.identity);
@@ -281,7 +287,8 @@ impl CardToken {
         facts.replace(items);
     }
 
-    /// Takes note that the key of an identity has to be told, because what told of it is about to go.
+    /// Takes note that the key of an identity has to be told, because what told of it is about to
+    /// go.
     pub(crate) fn keep_key_of(&self, certificate: &ObjectId) {
         let mut facts = self.facts.lock();
         if let Some(key) = contents::key_of(&facts.contents, certificate) {
@@ -348,8 +355,8 @@ impl CardToken {
         self.card.has_pinpad() && self.applet.verify_template(role, key).is_some()
     }
 
-    /// After wrong PINs, another program may have set it right: programs that refuse to log in on the last try would do so
-    /// for ever.
+    /// After wrong PINs, another program may have set it right: programs that refuse to log in on
+    /// the last try would do so for ever.
     fn look_at_tries_again(&self) {
         let known = self.facts.lock().user_pin;
         if self.is_removed() || known.is_none_or(|tries| tries.state == PinState::Normal) {

@@ -1,8 +1,9 @@
-//! Cards that answer with anything: every applet is read and used with honest answers that are damaged on the way. Nothing
-//! of it may panic, go on for ever, or have a secret sent twice.
+//! Cards that answer with anything: every applet is read and used with honest answers that are
+//! damaged on the way. Nothing of it may panic, go on for ever, or have a secret sent twice.
 //!
-//! By default a short walk that takes the same turns each time. With CTK_FUZZ_SECONDS=60 a walk of that length, whose turns
-//! follow from a number that is printed; CTK_FUZZ_SEED=number takes them again.
+//! By default a short walk that takes the same turns each time. With CTK_FUZZ_SECONDS=60 a walk of
+//! that length, whose turns follow from a number that is printed; CTK_FUZZ_SEED=number takes them
+//! again.
 
 mod honest;
 
@@ -31,7 +32,8 @@ use crate::{
 
 /// How many cards a short walk meets.
 const SHORT: usize = 400;
-/// More than any card is worth: a certificate has 300 pieces at most, and there are 30 objects or so.
+/// More than any card is worth: a certificate has 300 pieces at most, and there are 30 objects or
+/// so.
 const MAX_COMMANDS: usize = 30_000;
 
 const PIN: &[u8] = b"123456";

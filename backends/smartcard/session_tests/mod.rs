@@ -1,4 +1,5 @@
-//! What a session sends and what it does not, with a card that behaves and other programs that do not.
+//! What a session sends and what it does not, with a card that behaves and other programs that do
+//! not.
 
 mod operations;
 mod reading;

@@ -129,7 +129,8 @@ fn another_card_does_not_sign() {
 
 #[test]
 fn what_an_applet_makes_of_an_answer_is_not_believed_at_once() {
-    // Something else is selected, which answers everything with success and more bytes than there is room for.
+    // Something else is selected, which answers everything with success and more bytes than there
+    // is room for.
     let (card, _, session) = logged_in();
     card.wire.answer_by(|command| match command.get(1) {
         Some(0x88) => Ok([&[0; 200][..], &[0x90, 0]].concat()),
