@@ -463,7 +463,7 @@ pub fn loopback_only() -> PathBuf {
     virtual_card().with_file_name("libloopback_only.so")
 }
 
-/// The built program of the cards: `CTK_VIRTUAL_CARD`, else built now into `cards` in the folder of this build.
+/// The built program of the cards: `CTK_VIRTUAL_CARD`, else built now into the folder of this build.
 #[track_caller]
 fn virtual_card() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -486,17 +486,13 @@ fn virtual_card() -> PathBuf {
 fn build() -> PathBuf {
     // …/target/debug/deps/sweep-0123456789abcdef
     let test = std::env::current_exe().expect("this program");
-    let target = test
-        .ancestors()
-        .nth(3)
-        .expect("a target folder")
-        .join("cards");
+    let target = test.ancestors().nth(3).expect("a target folder");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("cards/Cargo.toml");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--release", "--locked"]);
+    command.args(["build", "--locked"]);
     command.args(["-p", "virtual-cards", "-p", "loopback-only"]);
     command.arg("--manifest-path").arg(manifest);
-    command.arg("--target-dir").arg(&target);
+    command.arg("--target-dir").arg(target);
     run_within(BUILD_LIMIT, &mut command, b"").succeeded();
-    target.join("release/virtual-card")
+    target.join("debug/virtual-card")
 }

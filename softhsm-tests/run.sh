@@ -143,12 +143,23 @@ toolchain_check() {
     fi
 }
 
+# The cards that tests put into readers, a workspace of its own whose builds are beside the others.
+CARDS=(--manifest-path softhsm-tests/cards/Cargo.toml)
+
+# build_cards ARGUMENTS…: with what else of that workspace is to be built, so that it is not built twice.
+build_cards() {
+    check "virtual cards" cargo build --locked "${CARDS[@]}" "$@"
+    [ "$failed" -eq 0 ] || finish
+    export CTK_VIRTUAL_CARD=$CARGO_TARGET_DIR/debug/virtual-card
+}
+
 # run_tests FOLDER ARGUMENTS…: cargo test, with the programs run against the module and the command in FOLDER: a release
 # build, which is what a person installs.
 run_tests() {
     local log=$work/cargo-test.log status=0 counts folder=$1 name reason
     shift
     say "cargo test $* …"
+    : >"$CTK_TEST_SKIPS"
     set +e # the first program of the pipe is the one whose status counts
     CTK_MODULE=$folder/libctk_pkcs11.so CTK_COMMAND=$folder/ctk \
         cargo test "$@" --locked --no-fail-fast </dev/null 2>&1 | tee "$log" |
@@ -201,6 +212,7 @@ run_vendored() {
             built_on_openssl "$folder/$name" -e normal,build -p "$package" --no-default-features --features openssl-vendored
         say "$name: $(tail -n 1 "$last_log")"
     done
+    build_cards
     check "tests on OpenSSL: no other library is in them" made_of_openssl -e normal,build,dev "${packages[@]}" "${features[@]}"
     toolchain_check "cargo clippy on OpenSSL" clippy \
         cargo clippy "${packages[@]}" "${features[@]}" --all-targets --locked -- -D warnings
@@ -237,7 +249,9 @@ install_packages "${BUILD_PACKAGES[@]}" "${SHOW_PACKAGES[@]}" "${TEST_PACKAGES[@
 find_rust || stop "finding Rust"
 make_venv "$work/venv" >"$work/venv.log" 2>&1 || { tail -n 20 "$work/venv.log"; stop "installing ${PYTHON_PACKAGES[*]}"; }
 # Debian's cargo-web comes without rustfmt and clippy; rustup can add them.
-command -v rustup >/dev/null || EXPECTED_SKIPS+=("cargo fmt" "cargo clippy" "cargo clippy on OpenSSL")
+command -v rustup >/dev/null || EXPECTED_SKIPS+=(
+    "cargo fmt" "cargo fmt of the cards" "cargo clippy" "cargo clippy of the cards" "cargo clippy on OpenSSL"
+)
 say "$(rustc --version), $(openssl version | cut -d' ' -f1-2), $(nproc) cores"
 if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
     mkdir -m 755 /run/sshd && made_run_sshd=1
@@ -246,9 +260,12 @@ fi
 [ -z "$vendored" ] || run_vendored
 check "release build" cargo build --release --locked -p ctk-pkcs11 -p ctk
 [ "$failed" -eq 0 ] || finish
+build_cards --workspace
 
 toolchain_check "cargo fmt" fmt cargo fmt --all --check
+toolchain_check "cargo fmt of the cards" fmt cargo fmt --all --check "${CARDS[@]}"
 toolchain_check "cargo clippy" clippy cargo clippy --workspace --all-targets --locked -- -D warnings
+toolchain_check "cargo clippy of the cards" clippy cargo clippy "${CARDS[@]}" --workspace --all-targets --locked -- -D warnings
 check "rustdoc" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
 say "cargo-deny $CARGO_DENY_VERSION …"
@@ -265,5 +282,6 @@ else
 fi
 
 run_tests "$CARGO_TARGET_DIR/release" --workspace
+run_tests "$CARGO_TARGET_DIR/release" "${CARDS[@]}" --workspace
 check "quickstart" quickstart
 finish
