@@ -4,7 +4,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -54,7 +54,7 @@ struct State {
     /// Whether the log shows nothing of what is read.
     is_secret: bool,
     /// A transaction that goes on without a thread in it.
-    held: Option<Hold>,
+    held: Option<HoldId>,
     last_hold: u64,
 }
 
@@ -65,13 +65,6 @@ enum Extended {
     /// It says so.
     Untried,
     Yes,
-}
-
-/// A transaction that goes on without a thread in it, until the operation that it is for.
-#[derive(Clone, Copy)]
-struct Hold {
-    id: HoldId,
-    until: Instant,
 }
 
 /// Names a transaction that goes on, for whoever has made it do so.
@@ -152,16 +145,19 @@ impl SmartCard {
         self.removed.load(Ordering::Acquire)
     }
 
+    /// Whether nobody in this process uses the card or is about to.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state
+            .try_lock()
+            .is_some_and(|state| state.held.is_none())
+    }
+
     /// Waits until nobody else uses the card, in this process or another, and keeps it.
     pub(crate) fn transaction(&self) -> Result<Transaction<'_>, LinkError> {
         let mut state = self.state.lock();
-        while let Some(hold) = state.held {
-            if self.is_removed() {
-                break;
-            }
-            let is_over = self.ended.wait_until(&mut state, hold.until).timed_out();
-            let is_same = state.held.is_some_and(|now| now.id == hold.id);
-            if is_over && is_same {
+        while let Some(hold) = state.held.filter(|_| !self.is_removed()) {
+            let patience = self.ended.wait_for(&mut state, MAX_HOLD);
+            if patience.timed_out() && state.held == Some(hold) {
                 log::info!("card: an authentication was not used in time and is void");
                 state.end();
             }
@@ -187,7 +183,7 @@ impl SmartCard {
     /// have waited too long.
     pub(crate) fn resume(&self, hold: HoldId) -> Option<Transaction<'_>> {
         let mut state = self.state.lock();
-        state.held.take_if(|held| held.id == hold)?;
+        state.held.take_if(|held| *held == hold)?;
         Some(Transaction { card: self, state })
     }
 
@@ -388,10 +384,7 @@ impl Transaction<'_> {
     pub(crate) fn hold(mut self) -> HoldId {
         self.state.last_hold += 1;
         let id = HoldId(self.state.last_hold);
-        self.state.held = Some(Hold {
-            id,
-            until: Instant::now() + MAX_HOLD,
-        });
+        self.state.held = Some(id);
         id
     }
 }

@@ -356,10 +356,11 @@ impl CardToken {
     }
 
     /// After wrong PINs, another program may have set it right: programs that refuse to log in on
-    /// the last try would do so for ever.
+    /// the last try would do so for ever. Nobody waits for a card in use to tell that.
     fn look_at_tries_again(&self) {
         let known = self.facts.lock().user_pin;
-        if self.is_removed() || known.is_none_or(|tries| tries.state == PinState::Normal) {
+        let is_normal = known.is_none_or(|tries| tries.state == PinState::Normal);
+        if is_normal || self.is_removed() || !self.card.is_idle() {
             return;
         }
         let now = self.in_transaction(|card| {

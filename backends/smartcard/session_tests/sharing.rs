@@ -2,9 +2,9 @@
 
 use std::{thread, time::Duration};
 
-use ctk_token::{Role, Token, TokenError};
+use ctk_token::{PinState, Role, Token, TokenError};
 
-use super::{NEEDED, authenticate, log_in, logged_in, ready, sign};
+use super::{NEEDED, WRONG, authenticate, log_in, logged_in, ready, sign};
 use crate::{
     link::LinkError,
     test_applet::{ADMIN, EACH, FREE, PIN, SESSION, wire},
@@ -26,8 +26,9 @@ fn others_do_not_wait_for_ever() {
     assert!(waited >= Duration::from_millis(900), "{waited:?}");
     assert_eq!(sign(&*session, EACH), NEEDED);
     sign(&*session, SESSION).unwrap();
-    // In time, the other one waits and both work.
+    // However long nobody has asked for the card: the other one waits, and both work.
     authenticate(&*session, PIN).unwrap();
+    thread::sleep(Duration::from_millis(1100));
     card.sent();
     thread::scope(|scope| {
         let waits = scope.spawn(|| sign(&*other, FREE));
@@ -131,4 +132,16 @@ fn threads_log_in_and_out_and_sign() {
     assert!(!card.is_logged_in());
     assert_eq!(sign(&*session, SESSION), NEEDED);
     card.wire.finish();
+}
+
+#[test]
+fn a_card_in_use_keeps_nobody_from_what_is_known() {
+    let (card, token, session) = ready();
+    log_in(&*session, Role::User, WRONG).unwrap_err();
+    card.sent();
+    let others = token.card().transaction().unwrap();
+    assert_eq!(token.info().user_pin, PinState::CountLow);
+    assert_eq!(token.contents().keys().count(), 3);
+    drop(others);
+    assert_eq!(card.sent(), [""; 0]);
 }
