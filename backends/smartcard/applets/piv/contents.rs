@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     apdu::{Command, Le},
-    applet::{Failure, Result},
+    applet::{Applet as _, Failure, Result},
     card::Transaction,
     status::Status,
     tlv,
@@ -171,9 +171,11 @@ impl Piv {
                     || container::field(&response.data, CONTENT.into()) == Some(&[]);
                 Ok((!is_empty).then(|| response.data.to_vec()))
             }
-            Status::FILE_NOT_FOUND => Ok(None),
-            // Cards have many ways to say that they do not know a container.
-            status if card.is_proven(&ROW) => {
+            Status::FILE_NOT_FOUND | Status::REFERENCED_DATA_NOT_FOUND => Ok(None),
+            // Cards have many ways to say that they do not know a container, and other applets one that needs no question.
+            status
+                if card.is_proven(&ROW) || knows_command(status) && self.is_selected(card)? =>
+            {
                 log::debug!("PIV: container {tag:02X?} is not read: {status}");
                 Ok(None)
             }
@@ -239,6 +241,13 @@ pub(super) fn get_data(tag: &[u8]) -> Command {
     Command::new(GET_DATA, 0x3f, 0xff)
         .data(&tlv::encode(0x5c, tag))
         .le(Le::All)
+}
+
+fn knows_command(status: Status) -> bool {
+    !matches!(
+        status,
+        Status::INSTRUCTION_NOT_SUPPORTED | Status::CLASS_NOT_SUPPORTED
+    )
 }
 
 /// No other applet answers so to GET DATA with such a tag list.

@@ -206,6 +206,24 @@ fn another_applet_s_answer_is_no_empty_card() {
     let answer = bench.run(|piv, card| piv.contents(card));
     assert_eq!(answer, Err(Failure::Status(Status(0x6d00))));
 
+    // One that says something odd of the first container is asked whether it is PIV.
+    let bench = Bench::new();
+    bench.expect_read(data::CHUID, "6985");
+    bench.expect_read(
+        data::DISCOVERY,
+        "7E124F0BA0000003080000100001005F2F0240009000",
+    );
+    bench.expect_none(data::KEY_HISTORY);
+    for slot in Slot::ACTIVE {
+        bench.expect_none(&slot.certificate_tag());
+    }
+    bench.run(|piv, card| piv.contents(card)).unwrap();
+    let bench = Bench::new();
+    bench.expect_read(data::CHUID, "6985");
+    bench.expect_read(data::DISCOVERY, "6985");
+    let answer = bench.run(|piv, card| piv.contents(card));
+    assert_eq!(answer, Err(Failure::Status(Status(0x6985))));
+
     // One that knows its own containers may say what it likes of others.
     let bench = Bench::new();
     bench.expect_content(data::CHUID, &holder(false));
