@@ -25,7 +25,7 @@ struct Named {
 }
 
 /// OpenSC has the same labels for those that it shows. 0104 is missing: it opens with the administrator's PIN only, and
-/// who logs in with that sees no private objects (PKCS#11 §5.6.8).
+/// who logs in with that sees no private objects.
 const DATA_OBJECTS: [Named; 5] = [
     named(0x5E, "Login data", Constraint::Free),
     named(0x5F50, "URL", Constraint::Free),

@@ -29,7 +29,7 @@ use ctk_token::{
 use parking_lot::Mutex;
 
 use self::{
-    application::{Application, Identifier},
+    application::{Application, Identifier, PinStatus},
     kdf::Kdf,
     place::Place,
     rejection::RejectionKey,
@@ -72,6 +72,8 @@ struct OpenPgp {
 struct Known {
     /// What the card has said of itself last.
     application: Option<Application>,
+    /// Whose tries in there were read with the card's identity, and are wanted next: they need not be asked for.
+    fresh_tries: Vec<Role>,
     kdf: Option<Kdf>,
     rejection: Option<Arc<RejectionKey>>,
 }
@@ -90,7 +92,9 @@ impl OpenPgp {
         // Nobody else has an OpenPGP card's identifier in there.
         card.prove(&ROW);
         card.set_extended(application.extended_length);
-        self.known.lock().application = Some(application.clone());
+        let mut known = self.known.lock();
+        known.application = Some(application.clone());
+        known.fresh_tries.clear();
         Ok(application)
     }
 
@@ -110,8 +114,21 @@ impl OpenPgp {
             true => Kdf::parse(&data::read_optional(card, KDF)?)?,
             false => Kdf::Plain,
         };
-        self.known.lock().kdf = Some(kdf.clone());
+        let mut known = self.known.lock();
+        known.kdf = Some(kdf.clone());
+        known.fresh_tries.clear();
         Ok(kdf)
+    }
+
+    /// The state of the PINs, if it has just been read; once for each role.
+    fn fresh_pins(&self, role: Role) -> Option<PinStatus> {
+        let mut known = self.known.lock();
+        let at = known.fresh_tries.iter().position(|fresh| *fresh == role)?;
+        known.fresh_tries.swap_remove(at);
+        known
+            .application
+            .as_ref()
+            .map(|application| application.pins)
     }
 
     /// The secret of the key's implicit rejection, made at its first use.
@@ -146,7 +163,10 @@ impl Applet for OpenPgp {
     }
 
     fn identity(&self, card: &mut Transaction<'_>) -> Result<Vec<u8>> {
-        Ok(self.ask(card)?.identifier.as_bytes().to_vec())
+        let identifier = self.ask(card)?.identifier;
+        // What a token is told to be comes next, tries included.
+        self.known.lock().fresh_tries = vec![Role::User, Role::Admin];
+        Ok(identifier.as_bytes().to_vec())
     }
 
     fn info(&self, card: &mut Transaction<'_>) -> Result<TokenInfo> {
@@ -187,7 +207,10 @@ impl Applet for OpenPgp {
     }
 
     fn tries(&self, card: &mut Transaction<'_>, role: Role) -> Result<Option<Tries>> {
-        let pins = pin::status(card)?;
+        let pins = match self.fresh_pins(role) {
+            Some(pins) => pins,
+            None => pin::status(card)?,
+        };
         Ok(Some(application::tries(match role {
             Role::User | Role::Context => pins.user,
             Role::Admin => pins.admin,
@@ -221,14 +244,10 @@ impl Applet for OpenPgp {
         key: Option<&ObjectId>,
         secret: &[u8],
     ) -> Result<()> {
+        self.known.lock().fresh_tries.clear();
         // A second PIN for one operation follows a login that has asked.
-        let known = self
-            .known
-            .lock()
-            .kdf
-            .clone()
-            .filter(|_| role == Role::Context);
-        let kdf = match known {
+        let known = self.known.lock().kdf.clone();
+        let kdf = match known.filter(|_| role == Role::Context) {
             Some(kdf) => kdf,
             None => self.kdf(card)?,
         };

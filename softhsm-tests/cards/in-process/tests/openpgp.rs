@@ -48,8 +48,14 @@ impl conformance::Fixture for NotForced {
 }
 
 const NOT_APPLICABLE: [(&str, &str); 2] = [
-    ("no two ML-DSA signatures are the same", "no key is for ML-DSA"),
-    ("a role that the token does not have has no secret", "the token has every role"),
+    (
+        "no two ML-DSA signatures are the same",
+        "no key is for ML-DSA",
+    ),
+    (
+        "a role that the token does not have has no secret",
+        "the token has every role",
+    ),
 ];
 const EACH_TIME: &str = "each use of the key needs a secret";
 
@@ -90,7 +96,10 @@ fn a_pin_for_each_signature_conforms() {
     for profile in [Profile::OpenPgpRsa, Profile::OpenPgpEc] {
         let expected = [
             ml_dsa,
-            ("a login that races its end is whole or not at all", EACH_TIME),
+            (
+                "a login that races its end is whole or not at all",
+                EACH_TIME,
+            ),
             ("several threads sign", EACH_TIME),
             roles,
         ];

@@ -372,25 +372,25 @@ fn what_a_use_costs() {
     assert_eq!(count(), 2, "SELECT, of PIV too");
     let info = token.info();
     assert_eq!(info.label, "OpenPGP card (User PIN)");
-    assert_eq!(count(), 5, "6E, tries of two PINs");
+    assert_eq!(count(), 3, "6E");
     token.load().unwrap();
     assert_eq!(
         count(),
-        17,
+        15,
         "6E, three keys, four for certificates, four data objects"
     );
     let session = token.create_session().unwrap();
     log_in(&*session, Role::User, PIN).unwrap();
     assert_eq!(
         count(),
-        21,
+        19,
         "is it the applet, how are PINs hashed, PIN in two modes"
     );
     let contents = token.contents();
     for (signatures, key) in [(1, 0), (2, 0), (3, 2)] {
         let key = contents.keys().nth(key).unwrap();
         signature_of(&*session, key, &[7; 51]).unwrap();
-        assert_eq!(count(), 21 + signatures);
+        assert_eq!(count(), 19 + signatures);
     }
     let key = contents.keys().nth(1).unwrap();
     assert!(session.supports(Operation::Decrypt, &key.id, KeyAlgorithm::RsaPkcs1));
@@ -401,11 +401,11 @@ fn what_a_use_costs() {
     decrypt(&[1; 256]).unwrap();
     assert_eq!(
         count(),
-        29,
+        27,
         "the proof, three for the secret, the decryption"
     );
     decrypt(&[2; 256]).unwrap();
-    assert_eq!(count(), 31);
+    assert_eq!(count(), 29);
     drop(session);
-    assert_eq!(count(), 31, "a reset ends the login");
+    assert_eq!(count(), 29, "a reset ends the login");
 }

@@ -212,6 +212,30 @@ fn tries_are_told_without_spending_one() {
 }
 
 #[test]
+fn tries_that_were_just_read_are_not_asked_for() {
+    let said = Said {
+        pins: [1, 127, 127, 127, 2, 0, 1],
+        ..Said::default()
+    };
+    let wire = Wire::new();
+    let card = asked(&wire, &said);
+    let applet = OpenPgp::default();
+    let mut card = card.transaction().unwrap();
+    applet.identity(&mut card).unwrap();
+    let mut left = |role| {
+        applet
+            .tries(&mut card, role)
+            .unwrap()
+            .and_then(|tries| tries.left)
+    };
+    assert_eq!((left(Role::User), left(Role::Admin)), (Some(2), Some(1)));
+    wire.expect("00CA00C400", "017F7F7F0100019000");
+    assert_eq!(left(Role::User), Some(1), "later");
+    drop(card);
+    wire.finish();
+}
+
+#[test]
 fn new_pins() {
     let wire = Wire::new();
     let card = asked(&wire, &Said::default());
