@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ctk_token::{Result, Slot, SlotInfo, Token, TokenDriver, Wait};
+use ctk_token::{Reason, Result, Slot, SlotInfo, Token, TokenDriver, Wait};
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
@@ -312,12 +312,14 @@ struct Inside {
 
 #[derive(Default)]
 enum Found {
-    /// No card, or none that is known here.
+    /// No card.
     #[default]
     Nothing,
+    /// A card that is none that is known here, or does not answer its reset.
+    Unusable(Reason),
     Token(Arc<dyn Inserted>),
     /// A card that could not be read; it is tried again then.
-    Failed(Instant),
+    Failed(Instant, Reason),
 }
 
 impl ReaderSlot {
@@ -334,9 +336,9 @@ impl ReaderSlot {
     fn is_known(&self, inside: &Inside, events: Option<u64>) -> bool {
         inside.events == events
             && match &inside.found {
-                Found::Nothing => true,
+                Found::Nothing | Found::Unusable(_) => true,
                 Found::Token(token) => !token.is_removed(),
-                Found::Failed(until) => Instant::now() < *until,
+                Found::Failed(until, _) => Instant::now() < *until,
             }
     }
 
@@ -344,7 +346,7 @@ impl ReaderSlot {
     fn find(&self, reader: &ReaderStatus) -> Found {
         if reader.mute {
             log::warn!("{}: the card in it does not answer", reader.name);
-            return Found::Nothing;
+            return Found::Unusable(Reason::new("the card does not answer"));
         }
         let mut tries = 0;
         let recognized = loop {
@@ -363,11 +365,11 @@ impl ReaderSlot {
                     "{}: the card in it is of no kind that is known",
                     reader.name
                 );
-                Found::Nothing
+                Found::Unusable(Reason::new("the card is of no kind that is known"))
             }
             Err(error) => {
                 log::warn!("{}: {error}", reader.name);
-                Found::Failed(Instant::now() + PAUSE)
+                Found::Failed(Instant::now() + PAUSE, Reason::new(error.to_string()))
             }
         }
     }
@@ -420,7 +422,14 @@ impl Slot for ReaderSlot {
         }
         match &inside.found {
             Found::Token(token) => Some(Arc::clone(token) as _),
-            Found::Nothing | Found::Failed(_) => None,
+            Found::Nothing | Found::Unusable(_) | Found::Failed(..) => None,
+        }
+    }
+
+    fn obstacle(&self) -> Option<Reason> {
+        match &self.inside.lock().found {
+            Found::Unusable(reason) | Found::Failed(_, reason) => Some(reason.clone()),
+            Found::Nothing | Found::Token(_) => None,
         }
     }
 

@@ -96,6 +96,10 @@ impl Slot for ConfiguredSlot {
         Some(ours)
     }
 
+    fn obstacle(&self) -> Option<Reason> {
+        self.inner.obstacle()
+    }
+
     fn holds(&self, token: &Arc<dyn Token>) -> bool {
         let current = self.current.lock().as_ref().and_then(|layered| {
             let is_ours = std::ptr::addr_eq(Arc::as_ptr(&layered.ours), Arc::as_ptr(token));

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Instant};
 
-use crate::{KeychainContents, Result, Role, TokenError, TokenSession};
+use crate::{KeychainContents, Reason, Result, Role, TokenError, TokenSession};
 
 /// How [`TokenDriver::wait_for_change`] ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,6 +81,12 @@ pub trait Slot: Send + Sync {
     /// A reader asks its service, and a card that has just come is asked what it is: a few commands, for a few seconds
     /// at most if another program keeps the card.
     fn token(&self) -> Option<Arc<dyn Token>>;
+
+    /// Why what is here is no token, for a person: a card of no kind that is known, or one that does not answer. `None` if
+    /// nothing is here, and by default. From memory, as [`token`](Self::token) has found it last.
+    fn obstacle(&self) -> Option<Reason> {
+        None
+    }
 
     /// Whether `token`, which [`token`](Self::token) answered with, is still here as far as anybody has noticed: from
     /// memory, because every call asks. By default `token` is asked again.

@@ -292,8 +292,12 @@ fn a_card_of_no_known_kind_is_asked_once() {
         assert!(slot.token().is_none());
     }
     assert_eq!(bed.connects(), 1);
+    let obstacle = slot.obstacle().unwrap();
+    assert!(obstacle.as_str().contains("no kind that is known"));
     bed.now(&[card("A", 3, KNOWN)]);
-    assert!(slot.token().is_some());
+    assert!(slot.token().is_some() && slot.obstacle().is_none());
+    bed.now(&[]);
+    assert!(slot.token().is_none() && slot.obstacle().is_none());
 }
 
 #[test]
@@ -302,7 +306,10 @@ fn a_mute_card_is_no_token() {
         mute: true,
         ..card("A", 1, KNOWN)
     }]);
-    assert!(bed.slot(0).token().is_none());
+    let slot = bed.slot(0);
+    assert!(slot.token().is_none());
+    let obstacle = slot.obstacle().unwrap();
+    assert!(obstacle.as_str().contains("does not answer"));
     assert_eq!(bed.connects(), 0);
 }
 
@@ -313,9 +320,11 @@ fn a_busy_card_is_asked_again_after_a_while() {
     let slot = ReaderSlot::new(0, &bed.driver.source);
     assert!(slot.token().is_none() && slot.token().is_none());
     assert_eq!(bed.connects(), 1);
+    let obstacle = slot.obstacle().unwrap();
+    assert!(obstacle.as_str().contains("another program"));
     match &mut slot.inside.lock().found {
-        Found::Failed(until) => *until = Instant::now(),
-        Found::Nothing | Found::Token(_) => panic!("it was not busy"),
+        Found::Failed(until, _) => *until = Instant::now(),
+        _ => panic!("it was not busy"),
     }
     bed.now(&[card("A", 1, KNOWN)]);
     assert!(slot.token().is_some());
