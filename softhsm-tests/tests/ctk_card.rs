@@ -64,10 +64,7 @@ fn a_key_made_on_an_empty_card_gets_a_certificate_and_signs() {
     desk.ctk(&["list"], "")
         .succeeded()
         .says("Alice Doe  RSA-2048  Alice Doe  ")
-        .says(&format!(
-            "No card that can be used in {}",
-            desk.pcscd.reader(1)
-        ));
+        .says(&format!("No card in {}", desk.pcscd.reader(1)));
     desk.ctk(&["test", &desk.pcscd.reader(0)], &input)
         .succeeded()
         .says("RSA PKCS#1 v1.5 SHA-256      OK");

@@ -145,7 +145,8 @@ fn the_doctor_says_what_is_missing() {
     desk.ctk(&doctor, "").succeeded().says(&empty);
     desk.ctk(&["card", "info"], "")
         .refused()
-        .says("put one in; if it is in, ctk doctor card says what is wrong");
+        .says("no card is in")
+        .says("put one in");
     desk.pcscd.kill();
     desk.ctk(&doctor, "")
         .refused()

@@ -40,8 +40,9 @@ With --json a command prints one JSON object:
             {reader, id, subject, expires}
   pin       {reader, secret}
   doctor    {checks: [CHECK], ok}
-  watch     a line for each {time, event: reader|present|inserted|removed,
-             reader, card: {kind, label, serial}|null}
+  watch     a line for each {time, reader, reason, event:
+             reader|present|inserted|unusable|removed,
+             card: {kind, label, serial}|null}
   a failure {error}
 
   TOKEN     {name, label, driver, serial, file, configuration, line,

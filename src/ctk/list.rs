@@ -24,7 +24,7 @@ struct Listing<'a> {
 struct ReaderFacts {
     reader: String,
     card: Option<CardFacts>,
-    /// Why the card cannot be read.
+    /// Why the card cannot be used.
     error: Option<String>,
 }
 
@@ -38,7 +38,10 @@ pub(crate) fn run_list(console: &Console) -> Outcome {
         .collect();
     let readers: Vec<_> = card::readers(&console.environment)
         .iter()
-        .map(|slot| reader_facts(card::reader_name(slot), slot.token()))
+        .map(|slot| {
+            let token = slot.token();
+            reader_facts(card::reader_name(slot), token, card::obstacle(slot))
+        })
         .collect();
     if console.json {
         let problems = configuration
@@ -67,10 +70,7 @@ pub(crate) fn run_list(console: &Console) -> Outcome {
         .map(|reader| printable(&reader.reader))
         .collect();
     if !empty.is_empty() {
-        console.text(&format!(
-            "No card that can be used in {}.\n",
-            empty.join(", ")
-        ))?;
+        console.text(&format!("No card in {}.\n", empty.join(", ")))?;
     }
     for reader in &readers {
         if let Some(error) = &reader.error {
@@ -80,13 +80,17 @@ pub(crate) fn run_list(console: &Console) -> Outcome {
     Ok(())
 }
 
-fn reader_facts(reader: String, token: Option<Arc<dyn Token>>) -> ReaderFacts {
+fn reader_facts(
+    reader: String,
+    token: Option<Arc<dyn Token>>,
+    obstacle: Option<String>,
+) -> ReaderFacts {
     let card = token.map(|token| Card {
         reader: reader.clone(),
         token,
     });
     let (card, error) = match card.as_ref().map(CardFacts::read) {
-        None => (None, None),
+        None => (None, obstacle),
         Some(Ok(facts)) => (Some(facts), None),
         Some(Err(Failure::Said(message))) => (None, Some(message)),
         Some(Err(_)) => (None, Some(String::new())),

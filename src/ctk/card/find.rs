@@ -97,10 +97,13 @@ pub(crate) fn choose(readers: &[Arc<dyn Slot>], reader: Option<&str>) -> Outcome
     let mut cards: Vec<_> = named.iter().filter_map(with_card).collect();
     match (cards.len(), cards.pop()) {
         (1, Some(card)) => Ok(card),
-        (0, _) => failure(format!(
-            "no card that can be used is in {}: put one in; if it is in, {ASK_DOCTOR}",
-            names(&named)
-        )),
+        (0, _) => {
+            let obstacles: Vec<_> = named.iter().filter_map(|slot| obstacle(slot)).collect();
+            match obstacles.is_empty() {
+                true => failure(format!("no card is in {}: put one in", names(&named))),
+                false => failure(format!("{}: {ASK_DOCTOR}", obstacles.join("; "))),
+            }
+        }
         (_, last) => {
             cards.extend(last);
             let readers: Vec<_> = cards
@@ -113,6 +116,12 @@ pub(crate) fn choose(readers: &[Arc<dyn Slot>], reader: Option<&str>) -> Outcome
             ))
         }
     }
+}
+
+/// What keeps a card in this reader from being used.
+pub(crate) fn obstacle(slot: &Arc<dyn Slot>) -> Option<String> {
+    let reason = slot.obstacle()?;
+    Some(format!("{}: {reason}", printable(&name(slot))))
 }
 
 /// The readers of this name, else those with it in their names.
@@ -162,9 +171,11 @@ mod tests {
         assert_eq!(said(choose(&readers, None)), "Green 00");
         assert_eq!(said(choose(&readers, Some("gREEN"))), "Green 00");
         let empty = said(choose(&readers, Some("Blue")));
-        assert!(
-            empty.starts_with("no card that can be used is in Blue 00"),
-            "{empty}"
+        assert_eq!(empty, "no card is in Blue 00: put one in");
+        let unknown: Arc<dyn Slot> = Arc::new(TestReader::with_obstacle("Blue 00", "unknown"));
+        assert_eq!(
+            said(choose(&[unknown], None)),
+            "Blue 00: unknown: ctk doctor card says what is wrong"
         );
         let unknown = said(choose(&readers, Some("Red")));
         assert_eq!(

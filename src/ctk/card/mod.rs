@@ -20,7 +20,7 @@ mod watch;
 pub(crate) use args::{CardCommand, PinCommand};
 pub(crate) use doctor::{check as check_cards, check_briefly as check_cards_briefly};
 pub(crate) use facts::{CardFacts, KeyFacts};
-pub(crate) use find::{Card, name as reader_name, named, readers};
+pub(crate) use find::{Card, name as reader_name, named, obstacle, readers};
 pub(crate) use info::show;
 pub(crate) use secret::{authenticate_again, log_in};
 pub(crate) use watch::run as watch;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ctk_crypto::PrivateKey;
 use ctk_token::{
     AuthId, AuthMethod, AuthOperation, AuthSecret, Constraint, Curve, DataObject, Item, Key,
-    KeyAlgorithm, KeyType, KeychainContents, ObjectId, Operation, PinState, PublicKey, Result,
-    Reuse, Role, Slot, SlotInfo, Token, TokenError, TokenInfo, TokenSession,
+    KeyAlgorithm, KeyType, KeychainContents, ObjectId, Operation, PinState, PublicKey, Reason,
+    Result, Reuse, Role, Slot, SlotInfo, Token, TokenError, TokenInfo, TokenSession,
 };
 use parking_lot::Mutex;
 
@@ -18,6 +18,7 @@ pub(crate) const PIN: &[u8] = b"123456";
 pub(crate) struct TestReader {
     name: String,
     pub(crate) token: Mutex<Option<Arc<dyn Token>>>,
+    pub(crate) obstacle: Mutex<Option<Reason>>,
 }
 
 impl TestReader {
@@ -25,7 +26,15 @@ impl TestReader {
         Self {
             name: name.to_owned(),
             token: Mutex::new(token),
+            obstacle: Mutex::default(),
         }
+    }
+
+    /// With a card that is no token.
+    pub(crate) fn with_obstacle(name: &str, reason: &str) -> Self {
+        let reader = Self::new(name, None);
+        *reader.obstacle.lock() = Some(Reason::new(reason));
+        reader
     }
 }
 
@@ -45,6 +54,10 @@ impl Slot for TestReader {
 
     fn token(&self) -> Option<Arc<dyn Token>> {
         self.token.lock().clone()
+    }
+
+    fn obstacle(&self) -> Option<Reason> {
+        self.obstacle.lock().clone()
     }
 }
 

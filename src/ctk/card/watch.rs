@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ctk_token::{Slot, Token, TokenError};
+use ctk_token::{Reason, Slot, Token, TokenError};
 use serde::Serialize;
 
 use super::find::{self, ASK_DOCTOR, is_reader, name};
@@ -29,6 +29,8 @@ struct Event {
     reader: String,
     /// The card that came, is there, or went.
     card: Option<CardLine>,
+    /// Why a card cannot be used.
+    reason: Option<String>,
     #[serde(skip)]
     clock: String,
 }
@@ -41,6 +43,8 @@ enum What {
     /// A card that was in its reader before anybody watched it.
     Present,
     Inserted,
+    /// A card that is no token: why.
+    Unusable,
     Removed,
 }
 
@@ -56,6 +60,7 @@ struct Seen {
     reader: String,
     token: Option<Arc<dyn Token>>,
     card: Option<CardLine>,
+    obstacle: Option<Reason>,
 }
 
 pub(crate) fn run(console: &Console) -> Outcome {
@@ -97,6 +102,7 @@ fn events(seen: &mut Vec<Seen>, slots: &[Arc<dyn Slot>], is_first: bool) -> Vec<
                     reader: reader.clone(),
                     token: None,
                     card: None,
+                    obstacle: None,
                 });
                 seen.len() - 1
             }
@@ -105,27 +111,35 @@ fn events(seen: &mut Vec<Seen>, slots: &[Arc<dyn Slot>], is_first: bool) -> Vec<
             continue;
         };
         let token = slot.token();
+        let obstacle = slot.obstacle();
         let is_same = match (&known.token, &token) {
             (Some(old), Some(new)) => std::ptr::addr_eq(Arc::as_ptr(old), Arc::as_ptr(new)),
             (None, None) => true,
             _ => false,
         };
-        if is_same {
-            continue;
-        }
-        if known.token.is_some() {
+        if !is_same && known.token.is_some() {
             events.push(Event::now(What::Removed, &reader, known.card.take()));
         }
-        if let Some(token) = &token {
-            known.card = Some(CardLine::of(&**token));
-            let what = if is_first {
-                What::Present
-            } else {
-                What::Inserted
-            };
-            events.push(Event::now(what, &reader, known.card.clone()));
+        match (&token, &obstacle) {
+            (None, Some(reason)) if known.obstacle != obstacle => events.push(Event {
+                reason: Some(reason.to_string()),
+                ..Event::now(What::Unusable, &reader, None)
+            }),
+            (None, None) if known.obstacle.is_some() => {
+                events.push(Event::now(What::Removed, &reader, None));
+            }
+            (Some(token), _) if !is_same => {
+                known.card = Some(CardLine::of(&**token));
+                let what = match is_first {
+                    true => What::Present,
+                    false => What::Inserted,
+                };
+                events.push(Event::now(what, &reader, known.card.clone()));
+            }
+            _ => {}
         }
         known.token = token;
+        known.obstacle = obstacle;
     }
     events
 }
@@ -146,6 +160,7 @@ impl Event {
             event,
             reader: reader.to_owned(),
             card,
+            reason: None,
         }
     }
 }
@@ -167,12 +182,14 @@ impl fmt::Display for Event {
             What::Reader => "reader",
             What::Present => "present",
             What::Inserted => "inserted",
+            What::Unusable => "unusable",
             What::Removed => "removed",
         };
         write!(f, "{} {what:<8}  {}", self.clock, printable(&self.reader))?;
-        match &self.card {
-            Some(card) => write!(f, ": {} “{}”", card.kind, printable(&card.label)),
-            None => Ok(()),
+        match (&self.card, &self.reason) {
+            (Some(card), _) => write!(f, ": {} “{}”", card.kind, printable(&card.label)),
+            (None, Some(reason)) => write!(f, ": {reason} ({ASK_DOCTOR})"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -209,6 +226,31 @@ mod tests {
         );
         *reader.token.lock() = None;
         assert_eq!(happened(), ["removed   Blue 00: PIV card “Test Card”"]);
+    }
+
+    #[test]
+    fn a_card_that_is_no_token_is_told_with_its_reason() {
+        let reader = Arc::new(TestReader::with_obstacle("Blue 00", "it is unknown"));
+        let slots: Vec<Arc<dyn Slot>> = vec![reader.clone()];
+        let mut seen = Vec::new();
+        let mut happened = || {
+            let events = events(&mut seen, &slots, false);
+            let texts = events.iter().map(|event| event.to_string());
+            texts.map(|text| text[9..].to_owned()).collect::<Vec<_>>()
+        };
+        let unusable = "unusable  Blue 00: it is unknown (ctk doctor card says what is wrong)";
+        assert_eq!(happened(), ["reader    Blue 00", unusable]);
+        assert_eq!(happened(), [""; 0]);
+        *reader.obstacle.lock() = None;
+        assert_eq!(happened(), ["removed   Blue 00"]);
+        *reader.token.lock() = Some(TestCard::piv().token());
+        assert_eq!(happened(), ["inserted  Blue 00: PIV card “Test Card”"]);
+        *reader.token.lock() = None;
+        *reader.obstacle.lock() = Some(Reason::new("it is unknown"));
+        assert_eq!(
+            happened(),
+            ["removed   Blue 00: PIV card “Test Card”", unusable]
+        );
     }
 
     #[test]
