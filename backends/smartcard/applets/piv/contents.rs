@@ -36,25 +36,22 @@ impl Piv {
     /// Everything that needs no PIN.
     pub(super) fn read_contents(&self, card: &mut Transaction<'_>) -> Result<Vec<Item>> {
         let holder = self.holder(card)?;
+        let is_federal = holder.as_ref().is_some_and(|holder| holder.is_federal());
         let history = self.read_container(card, data::KEY_HISTORY)?;
         let counted = history.as_deref().map(container::parse_key_history);
-        let retired = match counted {
-            Some(counted) => counted.unwrap_or_default(),
-            // Nobody who writes to a YubiKey writes a key history: the places are looked at one by one.
-            None if self.is_yubikey => RETIRED,
-            None => 0,
-        };
+        let counted = counted.map(Option::unwrap_or_default);
+        // Nobody who writes to a YubiKey writes a key history: the places are looked at one by one.
+        let by_default = if self.is_yubikey { RETIRED } else { 0 };
+        let mut retired_left = counted.unwrap_or(by_default);
         let read_for_label = self.known.lock().read_for_label.take();
         let read_for_label = read_for_label
             .filter(|read| read.at.elapsed() < JUST_NOW)
             .map_or_else(BTreeMap::new, |read| read.containers);
-        let history_tells = history.is_some();
         let mut items = Vec::new();
         let mut values = vec![(data::KEY_HISTORY.to_vec(), history)];
         if let Some(holder) = &holder {
             values.push((data::CHUID.to_vec(), Some(holder.answer.clone())));
         }
-        let mut retired_left = retired;
         for slot in Slot::all() {
             // The first places are the ones that count, and where one of them is empty another must be meant.
             if matches!(slot, Slot::Retired(_)) && retired_left == 0 {
@@ -67,7 +64,6 @@ impl Piv {
             if matches!(slot, Slot::Retired(_)) && answer.is_some() {
                 retired_left -= 1;
             }
-            let is_federal = holder.as_ref().is_some_and(|holder| holder.is_federal());
             let found = self.examine(card, slot, answer, is_federal)?;
             if self.is_yubikey
                 && let Some(key) = &found.key
@@ -79,8 +75,7 @@ impl Piv {
             items.extend(found.key.map(|key| Item::Key(Box::new(key))));
             values.push((slot.certificate_tag().to_vec(), found.answer));
         }
-        let listed = if history_tells { retired } else { 0 };
-        items.extend(objects(&values, listed));
+        items.extend(objects(&values, counted.unwrap_or_default()));
         if self.is_yubikey {
             items.push(Item::Data(yubikey::attesting()));
         }
