@@ -134,7 +134,7 @@ def visit(marionette, url):
     print("text", json.dumps(marionette.execute_script("return document.documentElement.textContent")))
 
 
-def main():
+def main(browse=browse):
     port = free_port()
     write_preferences(port)
     options = ["--marionette", "--headless", "--remote-allow-system-access", "--no-remote", "--profile", PROFILE]
@@ -148,4 +148,5 @@ def main():
         firefox.wait()
 
 
-main()
+if __name__ == "__main__":
+    main()
