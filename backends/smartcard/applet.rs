@@ -8,8 +8,8 @@ use ctk_token::{
 
 use crate::{card::Transaction, link::LinkError, status::Status};
 
-/// An applet that is known here. Rows are tried in order, first without and then with what the ATR
-/// hints at.
+/// An applet that is known here. A card is asked for each in order, whatever its ATR: that is a
+/// hint at most, for the applet itself.
 #[derive(Debug)]
 pub(crate) struct Row {
     /// In messages, like `PIV`.
@@ -111,8 +111,9 @@ pub(crate) trait Applet: Send + Sync {
     /// `false` if the answer is not this applet's, or tells nothing: then it is selected.
     fn is_selected(&self, card: &mut Transaction<'_>) -> Result<bool>;
 
-    /// What no other card has, like a serial number. Remembered by the caller; read again after the
-    /// card's state was lost, before a PIN is sent.
+    /// What no other card has, like a serial number. Remembered by the caller; read again after
+    /// the card's state was lost, before a PIN is sent, so it is always asked of the card. It comes
+    /// before [`info`](Self::info) and [`contents`](Self::contents), which need not read it again.
     fn identity(&self, card: &mut Transaction<'_>) -> Result<Vec<u8>>;
 
     /// Whatever the card has to be asked for to say what it is, but for the states of its PINs.
@@ -122,10 +123,12 @@ pub(crate) trait Applet: Send + Sync {
     /// What can be said without asking, for a card that does not answer.
     fn info_unread(&self) -> TokenInfo;
 
-    /// Everything on the card that needs no authentication.
+    /// Everything on the card that needs no authentication. Called again after something was
+    /// changed.
     fn contents(&self, card: &mut Transaction<'_>) -> Result<Vec<Item>>;
 
-    /// The tries of a role's secret, without spending one. `None` if the card does not tell.
+    /// The tries of a role's secret, without spending one. `None` if the card does not tell, for
+    /// which it is not asked.
     fn tries(&self, card: &mut Transaction<'_>, role: Role) -> Result<Option<Tries>>;
 
     /// The form of a role's secret: `NotSupported` for a role that this applet does not have.
