@@ -228,9 +228,12 @@ fn a_removal_in_the_middle_of_a_call_is_told_by_it_and_then_by_the_handle() {
     assert_eq!(sign_init(session, CKM_ECDSA_SHA256, NONE, key), CKR_OK);
     removed();
     assert_eq!(sign(session, b"x", 64).unwrap_err().0, CKR_DEVICE_REMOVED);
+    // What is opened before anybody looks at the old one is with what is there now.
+    let fresh = module.open();
+    assert_eq!(session_info(fresh), CKR_OK);
     assert_eq!(session_info(session), CKR_SESSION_HANDLE_INVALID);
     // At C_Login, and when the contents are read.
-    let session = module.open();
+    let session = fresh;
     removed();
     assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_DEVICE_REMOVED);
     assert_eq!(session_info(session), CKR_SESSION_HANDLE_INVALID);
