@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use softhsm_tests::{
     cards::{MANAGEMENT_KEY, Options, PIN, PUK, Profile},
     desk::Desk,
+    faulty::Fault,
     module::module_path,
     process::run,
 };
@@ -99,6 +100,63 @@ fn a_key_made_on_an_empty_card_gets_a_certificate_and_signs() {
     ])
     .succeeded()
     .says("Verified OK");
+}
+
+/// A card that has not been given what a PIV card is known by: neither CHUID (5FC102) nor CCC (5FC107) is there until
+/// somebody writes it.
+fn without_identity() -> Fault {
+    const NOT_FOUND: [u8; 2] = [0x6a, 0x82];
+    let mut written: Vec<u8> = Vec::new();
+    Box::new(move |command, answer| {
+        let [
+            _,
+            instruction,
+            0x3f,
+            0xff,
+            _,
+            0x5c,
+            0x03,
+            0x5f,
+            0xc1,
+            object,
+            ..,
+        ] = command
+        else {
+            return Some(answer);
+        };
+        let is_identity = matches!(object, 0x02 | 0x07);
+        match instruction {
+            0xdb => written.push(*object),
+            0xcb if is_identity && !written.contains(object) => return Some(NOT_FOUND.to_vec()),
+            _ => {}
+        }
+        Some(answer)
+    })
+}
+
+#[test]
+fn an_empty_card_gets_an_identity_once() {
+    let desk = Desk::with(Profile::PivEmpty);
+    let blank = desk
+        .pcscd
+        .insert_faulty(1, Profile::PivEmpty, Options::SHORT, without_identity());
+    let reader = ["--reader", "00 01"];
+    let init = [&["card", "init"][..], &reader].concat();
+    let wrong = format!("{}\n", "00".repeat(24));
+    desk.ctk(&init, &wrong)
+        .refused()
+        .says("wrong management key");
+    let writes = || {
+        let commands = blank.commands();
+        commands.iter().filter(|command| command[1] == 0xdb).count()
+    };
+    assert_eq!(writes(), 0);
+    desk.admin(&init, "")
+        .succeeded()
+        .says("has an identity now (CHUID and CCC)");
+    assert_eq!(writes(), 2);
+    desk.ctk(&init, "").succeeded().says("nothing was changed");
+    assert_eq!(writes(), 2);
 }
 
 #[test]

@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use softhsm_tests::{cards::Profile, desk::Desk, process::LIMIT};
+use softhsm_tests::{
+    cards::{Options, Profile},
+    desk::Desk,
+    faulty::Fault,
+    process::LIMIT,
+};
 
 /// Keeps the card in the reader that is named for itself, until its input ends.
 const KEEPER: &str = "
@@ -125,6 +130,34 @@ fn cards_are_watched_until_somebody_ends_it() {
         thread::sleep(Duration::from_millis(10));
     };
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_card_of_no_known_kind_is_told_from_none() {
+    let mut desk = Desk::with(Profile::PivOne);
+    desk.card.remove();
+    let watch = Watch::start(&desk);
+    let (first, second) = (desk.pcscd.reader(0), desk.pcscd.reader(1));
+    watch.tells("reader", &first);
+    watch.tells("reader", &second);
+    let refuses: Fault = Box::new(|_, _| Some(vec![0x6a, 0x82]));
+    let unknown = desk
+        .pcscd
+        .insert_faulty(1, Profile::PivOne, Options::default(), refuses);
+    let told = watch.tells("unusable", &second);
+    assert!(told.contains("of no kind that is known"), "{told}");
+    desk.ctk(&["list"], "")
+        .succeeded()
+        .says(&format!("{second}: the card is of no kind that is known"));
+    desk.ctk(&["card", "info"], "")
+        .refused()
+        .says(&format!("{second}: the card is of no kind that is known"));
+    desk.ctk(&["doctor", "card"], "")
+        .refused()
+        .says("PROBLEM")
+        .says("to SELECT it said PIV: 6A82, OpenPGP: 6A82");
+    drop(unknown);
+    watch.tells("removed", &second);
 }
 
 #[test]
