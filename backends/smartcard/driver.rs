@@ -215,7 +215,11 @@ impl Source {
         }
         let (mut readers, failure) = match self.readers.list() {
             Ok(readers) => (readers, None),
-            Err(error) => (Vec::new(), Some(error)),
+            Err(error @ LinkError::Unavailable(_)) => (Vec::new(), Some(error)),
+            Err(error) => {
+                log::debug!("readers: {error}; they are taken to be as they were");
+                return;
+            }
         };
         if view.failure != failure {
             match &failure {

@@ -29,7 +29,8 @@ pub trait Readers: Send + Sync {
     /// The readers that are there now, in a stable order. Never blocks for long: without a service it fails at once.
     ///
     /// # Errors
-    /// [`LinkError::Unavailable`]: why no reader can be seen and what to do.
+    /// [`LinkError::Unavailable`]: why no reader can be seen and what to do. Anything else means that it may work the
+    /// next time.
     fn list(&self) -> Result<Vec<ReaderStatus>, LinkError>;
 
     /// Connects to the card in a reader, which others may use as well. `reader` is what [`list`](Self::list) said of it.

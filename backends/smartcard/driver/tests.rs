@@ -90,6 +90,8 @@ fn recognize(link: Box<dyn Link>) -> std::result::Result<Option<Arc<dyn Inserted
 #[derive(Default)]
 struct Script {
     readers: Mutex<Option<Vec<ReaderStatus>>>,
+    /// What is wrong for the moment.
+    passing: Mutex<Option<LinkError>>,
     lists: AtomicUsize,
     connects: AtomicUsize,
     waits: AtomicUsize,
@@ -100,6 +102,9 @@ struct ScriptedReaders(Arc<Script>);
 impl Readers for ScriptedReaders {
     fn list(&self) -> std::result::Result<Vec<ReaderStatus>, LinkError> {
         self.0.lists.fetch_add(1, Ordering::Relaxed);
+        if let Some(passing) = self.0.passing.lock().clone() {
+            return Err(passing);
+        }
         let readers = self.0.readers.lock().clone();
         readers.ok_or_else(|| LinkError::Unavailable(Reason::new("no service")))
     }
@@ -377,6 +382,19 @@ fn the_service_may_end_and_come_back() {
     // Another service counts anew, and its count is told apart.
     bed.now(&[card("A", 1 << 32 | 1, KNOWN)]);
     assert!(!Arc::ptr_eq(&token, &slot.token().unwrap()));
+}
+
+#[test]
+fn a_failure_that_passes_removes_nothing() {
+    let bed = Bed::new(&[card("A", 1, KNOWN)]);
+    let slot = bed.slot(0);
+    let token = slot.token().unwrap();
+    *bed.script.passing.lock() = Some(LinkError::Busy);
+    bed.later();
+    assert!(Arc::ptr_eq(&token, &slot.token().unwrap()) && slot.holds(&token));
+    *bed.script.passing.lock() = None;
+    assert!(Arc::ptr_eq(&token, &slot.token().unwrap()));
+    assert_eq!(bed.connects(), 1);
 }
 
 #[test]

@@ -50,6 +50,10 @@ impl Readers for PcscReaders {
         if let Some(service) = &*looking {
             match list(service) {
                 Ok(readers) => return Ok(readers),
+                // Readers come and go faster than they can be asked for; it is the same service.
+                Err(error @ (Error::UnknownReader | Error::ServerTooBusy)) => {
+                    return Err(link_error(error));
+                }
                 Err(error) => log::debug!("PC/SC: {error}; looking for the service again"),
             }
         }
