@@ -21,6 +21,13 @@ pub(super) fn read(card: &mut Transaction<'_>, tag: u16) -> Result<Zeroizing<Vec
     Ok(card.call(&with_tag(GET_DATA, tag).le(Le::All))?.data)
 }
 
+/// Reads a data object that a PIN has opened: no log shows it.
+pub(super) fn read_protected(card: &mut Transaction<'_>, tag: u16) -> Result<Zeroizing<Vec<u8>>> {
+    Ok(card
+        .call(&with_tag(GET_DATA, tag).le(Le::All).secret())?
+        .data)
+}
+
 /// Reads a data object that a card need not have, or not for everybody: whatever the card refuses is empty.
 pub(super) fn read_optional(card: &mut Transaction<'_>, tag: u16) -> Result<Zeroizing<Vec<u8>>> {
     or_empty(read(card, tag))

@@ -322,7 +322,7 @@ impl Applet for OpenPgp {
 
     fn read(&self, card: &mut Transaction<'_>, item: &ObjectId) -> Result<Vec<u8>> {
         let tag = contents::data_object_tag(item).ok_or(TokenError::ObjectNotFound)?;
-        Ok(data::read(card, tag)?.to_vec())
+        Ok(data::read_protected(card, tag)?.to_vec())
     }
 
     fn random(&self, card: &mut Transaction<'_>, out: &mut [u8]) -> Result<()> {

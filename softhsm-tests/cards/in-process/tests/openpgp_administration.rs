@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ctk_crypto::PrivateKey;
 use ctk_token::{
-    AuthSecret, Constraint, Curve, Key, KeyAlgorithm, KeyType, NewKey, Operation, Origin, PinState,
-    PublicKeyMaterial, Role, Token, TokenDriver, TokenError, TokenSession,
+    AuthSecret, Constraint, Curve, Item, Key, KeyAlgorithm, KeyType, NewKey, Operation, Origin,
+    PinState, PublicKeyMaterial, Role, Token, TokenDriver, TokenError, TokenSession,
 };
 use in_process::{Bench, Reader};
 use virtual_cards::{Applet, Card, Model, personalise::Profile};
@@ -357,6 +357,39 @@ fn a_lost_login_is_no_wrong_padding() {
     let mut plaintext = vec![0; 256];
     let len = later.decrypt(&key.id, KeyAlgorithm::RsaPkcs1, &[1; 256], &mut plaintext);
     assert_eq!(plaintext.get(..len.unwrap()), Some(&made_up[..]));
+}
+
+#[test]
+fn protected_data_are_read_after_a_login() {
+    let bench = Bench::new(Profile::OpenPgpEc);
+    let mut card = card(&bench);
+    let write = [
+        "0020008206313233343536",
+        "00DA01030461626364",
+        "00DA01010377787A",
+    ];
+    send(&mut card, &[&[SELECT], &write[..]].concat());
+    card.reset();
+    let reader = Reader::new(card);
+    let token = token(&reader);
+    let session = token.create_session().unwrap();
+    let contents = token.contents();
+    let data = |label: &str| {
+        let mut items = contents.items.iter().filter_map(|item| match item {
+            Item::Data(data) => Some(data),
+            Item::Certificate(_) | Item::Key(_) => None,
+        });
+        items
+            .find(|data| data.label == label)
+            .expect("it is listed")
+    };
+    assert_eq!(data("PrivDO1").value.as_deref(), Some(&b"wxz"[..]));
+    let protected = data("PrivDO3");
+    assert_eq!(protected.value, None);
+    let before = session.read(&protected.id);
+    assert_eq!(before, Err(TokenError::AuthenticationNeeded));
+    log_in(&*session, Role::User, PIN).unwrap();
+    assert_eq!(session.read(&protected.id).as_deref(), Ok(&b"abcd"[..]));
 }
 
 #[test]
