@@ -154,6 +154,11 @@ impl Wire {
         self.0.lock().total
     }
 
+    /// The commands that were sent, in hexadecimal.
+    pub(crate) fn sent(&self) -> Vec<String> {
+        self.0.lock().sent.iter().map(|sent| hex(sent)).collect()
+    }
+
     /// The commands that were sent since this was last asked.
     pub(crate) fn take_sent(&self) -> Vec<String> {
         let sent = std::mem::take(&mut self.0.lock().sent);
