@@ -1,4 +1,5 @@
-//! OpenPGP cards through the module: programs use each key, find what OpenSC's module shows, and need fewer commands.
+//! OpenPGP cards through the module: programs use each key, find what OpenSC's module shows, and
+//! need fewer commands.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -174,7 +175,8 @@ fn an_administrator_makes_keys_and_sets_pins() {
     list(PIN).refused().says("CKR_PIN_INCORRECT");
 }
 
-/// The URIs that GnuTLS makes of what a module says of its tokens and, after a login, of their objects.
+/// The URIs that GnuTLS makes of what a module says of its tokens and, after a login, of their
+/// objects.
 fn uris(pcscd: &Pcscd, module: &Path) -> BTreeSet<String> {
     let list = |options: &[&str]| -> Vec<String> {
         let mut command = pcscd.command("p11tool");

@@ -1,4 +1,5 @@
-//! What the card says of itself and of its keys: the application related data (OpenPGP card 3.4 §4.4.1, DO 6E).
+//! What the card says of itself and of its keys: the application related data (OpenPGP card 3.4
+//! §4.4.1, DO 6E).
 
 use ctk_token::{KeyType, PinState};
 
@@ -73,7 +74,8 @@ impl Capabilities {
             return Self::default();
         };
         let has = |bit: u8| first & bit != 0;
-        // What follows, and the last bit of the first byte, meant something else or nothing before version 3.
+        // What follows, and the last bit of the first byte, meant something else or nothing before
+        // version 3.
         let three = version >= (3, 0);
         Self {
             challenge_len: has(0x40).then_some(u16::from_be_bytes([a, b])),
@@ -122,7 +124,8 @@ impl PinStatus {
         else {
             return None;
         };
-        // The first bit of a length says that the PIN is sent in format 2, which cards never asked for in practice.
+        // The first bit of a length says that the PIN is sent in format 2, which cards never asked
+        // for in practice.
         let len = |byte: u8| usize::from(byte & 0x7F);
         Some(Self {
             each_signature: validity == 0,
@@ -187,7 +190,7 @@ impl Application {
             .ok_or_else(|| missing("an application identifier"))?;
         if identifier.version() < (2, 0) {
             return Err(Failure::corrupted(
-                "OpenPGP cards of version 1 are not supported: their two user PINs would be taken for one",
+                "OpenPGP cards of version 1 are not supported: they have two user PINs",
             ));
         }
         // Some cards have part of it outside of 73.
@@ -258,7 +261,8 @@ impl KeyFacts {
     }
 }
 
-/// Whether the historical bytes promise extended length: bit 7 of the third byte of the card capabilities.
+/// Whether the historical bytes promise extended length: bit 7 of the third byte of the card
+/// capabilities.
 fn says_extended_length(historical: &[u8]) -> bool {
     // Category 00, then COMPACT-TLV, then three bytes of status.
     let Some((0, rest)) = historical.split_first() else {

@@ -21,10 +21,12 @@ pub(super) const X25519_LEGACY: ObjectIdentifier =
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
 
-/// The length of an RSA exponent that cards take unless they say otherwise, in bits (§4.4.3.10, as GnuPG writes it).
+/// The length of an RSA exponent that cards take unless they say otherwise, in bits (§4.4.3.10, as
+/// GnuPG writes it).
 const EXPONENT_BITS: [u8; 2] = [0, 32];
 
-/// The kind of key that the attributes of `place` name; `None` if it is one that nobody here can use.
+/// The kind of key that the attributes of `place` name; `None` if it is one that nobody here can
+/// use.
 pub(super) fn key_type(place: Place, attributes: &[u8]) -> Option<KeyType> {
     let (algorithm, rest) = attributes.split_first()?;
     if *algorithm == RSA {
@@ -33,11 +35,13 @@ pub(super) fn key_type(place: Place, attributes: &[u8]) -> Option<KeyType> {
             bits: u16::from_be_bytes(*bits).into(),
         });
     }
-    // What the curve is for goes without saying by the place, and not every card has the number of the algorithm right.
+    // What the curve is for goes without saying by the place, and not every card has the number of
+    // the algorithm right.
     if ![ECDH, ECDSA, EDDSA].contains(algorithm) {
         return None;
     }
-    // A trailing FF or 00 says how keys are imported (§4.4.3.10); no object identifier ends with FF, and none here with 00.
+    // A trailing FF or 00 says how keys are imported (§4.4.3.10); no object identifier ends with
+    // FF, and none here with 00.
     let oid = match rest.split_last()? {
         (0 | 0xFF, oid) => oid,
         _ => rest,
@@ -51,8 +55,9 @@ pub(super) fn key_type(place: Place, attributes: &[u8]) -> Option<KeyType> {
     place.takes(key_type).then_some(key_type)
 }
 
-/// The attributes to write for a new key of another type than the place has now. `current` are those of the place, and
-/// `offered` what the card's algorithm information (FA) lists for it, which decides if there is any.
+/// The attributes to write for a new key of another type than the place has now. `current` are
+/// those of the place, and `offered` what the card's algorithm information (FA) lists for it, which
+/// decides if there is any.
 ///
 /// `None` if the card or the specification has no such key for this place.
 pub(super) fn for_new_key(

@@ -24,8 +24,8 @@ struct Named {
     read: Constraint,
 }
 
-/// OpenSC has the same labels for those that it shows. 0104 is missing: it opens with the administrator's PIN only, and
-/// who logs in with that sees no private objects.
+/// OpenSC has the same labels for those that it shows. 0104 is missing: it opens with the
+/// administrator's PIN only, and who logs in with that sees no private objects.
 const DATA_OBJECTS: [Named; 5] = [
     named(0x5E, "Login data", Constraint::Free),
     named(0x5F50, "URL", Constraint::Free),
@@ -168,8 +168,8 @@ struct Placed<'a> {
     key: Option<usize>,
 }
 
-/// The certificates in the order of the places, each with the CKA_ID of the key that it is about, wherever it stands:
-/// cards with one certificate have it for any of their keys.
+/// The certificates in the order of the places, each with the CKA_ID of the key that it is about,
+/// wherever it stands: cards with one certificate have it for any of their keys.
 fn certificates(occurrences: &[impl AsRef<[u8]>], keys: &mut [Key]) -> Vec<Certificate> {
     let mut found: Vec<Placed<'_>> = Vec::new();
     for place in Place::ALL {
@@ -208,7 +208,8 @@ fn certificates(occurrences: &[impl AsRef<[u8]>], keys: &mut [Key]) -> Vec<Certi
             let identity = match key {
                 Some(key) => key.identity.clone(),
                 None if keys.iter().all(|key| key.identity != own) => own.to_vec(),
-                // About no key here, in the place of one that is another: nothing may take it for that one's.
+                // About no key here, in the place of one that is another: nothing may take it for
+                // that one's.
                 None => placed.place.certificate_id().as_bytes().to_vec(),
             };
             Certificate {

@@ -28,7 +28,8 @@ pub(super) fn read_protected(card: &mut Transaction<'_>, tag: u16) -> Result<Zer
         .data)
 }
 
-/// Reads a data object that a card need not have, or not for everybody: whatever the card refuses is empty.
+/// Reads a data object that a card need not have, or not for everybody: whatever the card refuses
+/// is empty.
 pub(super) fn read_optional(card: &mut Transaction<'_>, tag: u16) -> Result<Zeroizing<Vec<u8>>> {
     or_empty(read(card, tag))
 }
@@ -39,7 +40,8 @@ pub(super) fn write(card: &mut Transaction<'_>, tag: u16, value: &[u8]) -> Resul
     Ok(())
 }
 
-/// The certificates of all occurrences, empty where there is none; of a card that has one only, the first.
+/// The certificates of all occurrences, empty where there is none; of a card that has one only, the
+/// first.
 pub(super) fn certificates(
     card: &mut Transaction<'_>,
     counted: bool,

@@ -1,4 +1,5 @@
-//! PINs that are hashed before they are sent, where the card says so in its KDF-DO (OpenPGP card 3.4 §4.3.2).
+//! PINs that are hashed before they are sent, where the card says so in its KDF-DO (OpenPGP card
+//! 3.4 §4.3.2).
 
 use ctk_crypto::Hasher;
 use ctk_token::{Digest, Reason, Result, TokenError};
@@ -36,7 +37,8 @@ pub(super) enum Kdf {
 
 type Salt = [u8; 8];
 
-/// A count above which nobody's PIN is meant: 0x3E00000 is the largest that OpenPGP can express elsewhere.
+/// A count above which nobody's PIN is meant: 0x3E00000 is the largest that OpenPGP can express
+/// elsewhere.
 const MAX_COUNT: u32 = 0x03E0_0000;
 
 /// How often salt and PIN stand in what is hashed at once.
@@ -46,8 +48,8 @@ impl Kdf {
     /// Parses the contents of a KDF-DO. An empty one is none.
     ///
     /// # Errors
-    /// [`TokenError::Corrupted`] for anything else that is not of its form, and for an algorithm that is unknown: a PIN
-    /// that is sent in the wrong form is a wrong PIN.
+    /// [`TokenError::Corrupted`] for anything else that is not of its form, and for an algorithm
+    /// that is unknown: a PIN that is sent in the wrong form is a wrong PIN.
     pub(super) fn parse(object: &[u8]) -> Result<Self> {
         let contents = value(object, 0xF9)?.unwrap_or(object);
         if contents.is_empty() {

@@ -1,8 +1,9 @@
-//! The OpenPGP card, version 2.0 to 3.4 ("Functional Specification of the OpenPGP application on ISO Smart Card
-//! Operating Systems"; § means a section of its version 3.4.1).
+//! The OpenPGP card, version 2.0 to 3.4 ("Functional Specification of the OpenPGP application on
+//! ISO Smart Card Operating Systems"; § means a section of its version 3.4.1).
 //!
-//! The card has three places for keys, for signatures, decryption and authentication, and pads by itself. PW1 is one
-//! PIN with two modes, one of which is for signatures and may count for a single one.
+//! The card has three places for keys, for signatures, decryption and authentication, and pads by
+//! itself. PW1 is one PIN with two modes, one of which is for signatures and may count for a single
+//! one.
 
 mod application;
 mod attributes;
@@ -56,8 +57,9 @@ const KDF: u16 = 0xF9;
 /// The longest PIN of a card that has not been asked: as long as a length has bits for.
 const MAX_PIN: usize = 127;
 
-/// As OpenSC names its first slot for such a card. It has another one, `OpenPGP card (User PIN (sig))`, for the key for
-/// signatures, because there one token has one PIN; here one token has both modes of it.
+/// As OpenSC names its first slot for such a card. It has another one, `OpenPGP card (User PIN
+/// (sig))`, for the key for signatures, because there one token has one PIN; here one token has
+/// both modes of it.
 const LABEL: &str = "OpenPGP card (User PIN)";
 /// As OpenSC calls every card that is not made for PKCS#15.
 const MODEL: &str = "PKCS#15 emulated";
@@ -72,7 +74,8 @@ struct OpenPgp {
 struct Known {
     /// What the card has said of itself last.
     application: Option<Application>,
-    /// Whose tries in there were read with the card's identity, and are wanted next: they need not be asked for.
+    /// Whose tries in there were read with the card's identity, and are wanted next: they need not
+    /// be asked for.
     fresh_tries: Vec<Role>,
     kdf: Option<Kdf>,
     rejection: Option<Arc<RejectionKey>>,
@@ -107,8 +110,9 @@ impl OpenPgp {
         }
     }
 
-    /// How the card wants its PINs. Another program can have set that up since the last time, and a PIN in the wrong
-    /// form is a wrong one: so it is asked for each login, where the card can have it at all.
+    /// How the card wants its PINs. Another program can have set that up since the last time, and a
+    /// PIN in the wrong form is a wrong one: so it is asked for each login, where the card can have
+    /// it at all.
     fn kdf(&self, card: &mut Transaction<'_>) -> Result<Kdf> {
         let kdf = match self.application(card)?.capabilities.kdf {
             true => Kdf::parse(&data::read_optional(card, KDF)?)?,
@@ -256,7 +260,8 @@ impl Applet for OpenPgp {
     }
 
     fn verify_template(&self, role: Role, key: Option<&ObjectId>) -> Option<(Vec<u8>, usize)> {
-        // The PIN would have to be typed once for each of its modes, and is not padded to a length that a template has.
+        // The PIN would have to be typed once for each of its modes, and is not padded to a length
+        // that a template has.
         let _ = (role, key);
         None
     }
@@ -295,8 +300,8 @@ impl Applet for OpenPgp {
             return Err(TokenError::NotSupported.into());
         }
         rejection::check(key, input, plaintext)?;
-        // Another applet's refusal must not be taken for a wrong padding, and to look afterwards would show in the time
-        // that a wrong padding takes.
+        // Another applet's refusal must not be taken for a wrong padding, and to look afterwards
+        // would show in the time that a wrong padding takes.
         if !card.is_proven(&ROW) && !self.is_selected(card)? {
             return Err(Failure::Status(Status::INSTRUCTION_NOT_SUPPORTED));
         }

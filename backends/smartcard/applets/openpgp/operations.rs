@@ -15,8 +15,8 @@ use crate::{
 const PERFORM_SECURITY_OPERATION: u8 = 0x2A;
 const INTERNAL_AUTHENTICATE: u8 = 0x88;
 
-/// Whether the card performs this. It pads RSA signatures and unpads RSA ciphertexts by itself, so there is no raw
-/// operation, and with it neither PSS nor OAEP.
+/// Whether the card performs this. It pads RSA signatures and unpads RSA ciphertexts by itself, so
+/// there is no raw operation, and with it neither PSS nor OAEP.
 pub(super) fn supports(operation: Operation, key: &Key, algorithm: KeyAlgorithm) -> bool {
     let Some(place) = Place::of_key(&key.id) else {
         return false;
@@ -120,7 +120,8 @@ pub(super) fn key_exchange(
         }
         Err(status) => return Err(Failure::Status(status)),
     };
-    // The x coordinate, or the point that some cards give, or X25519 with the mark that OpenPGP puts before it.
+    // The x coordinate, or the point that some cards give, or X25519 with the mark that OpenPGP
+    // puts before it.
     let x = match &agreed[..] {
         [4, point @ ..] if point.len() == 2 * len => point.get(..len),
         [0x40, bare @ ..] if bare.len() == len => Some(bare),
@@ -151,7 +152,8 @@ fn succeeded(response: Response) -> std::result::Result<Zeroizing<Vec<u8>>, Stat
     }
 }
 
-/// A hash as long as the card wants it for its curve: the number that it stands for is the same (FIPS 186-5 §6.4.1).
+/// A hash as long as the card wants it for its curve: the number that it stands for is the same
+/// (FIPS 186-5 §6.4.1).
 fn fit(curve: Curve, hash: &[u8]) -> Result<Vec<u8>> {
     if !(1..=128).contains(&hash.len()) {
         return Err(TokenError::DataLength.into());
@@ -216,7 +218,8 @@ fn write_signature(key_type: KeyType, made: &[u8], signature: &mut [u8]) -> Resu
     Ok(len)
 }
 
-/// A public key of this curve. Where the crypto library does not know the curve, the card has to look.
+/// A public key of this curve. Where the crypto library does not know the curve, the card has to
+/// look.
 fn check_point(curve: Curve, peer: &[u8]) -> Result<()> {
     if peer.first() != Some(&4) || peer.len() != 1 + 2 * curve.bytes() {
         return Err(TokenError::BadParameter.into());

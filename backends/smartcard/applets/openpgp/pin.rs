@@ -37,8 +37,8 @@ pub(super) const MIN_USER: usize = 6;
 pub(super) const MIN_ADMIN: usize = 8;
 pub(super) const MIN_RESETTING: usize = 8;
 
-/// What an administrator's secret begins with if it is the resetting code: PW3 and the code look the same, and to try
-/// the one as the other would cost tries.
+/// What an administrator's secret begins with if it is the resetting code: PW3 and the code look
+/// the same, and to try the one as the other would cost tries.
 pub(super) const RESETTING_CODE: &[u8] = b"resetting-code:";
 
 /// The tries left and the longest PINs, asked now.
@@ -51,8 +51,9 @@ pub(super) fn status(card: &mut Transaction<'_>) -> Result<PinStatus> {
 
 /// VERIFY in every mode that `role` is about.
 ///
-/// The user's PIN is for two modes. The one for signatures comes second, with a PIN that has been right a moment ago, and
-/// not at all where it would count for one signature: so a wrong PIN is sent once.
+/// The user's PIN is for two modes. The one for signatures comes second, with a PIN that has been
+/// right a moment ago, and not at all where it would count for one signature: so a wrong PIN is
+/// sent once.
 pub(super) fn verify(
     card: &mut Transaction<'_>,
     kdf: &Kdf,
@@ -71,8 +72,8 @@ pub(super) fn verify(
             let Err(failure) = send(card, SIGNING, &pin) else {
                 return Ok(());
             };
-            // Half a login is none. A card that stays half logged in is the caller's to deal with, who takes a refused
-            // PIN for one that opened nothing.
+            // Half a login is none. A card that stays half logged in is the caller's to deal with,
+            // who takes a refused PIN for one that opened nothing.
             match forget_mode(card, USER)? {
                 true => Err(failure),
                 false => Err(Failure::corrupted(
@@ -128,7 +129,8 @@ pub(super) fn change(
     }
 }
 
-/// RESET RETRY COUNTER: a new user PIN in the name of the resetting code, or of PW3 that has been verified.
+/// RESET RETRY COUNTER: a new user PIN in the name of the resetting code, or of PW3 that has been
+/// verified.
 pub(super) fn unblock(
     card: &mut Transaction<'_>,
     kdf: &Kdf,
@@ -178,8 +180,8 @@ fn forget_mode(card: &mut Transaction<'_>, mode: u8) -> Result<bool> {
         .is_ok())
 }
 
-/// What it means that a secret was not taken. Most cards answer to a wrong one that security is not satisfied, and keep
-/// the tries for who asks (§7.2.2).
+/// What it means that a secret was not taken. Most cards answer to a wrong one that security is not
+/// satisfied, and keep the tries for who asks (§7.2.2).
 fn refusal(card: &mut Transaction<'_>, status: Status, which: Secret) -> Failure {
     if status == Status::AUTHENTICATION_BLOCKED {
         return TokenError::PinLocked.into();

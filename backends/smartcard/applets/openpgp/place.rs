@@ -1,4 +1,5 @@
-//! The three places for keys that every card has, and what belongs to each (OpenPGP card 3.4 §4.4.3.2).
+//! The three places for keys that every card has, and what belongs to each (OpenPGP card 3.4
+//! §4.4.3.2).
 
 use ctk_token::{AuthId, Curve, KeyType, ObjectId};
 
@@ -105,8 +106,8 @@ impl Place {
         0xD6 + self as u16
     }
 
-    /// Which of the cardholder certificates is the key's: they stand in the order authentication, encryption, signature
-    /// (§7.2.5).
+    /// Which of the cardholder certificates is the key's: they stand in the order authentication,
+    /// encryption, signature (§7.2.5).
     pub(super) const fn occurrence(self) -> u8 {
         2 - self as u8
     }

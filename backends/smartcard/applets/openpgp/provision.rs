@@ -1,4 +1,5 @@
-//! New keys, certificates, and data that goes (OpenPGP card 3.4 §7.2.8, §7.2.14). All of it is the administrator's.
+//! New keys, certificates, and data that goes (OpenPGP card 3.4 §7.2.8, §7.2.14). All of it is the
+//! administrator's.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -142,7 +143,8 @@ fn place_for(application: &Application, wanted: &NewKey<'_>) -> Result<Place> {
     free.ok_or_else(|| TokenError::NoSpace.into())
 }
 
-/// Has `place` take another type of key, where the card allows that. The key that is there is gone then.
+/// Has `place` take another type of key, where the card allows that. The key that is there is gone
+/// then.
 fn change_type(
     card: &mut Transaction<'_>,
     application: &Application,

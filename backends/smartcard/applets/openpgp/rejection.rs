@@ -1,13 +1,16 @@
-//! RSA decryption by a card that says whether the padding was right, in a way that its user does not.
+//! RSA decryption by a card that says whether the padding was right, in a way that its user does
+//! not.
 //!
-//! Who learns for ciphertexts of their choice whether the v1.5 padding was right decrypts any other one (Bleichenbacher).
-//! The contract wants implicit rejection for that reason: a wrong padding gives a pseudo-random plaintext, always the same
-//! for the same ciphertext, in every program. So the card's answer is made into the block that it has seen, or into a
-//! wrong one, and `ctk_crypto` undoes that as it does for a key in software, in constant time. What remains is what the
-//! card itself shows by the time that it takes.
+//! Who learns for ciphertexts of their choice whether the v1.5 padding was right decrypts any other
+//! one (Bleichenbacher). The contract wants implicit rejection for that reason: a wrong padding
+//! gives a pseudo-random plaintext, always the same for the same ciphertext, in every program. So
+//! the card's answer is made into the block that it has seen, or into a wrong one, and `ctk_crypto`
+//! undoes that as it does for a key in software, in constant time. What remains is what the card
+//! itself shows by the time that it takes.
 //!
-//! Implicit rejection hashes the ciphertext with a secret of the key. A card gives none, but a key can make one: the
-//! decryption key's own signature over a text that nobody else has signed is always the same and nobody else's.
+//! Implicit rejection hashes the ciphertext with a secret of the key. A card gives none, but a key
+//! can make one: the decryption key's own signature over a text that nobody else has signed is
+//! always the same and nobody else's.
 
 use ctk_crypto::{Decryption, RsaEncryption};
 use ctk_token::{Digest, Key, KeyAlgorithm, KeyType, PublicKey, PublicKeyMaterial, TokenError};
@@ -41,11 +44,13 @@ impl RejectionKey {
         let mut secret = Zeroizing::new([0; 32]);
         match secret_signature(card, application)? {
             Some(signature) => {
-                // The key that signed may be another one: each decryption key has a secret of its own.
+                // The key that signed may be another one: each decryption key has a secret of its
+                // own.
                 let hashed = Zeroizing::new([&signature, key.public_key.spki()].concat());
                 secret.copy_from_slice(&ctk_crypto::hash(Digest::Sha256, &hashed)?);
             }
-            // Different in each program that runs: still none learns from the plaintext alone that it was made up.
+            // Different in each program that runs: still none learns from the plaintext alone that
+            // it was made up.
             None => ctk_crypto::random(&mut *secret)?,
         }
         Ok(Self {
@@ -81,7 +86,8 @@ pub(super) fn decrypt(
     Ok(len)
 }
 
-/// Refuses what anybody can see: a wrong length, a number that is not below the modulus, too little room.
+/// Refuses what anybody can see: a wrong length, a number that is not below the modulus, too little
+/// room.
 pub(super) fn check(key: &Key, ciphertext: &[u8], plaintext: &[u8]) -> Result<()> {
     let PublicKeyMaterial::Rsa { modulus, .. } = key.public_key.material() else {
         return Err(TokenError::NotSupported.into());
@@ -125,8 +131,9 @@ fn block(len: usize, message: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>> {
     Ok(block)
 }
 
-/// Whether a card answers so for a wrong padding. They do not agree on a status, so it is every one that has no other
-/// meaning for a command that the card knows, in its applet, with the right length.
+/// Whether a card answers so for a wrong padding. They do not agree on a status, so it is every one
+/// that has no other meaning for a command that the card knows, in its applet, with the right
+/// length.
 fn is_about_padding(status: Status, touch: bool) -> bool {
     let nobody_touched = touch && status == Status::CONDITIONS_NOT_SATISFIED;
     let is_known_otherwise = matches!(
@@ -146,8 +153,9 @@ fn is_about_padding(status: Status, touch: bool) -> bool {
     !nobody_touched && !is_known_otherwise
 }
 
-/// A signature over [`TEXT`] that is the same every time, by the decryption key itself or else by the one for
-/// authentication. `None` if the card cannot do it, or not without being touched for it.
+/// A signature over [`TEXT`] that is the same every time, by the decryption key itself or else by
+/// the one for authentication. `None` if the card cannot do it, or not without being touched for
+/// it.
 fn secret_signature(
     card: &mut Transaction<'_>,
     application: &Application,
@@ -181,7 +189,8 @@ fn unless_refused(signature: Result<Zeroizing<Vec<u8>>>) -> Result<Option<Zeroiz
     }
 }
 
-/// Has INTERNAL AUTHENTICATE use the key in `place` (§7.2.18). Lasts until the applet is selected or the card reset.
+/// Has INTERNAL AUTHENTICATE use the key in `place` (§7.2.18). Lasts until the applet is selected
+/// or the card reset.
 fn let_authenticate(card: &mut Transaction<'_>, place: Place) -> Result<bool> {
     let reference = [0x83, 1, place.number()];
     let command = Command::new(MANAGE_SECURITY_ENVIRONMENT, 0x41, 0xA4).data(&reference);

@@ -1,6 +1,7 @@
 //! The applet over a card that answers as each test says.
 
 mod contents;
+mod mutations;
 mod pins;
 mod provisioning;
 mod uses;
@@ -19,7 +20,8 @@ const P256: &[u8] = &[19, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 3, 1, 7];
 const X25519: &[u8] = &[18, 0x2B, 6, 1, 4, 1, 0x97, 0x55, 1, 5, 1];
 const ED25519: &[u8] = &[22, 0x2B, 6, 1, 4, 1, 0xDA, 0x47, 0x0F, 1];
 
-/// What a card says of itself, to be changed by a test. It takes short commands, so that they look the same everywhere.
+/// What a card says of itself, to be changed by a test. It takes short commands, so that they look
+/// the same everywhere.
 struct Said {
     version: [u8; 2],
     capabilities: [u8; 10],
@@ -36,7 +38,8 @@ impl Default for Said {
     fn default() -> Self {
         Self {
             version: [3, 4],
-            // GET CHALLENGE, import, PW status, private use, attributes change; 255 random bytes, 2048 of certificates.
+            // GET CHALLENGE, import, PW status, private use, attributes change; 255 random bytes,
+            // 2048 of certificates.
             capabilities: [0x7C, 0, 0, 0xFF, 8, 0, 8, 0, 0, 1],
             attributes: [RSA_2048, RSA_2048, RSA_2048],
             pins: [1, 127, 127, 127, 3, 0, 3],

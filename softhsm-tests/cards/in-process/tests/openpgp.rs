@@ -1,5 +1,5 @@
-//! OpenPGP cards keep every rule of the contract: with RSA keys and keys on curves, with short commands, with a PIN for
-//! each signature (as cards are delivered) and for many.
+//! OpenPGP cards keep every rule of the contract: with RSA keys and keys on curves, with short
+//! commands, with a PIN for each signature (as cards are delivered) and for many.
 
 use ctk_token::{KeyAlgorithm, PublicKey, TokenDriver, conformance};
 use in_process::{Bench, CardFixture, Reader};

@@ -1,5 +1,5 @@
-//! An OpenPGP card in its administrator's hands: new keys and certificates, locked PINs, hashed PINs; and what each use
-//! costs.
+//! An OpenPGP card in its administrator's hands: new keys and certificates, locked PINs, hashed
+//! PINs; and what each use costs.
 
 use std::sync::Arc;
 

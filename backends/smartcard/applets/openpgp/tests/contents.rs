@@ -5,7 +5,8 @@ use ctk_token::{Certificate, Constraint, Curve, Item, PinState, Reuse};
 use super::{super::OpenPgp, *};
 use crate::{applet::Applet, link::LinkError};
 
-/// A certificate about this key, as far as anybody here looks: with a subject, and without a signature of anybody.
+/// A certificate about this key, as far as anybody here looks: with a subject, and without a
+/// signature of anybody.
 pub(super) fn certificate(spki: &[u8]) -> Vec<u8> {
     let sequence = |parts: &[&[u8]]| tlv::encode(0x30, &parts.concat()).to_vec();
     let name = sequence(&[&[0x31, 0]]);
@@ -268,7 +269,8 @@ fn a_certificate_belongs_to_the_key_that_it_is_about() {
         commands.extend(NO_DATA);
         read(&said, &commands)
     };
-    // Where the certificate for authentication stands is one for signatures, and the card gives it every time.
+    // Where the certificate for authentication stands is one for signatures, and the card gives it
+    // every time.
     let items = read(&of_signature, &of_signature, &of_signature);
     let found = certificates(&items);
     assert_eq!(found.len(), 1);
