@@ -356,15 +356,16 @@ mod tests {
         all
     }
 
-    /// What the functions may answer besides CKR_FUNCTION_FAILED, CKR_DEVICE_ERROR, CKR_DEVICE_MEMORY and
-    /// CKR_DEVICE_REMOVED, which are in every list of PKCS#11 §5 that is meant here.
+    /// What the functions may answer besides CKR_FUNCTION_FAILED, CKR_DEVICE_ERROR,
+    /// CKR_DEVICE_MEMORY and CKR_DEVICE_REMOVED, which are in every list of PKCS#11 §5 that is
+    /// meant here.
     fn listed(during: During) -> Vec<Error> {
         use Error::*;
         match during {
             // Of whatever function needs the token's session first.
             During::Opening => vec![UserNotLoggedIn, FunctionCanceled, TokenWriteProtected],
-            // CKR_PIN_EXPIRED, CKR_PIN_LEN_RANGE and CKR_USER_NOT_LOGGED_IN (for a context login whose
-            // user's is lost) are not in C_Login's list, and say what they say in §5.1.6.
+            // CKR_PIN_EXPIRED, CKR_PIN_LEN_RANGE and CKR_USER_NOT_LOGGED_IN (for a context login
+            // whose user's is lost) are not in C_Login's list, and say what they say in §5.1.6.
             During::Login => vec![
                 PinIncorrect,
                 PinLocked,
@@ -375,8 +376,8 @@ mod tests {
                 UserNotLoggedIn,
                 TokenWriteProtected,
             ],
-            // C_InitPIN's list has no wrong secret of the SO's: it takes for granted that C_Login found
-            // out. CKR_FUNCTION_NOT_SUPPORTED is every function's (§5.1.1).
+            // C_InitPIN's list has no wrong secret of the SO's: it takes for granted that C_Login
+            // found out. CKR_FUNCTION_NOT_SUPPORTED is every function's (§5.1.1).
             During::ChangePin | During::InitPin => vec![
                 PinIncorrect,
                 PinInvalid,

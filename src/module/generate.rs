@@ -1,4 +1,5 @@
-//! Key generation (PKCS#11 §5.18.1, §5.18.2): keys of the session, and key pairs that a token makes.
+//! Key generation (PKCS#11 §5.18.1, §5.18.2): keys of the session, and key pairs that a token
+//! makes.
 
 use cryptoki_sys::*;
 use ctk_crypto::{PrivateKey, SecretBytes, has_key_type, random};

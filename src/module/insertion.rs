@@ -256,8 +256,8 @@ impl Insertion {
         if let Some(session) = &self.application.lock().session {
             return Ok(Arc::clone(session));
         }
-        // Declared before the lock and so dropped after it, if another thread was faster: the end of
-        // a session may be work for a card.
+        // Declared before the lock and so dropped after it, if another thread was faster: the end
+        // of a session may be work for a card.
         let new = self
             .token
             .create_session()

@@ -22,9 +22,9 @@ use crate::{
     standing::Standing,
 };
 
-/// What a CKU_CONTEXT_SPECIFIC login is for: an operation with a key that wants an authentication for
-/// each use. When the operation is over, an authentication that it has not used ends with it; under
-/// no lock, because a card works then.
+/// What a CKU_CONTEXT_SPECIFIC login is for: an operation with a key that wants an authentication
+/// for each use. When the operation is over, an authentication that it has not used ends with it;
+/// under no lock, because a card works then.
 pub(crate) struct Context {
     pub(crate) session: Arc<dyn TokenSession>,
     key: ObjectId,
@@ -269,8 +269,8 @@ impl PrivateUse {
         let needs_login = *error == TokenError::AuthenticationNeeded;
         if let Some((_, performer)) = self.home() {
             session.insertion.heed(performer, error);
-            // For a key that one login is enough for, it is gone: the program's next C_Login must not
-            // hear that it is logged in already.
+            // For a key that one login is enough for, it is gone: the program's next C_Login must
+            // not hear that it is logged in already.
             if needs_login && self.context.is_none() {
                 session.insertion.lost(performer);
             }

@@ -14,10 +14,10 @@
 //! operation in progress is *taken* out of its session, so that not even the session is locked
 //! meanwhile.
 //!
-//! Two are held while key stores work, and stand before all of these. The library's `changing`, while
-//! tokens log out: it keeps C_Initialize and C_Finalize of several threads apart, and no other function
-//! takes it. And a slot's `looking`, while the slot is asked which token is in it: functions about the
-//! slot take it; sessions, other slots and C_Finalize never do.
+//! Two are held while key stores work, and stand before all of these. The library's `changing`,
+//! while tokens log out: it keeps C_Initialize and C_Finalize of several threads apart, and no
+//! other function takes it. And a slot's `looking`, while the slot is asked which token is in it:
+//! functions about the slot take it; sessions, other slots and C_Finalize never do.
 
 #![deny(unsafe_code)]
 

@@ -207,8 +207,8 @@ impl Library {
         Err(Error::SessionHandleInvalid)
     }
 
-    /// 32 random bytes that nobody else has: no other process, and nobody after C_Finalize. A forked
-    /// child has a library, and so a secret, of its own.
+    /// 32 random bytes that nobody else has: no other process, and nobody after C_Finalize. A
+    /// forked child has a library, and so a secret, of its own.
     ///
     /// # Errors
     /// Those of the crypto library's random numbers.

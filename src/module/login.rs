@@ -1,4 +1,5 @@
-//! C_Login, C_LoginUser, C_Logout, C_InitPIN and C_SetPIN (PKCS#11 §5.6.8 to §5.6.10, §5.5.8, §5.5.9).
+//! C_Login, C_LoginUser, C_Logout, C_InitPIN and C_SetPIN (PKCS#11 §5.6.8 to §5.6.10, §5.5.8,
+//! §5.5.9).
 
 use cryptoki_sys::*;
 use ctk_token::{AuthSecret, LoginPolicy, Role, TokenError};

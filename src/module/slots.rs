@@ -19,8 +19,8 @@ use crate::{
     session::Sessions,
 };
 
-/// How long one slice of a blocking C_WaitForSlotEvent lasts: C_Finalize ends the call within half a
-/// second.
+/// How long one slice of a blocking C_WaitForSlotEvent lasts: C_Finalize ends the call within half
+/// a second.
 const SLICE: Duration = Duration::from_millis(400);
 
 /// Where the module takes its slots from.
@@ -143,8 +143,8 @@ impl SlotEntry {
         self.inserted().ok_or(Error::TokenNotPresent)
     }
 
-    /// Whether that insertion still lasts, as far as anybody knows. Asked by every call: no key store
-    /// is asked, and nothing is touched that all threads share.
+    /// Whether that insertion still lasts, as far as anybody knows. Asked by every call: no key
+    /// store is asked, and nothing is touched that all threads share.
     pub(crate) fn holds(&self, insertion: &Insertion) -> bool {
         !self.removable || !insertion.is_over() && self.slot.holds(&insertion.token)
     }
@@ -313,8 +313,8 @@ fn set_flags(flags: &[(bool, CK_FLAGS)]) -> CK_FLAGS {
 }
 
 /// C_WaitForSlotEvent (PKCS#11 §5.5.4). Blocks in slices, under no lock, until C_Finalize at the
-/// latest. What is there at the first look is no event, so that one who has asked for nothing before
-/// waits for what comes from now on.
+/// latest. What is there at the first look is no event, so that one who has asked for nothing
+/// before waits for what comes from now on.
 pub(crate) fn wait_for_event(
     library: &Library,
     flags: CK_FLAGS,

@@ -1,5 +1,5 @@
-//! Making, copying, changing and destroying objects (PKCS#11 §5.7.1 to §5.7.3, §5.7.6): mostly those of
-//! a session.
+//! Making, copying, changing and destroying objects (PKCS#11 §5.7.1 to §5.7.3, §5.7.6): mostly
+//! those of a session.
 
 use cryptoki_sys::*;
 use ctk_token::{Digest, KeyType, PublicKey, Role};

@@ -18,8 +18,8 @@ use crate::{
 /// A value. It may be one that only the user is to see, so it is wiped.
 type Secret = Arc<Zeroizing<Vec<u8>>>;
 
-/// The values that were read, of one token. Programs ask for the length first, and a card is not read
-/// twice for that.
+/// The values that were read, of one token. Programs ask for the length first, and a card is not
+/// read twice for that.
 #[derive(Default)]
 pub(crate) struct ReadValues(Mutex<BTreeMap<CK_OBJECT_HANDLE, ReadValue>>);
 
@@ -68,8 +68,8 @@ impl ReadValues {
 /// The value of a data object of the token, which the session sees.
 ///
 /// # Errors
-/// CKR_OBJECT_HANDLE_INVALID if the token wants a login after all: for who is not logged in there is
-/// no such object. And whatever keeps it from being read.
+/// CKR_OBJECT_HANDLE_INVALID if the token wants a login after all: for who is not logged in there
+/// is no such object. And whatever keeps it from being read.
 pub(super) fn read(view: &View<'_>, standing: &Standing) -> Result<Secret> {
     let insertion = view.insertion;
     let data = view.data().ok_or(Error::GeneralError)?;

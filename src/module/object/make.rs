@@ -85,8 +85,8 @@ pub(crate) fn check_key_pair(public: &Wish, private: &Wish, kind: KeyType) -> Re
     public_key::check_kind(kind, false, |kind| private.bytes(kind))
 }
 
-/// Makes a key pair of the session, of templates that [`check_key_pair`] has seen: the handles of the
-/// public and of the private key.
+/// Makes a key pair of the session, of templates that [`check_key_pair`] has seen: the handles of
+/// the public and of the private key.
 ///
 /// The private key is CKA_SENSITIVE, not CKA_EXTRACTABLE and not CKA_COPYABLE whatever the template
 /// says. Java asks for the contrary for keys that it never reads, so this is no error.

@@ -1,5 +1,5 @@
-//! What programs make on a token and delete there: key pairs and certificates (PKCS#11 §5.7.1, §5.7.3,
-//! §5.18.2). The token decides who may, and says which objects came of it.
+//! What programs make on a token and delete there: key pairs and certificates (PKCS#11 §5.7.1,
+//! §5.7.3, §5.18.2). The token decides who may, and says which objects came of it.
 
 use cryptoki_sys::*;
 use ctk_token::{KeyType, NewKey, ObjectId, TokenError, TokenSession};
@@ -11,16 +11,16 @@ use crate::{
 };
 
 /// Has the token make a key pair of this kind, as templates wish that
-/// [`make::check_key_pair`](super::make::check_key_pair) has seen: the handles of the public and of the
-/// private key, also for an SO, who does not see the private one.
+/// [`make::check_key_pair`](super::make::check_key_pair) has seen: the handles of the public and of
+/// the private key, also for an SO, who does not see the private one.
 ///
-/// What the keys can be used for, who has to log in for that, and their labels follow from their place
-/// on the token: the templates' other attributes are the program's hopes.
+/// What the keys can be used for, who has to log in for that, and their labels follow from their
+/// place on the token: the templates' other attributes are the program's hopes.
 ///
 /// # Errors
-/// CKR_TEMPLATE_INCONSISTENT if the templates name two identities, CKR_ATTRIBUTE_VALUE_INVALID for one
-/// that the token has no place for, CKR_USER_NOT_LOGGED_IN without the role that may, and what the
-/// token lacks of this kind of key: CKR_CURVE_NOT_SUPPORTED and its siblings.
+/// CKR_TEMPLATE_INCONSISTENT if the templates name two identities, CKR_ATTRIBUTE_VALUE_INVALID for
+/// one that the token has no place for, CKR_USER_NOT_LOGGED_IN without the role that may, and what
+/// the token lacks of this kind of key: CKR_CURVE_NOT_SUPPORTED and its siblings.
 pub(crate) fn generate_key_pair(
     session: &Session,
     public: &Wish,
@@ -76,12 +76,13 @@ fn lacking(key_type: KeyType) -> Error {
     }
 }
 
-/// Writes a certificate to the place of this identity, or of the key that it is about if the identity
-/// is empty.
+/// Writes a certificate to the place of this identity, or of the key that it is about if the
+/// identity is empty.
 ///
 /// # Errors
-/// CKR_TEMPLATE_INCONSISTENT if there is none but only where to find it, CKR_ATTRIBUTE_VALUE_INVALID
-/// for an identity that the token has no place for or another key in, and as above.
+/// CKR_TEMPLATE_INCONSISTENT if there is none but only where to find it,
+/// CKR_ATTRIBUTE_VALUE_INVALID for an identity that the token has no place for or another key in,
+/// and as above.
 pub(super) fn import_certificate(
     session: &Session,
     identity: &[u8],
@@ -99,7 +100,8 @@ pub(super) fn import_certificate(
     handle.ok_or(Error::DeviceError)
 }
 
-/// Deletes an object of the token: certificates of tokens that can be written, as CKA_DESTROYABLE says.
+/// Deletes an object of the token: certificates of tokens that can be written, as CKA_DESTROYABLE
+/// says.
 ///
 /// # Errors
 /// CKR_ACTION_PROHIBITED for all others, and as above.

@@ -103,10 +103,11 @@ impl Wish {
         Ok(wish)
     }
 
-    /// Whether an object like this can be on the token: a certificate, and keys that it makes itself.
+    /// Whether an object like this can be on the token: a certificate, and keys that it makes
+    /// itself.
     ///
-    /// Who may put it there the token knows. A private key that the SO makes is one that the SO does
-    /// not see; but a card's keys are made by who administers it, for its user.
+    /// Who may put it there the token knows. A private key that the SO makes is one that the SO
+    /// does not see; but a card's keys are made by who administers it, for its user.
     fn check_on_token(&self, session: &Session) -> Result<()> {
         let certificate = self.class == Class::Certificate && self.how == How::Created;
         let key = matches!(self.class, Class::PublicKey | Class::PrivateKey)

@@ -82,8 +82,8 @@ fn initialize_asks_nobody_and_a_number_is_enough_to_open_a_session() {
     let session = open(0, CKF_SERIAL_SESSION);
     assert_eq!(readers.asked.load(Ordering::SeqCst), 1);
     assert_eq!(reader.asked(), 1);
-    // How to log in is known of the kind of token: nothing is asked of the card until somebody wants
-    // to know.
+    // How to log in is known of the kind of token: nothing is asked of the card until somebody
+    // wants to know.
     assert_eq!(card.infos.load(Ordering::SeqCst), 0);
     assert_eq!(card.loads.load(Ordering::SeqCst), 0);
     assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);

@@ -1,20 +1,22 @@
-//! A card in a reader, in memory: it comes and goes, its contents are read late, and its administrator
-//! writes to it.
-#![allow(dead_code)] // each test file uses its part
+//! A card in a reader, in memory: it comes and goes, its contents are read late, and its
+//! administrator writes to it.
+#![allow(dead_code, unused_imports)] // each test file uses its part
 #![allow(unreachable_pub)] // a module of several test programs
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test's own functions
 
+mod reader;
+
 use std::sync::{
-    Arc, Condvar, Mutex,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
-use std::time::{Duration, Instant};
 
 use ctk_crypto::PrivateKey;
-use ctk_pkcs11::SlotSource;
 use ctk_token::*;
 
-use crate::support::{PIN, set_hold, wait_while};
+pub use reader::{Opens, Reader, Readers};
+
+use crate::support::PIN;
 
 /// The management key.
 pub const ADMIN: &[u8] = b"administrator";
@@ -22,9 +24,6 @@ pub const ADMIN: &[u8] = b"administrator";
 pub const PUK: &[u8] = b"87654321";
 /// The last of the places for keys, which are numbered from 1.
 pub const LAST: u8 = 4;
-
-/// Something that waits while it is set.
-pub type Gate = (Mutex<bool>, Condvar);
 
 /// A card with places for keys, which it makes itself.
 #[derive(Default)]
@@ -433,148 +432,5 @@ impl TokenSession for CardSession {
 impl Drop for CardSession {
     fn drop(&mut self) {
         self.card.sessions.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// A reader. What is in it, and what has been noticed of that, are two things.
-pub struct Reader {
-    name: String,
-    inside: Mutex<Option<Arc<dyn Token>>>,
-    noticed: Mutex<Option<Arc<dyn Token>>>,
-    /// How often it was asked for its card.
-    pub asked: AtomicUsize,
-    /// Does not answer while this is set.
-    pub slow: Gate,
-}
-
-impl Reader {
-    pub fn new(name: &str, card: Option<&Arc<Card>>) -> Arc<Self> {
-        let reader = Self {
-            name: name.into(),
-            inside: Mutex::default(),
-            noticed: Mutex::default(),
-            asked: AtomicUsize::new(0),
-            slow: Gate::default(),
-        };
-        if let Some(card) = card {
-            reader.insert(card);
-        }
-        Arc::new(reader)
-    }
-
-    /// Puts the card in: each time it is another insertion.
-    pub fn insert(&self, card: &Arc<Card>) {
-        *self.inside.lock().unwrap() = Some(Arc::new(Face(Arc::clone(card))));
-    }
-
-    pub fn remove(&self) {
-        *self.inside.lock().unwrap() = None;
-    }
-
-    /// Some other call has noticed what is in it now.
-    pub fn notice(&self) {
-        *self.noticed.lock().unwrap() = self.inside.lock().unwrap().clone();
-    }
-
-    pub fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-}
-
-impl Slot for Reader {
-    fn id(&self) -> &str {
-        &self.name
-    }
-    fn info(&self) -> SlotInfo {
-        SlotInfo {
-            description: self.name.clone(),
-            manufacturer: "Tests".into(),
-            removable: true,
-            hardware: true,
-        }
-    }
-    fn token(&self) -> Option<Arc<dyn Token>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        wait_while(&self.slow);
-        self.notice();
-        self.noticed.lock().unwrap().clone()
-    }
-    fn holds(&self, token: &Arc<dyn Token>) -> bool {
-        let noticed = self.noticed.lock().unwrap();
-        noticed.as_ref().is_some_and(|now| Arc::ptr_eq(now, token))
-    }
-}
-
-/// The readers of a machine, and a driver that blocks until something changes.
-#[derive(Default)]
-pub struct Readers {
-    readers: Mutex<Vec<Arc<Reader>>>,
-    /// How often somebody asked which there are.
-    pub asked: AtomicUsize,
-    changes: Mutex<usize>,
-    changed: Condvar,
-    /// How many threads wait for a change, and the longest time that one was told to.
-    pub waiting: AtomicUsize,
-    pub longest_wait: Mutex<Duration>,
-}
-
-impl Readers {
-    pub fn new(readers: &[Arc<Reader>]) -> Arc<Self> {
-        Arc::new(Self {
-            readers: Mutex::new(readers.to_vec()),
-            ..Self::default()
-        })
-    }
-
-    /// The same, for the module.
-    pub fn source(self: &Arc<Self>) -> Box<dyn SlotSource> {
-        Box::new(Source(Arc::clone(self)))
-    }
-
-    pub fn plug_in(&self, reader: Arc<Reader>) {
-        self.readers.lock().unwrap().push(reader);
-    }
-
-    /// Something has changed.
-    pub fn tell(&self) {
-        *self.changes.lock().unwrap() += 1;
-        self.changed.notify_all();
-    }
-}
-
-struct Source(Arc<Readers>);
-
-impl SlotSource for Source {
-    fn slots(&self) -> Vec<Arc<dyn Slot>> {
-        self.0.asked.fetch_add(1, Ordering::SeqCst);
-        let readers = self.0.readers.lock().unwrap();
-        readers.iter().map(|one| Arc::clone(one) as _).collect()
-    }
-    fn wait_for_change(&self, deadline: Instant) -> Result<Wait> {
-        let changes = self.0.changes.lock().unwrap();
-        let before = *changes;
-        self.0.waiting.fetch_add(1, Ordering::SeqCst);
-        let rest = deadline.saturating_duration_since(Instant::now());
-        let mut longest = self.0.longest_wait.lock().unwrap();
-        *longest = longest.max(rest);
-        drop(longest);
-        let waited = self
-            .0
-            .changed
-            .wait_timeout_while(changes, rest, |now| *now == before);
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
-        match waited.unwrap().1.timed_out() {
-            true => Ok(Wait::TimedOut),
-            false => Ok(Wait::Changed),
-        }
-    }
-}
-
-/// Opens a gate even if a test fails.
-pub struct Opens<'a>(pub &'a Gate);
-
-impl Drop for Opens<'_> {
-    fn drop(&mut self) {
-        set_hold(self.0, false);
     }
 }
