@@ -4,7 +4,9 @@
 //! the PIN as were made, and be told in their messages or in the module's log.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
@@ -87,21 +89,29 @@ impl File {
     }
 }
 
-/// A PIV card with one identity in a reader.
+/// A card with one certificate in a reader.
 struct Card {
     bed: Bed,
     pcscd: Pcscd,
     card: VirtualCard,
+    /// The name of its certificate, and of the key that goes with it.
+    name: &'static str,
 }
 
 impl Card {
+    /// A PIV card.
     fn new() -> Self {
+        Self::of(Profile::PivOne, "9a")
+    }
+
+    fn of(profile: Profile, name: &'static str) -> Self {
         let pcscd = Pcscd::start();
-        let card = pcscd.insert(0, Profile::PivOne, Options::default());
+        let card = pcscd.insert(0, profile, Options::default());
         Self {
             bed: Bed::with_cards(),
             pcscd,
             card,
+            name,
         }
     }
 
@@ -115,12 +125,26 @@ impl Card {
         machine.with("CTK_LOG", "info")
     }
 
+    /// Writes the user's configuration of the module.
+    fn configure(&self, text: &str) {
+        let tokens = self.bed.configuration();
+        // Nobody else may write there, whatever the umask of who runs the tests.
+        let mut closed = fs::DirBuilder::new();
+        let closed = closed.recursive(true).mode(0o700);
+        closed
+            .create(&tokens)
+            .expect("a folder for the configuration");
+        let file = tokens.with_file_name("ctk.toml");
+        fs::write(&file, text).expect("a configuration");
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("chmod");
+    }
+
     fn authority(&self) -> PathBuf {
         self.card.folder().join("ca.crt")
     }
 
     fn certificate(&self) -> PathBuf {
-        self.card.folder().join("9a.crt")
+        self.card.folder().join(format!("{}.crt", self.name))
     }
 
     /// The answers of the card to each PIN that was sent to it.
@@ -224,6 +248,44 @@ fn a_card_lets_its_owner_in() {
     listed.says(LABEL);
     let by_child = machine.log_in_by_p11_child(LABEL, ID, PIN).succeeded();
     by_child.says(LABEL).says("CKM_SHA512_RSA_PKCS");
+}
+
+#[test]
+fn of_four_keys_the_one_for_logging_in_is_taken() {
+    if !can_replace_etc() {
+        return;
+    }
+    let card = Card::of(Profile::PivFour, "9a");
+    let machine = card.machine();
+    for way in [Way::PamPkcs11, Way::Sssd] {
+        machine.log_in(way, USER, PIN).succeeded().says(LET_IN);
+        kept_out(way, machine.log_in(way, USER, WRONG_PIN), PIN_REFUSED);
+    }
+    // pam_p11 takes one only, whichever it is.
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pam-p11/ctk.toml");
+    card.configure(&fs::read_to_string(example).expect("the example"));
+    let way = Way::PamP11;
+    machine.log_in(way, USER, PIN).succeeded().says(LET_IN);
+    kept_out(way, machine.log_in(way, USER, WRONG_PIN), PIN_REFUSED);
+}
+
+#[test]
+fn an_openpgp_card_lets_its_owner_in() {
+    if !can_replace_etc() {
+        return;
+    }
+    let card = Card::of(Profile::OpenPgpRsa, "aut");
+    // pam_p11 crashes on a token with several keys; with OpenSC's module it never ends.
+    card.configure("[smartcard]\nhidden = [\"01\", \"02\"]\n");
+    let machine = card.machine();
+    for way in Way::ALL {
+        let before = card.answers().len();
+        machine.log_in(way, USER, PIN).succeeded().says(LET_IN);
+        assert_eq!(card.answers()[before..], [0x9000], "{way:?}");
+        kept_out(way, machine.log_in(way, USER, WRONG_PIN), PIN_REFUSED);
+        assert_eq!(card.answers()[before + 1..], [0x63C2], "{way:?}");
+        machine.log_in(way, USER, PIN).succeeded().says(LET_IN);
+    }
 }
 
 #[test]
