@@ -180,7 +180,12 @@ pub(crate) fn change(
     };
     check_present(form, old)?;
     check_new(form, new)?;
-    with_secret(session, role, |card| {
+    // Some cards take the owner of the old secret for logged in.
+    let told = match role {
+        Role::Admin if !token.applet().is_unblocking_secret(old) => Role::Admin,
+        _ => Role::User,
+    };
+    with_secret(session, role, told, |card| {
         token.applet().change_secret(card, role, old, new)
     })?;
     if session
@@ -200,7 +205,7 @@ pub(crate) fn unblock(session: &CardSession, new: &[u8]) -> TokenResult<()> {
     let secret = session.unblocking_secret();
     let secret = secret.ok_or(TokenError::AuthenticationNeeded)?;
     let answer = match &secret {
-        Some(secret) => with_secret(session, Role::Unblock, |card| {
+        Some(secret) => with_secret(session, Role::Unblock, Role::User, |card| {
             token.applet().unblock(card, Some(secret), new)
         }),
         None => session.as_admin(|card| {
@@ -217,25 +222,25 @@ pub(crate) fn unblock(session: &CardSession, new: &[u8]) -> TokenResult<()> {
     answer
 }
 
-/// Sends a command with a secret of `role` in it, which is no login.
+/// Sends a command with a secret of `role` in it, which is no login, and after which the card may take `told` for logged in.
 fn with_secret(
     session: &CardSession,
     role: Role,
+    told: Role,
     send: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
 ) -> TokenResult<()> {
     drop(session.resume(None));
     let token = &session.token;
     let mut card = token.card().transaction()?;
     token.prove(&mut card).map_err(Failure::into_token_error)?;
-    // Some cards take the owner of the old secret for logged in.
     let epoch = card.epoch();
-    let was_told = token.with_logins(|logins| logins.is_told(Role::User, epoch));
-    token.with_logins(|logins| logins.told(Role::User, epoch));
+    let was_told = token.with_logins(|logins| logins.is_told(told, epoch));
+    token.with_logins(|logins| logins.told(told, epoch));
     let answer = send(&mut card);
     token.note_tries(role, &answer);
     let answer = answer.map_err(Failure::into_token_error);
     if answer.as_ref().is_err_and(is_certain) && !was_told {
-        token.with_logins(|logins| logins.forgotten(Role::User));
+        token.with_logins(|logins| logins.forgotten(told));
     }
     token.forget_left_over(&mut card);
     answer

@@ -6,7 +6,7 @@ use ctk_token::TokenError;
 use zeroize::Zeroizing;
 
 use super::{
-    Piv,
+    Piv, ROW,
     container::field,
     yubikey::{self, Told},
 };
@@ -101,20 +101,7 @@ impl Piv {
         digits: &[u8],
     ) -> Result<()> {
         let key = parse(digits)?;
-        let mut refused = Failure::Token(WRONG);
-        for cipher in self.ciphers(card, key.len())? {
-            match authenticate(card, cipher, &key) {
-                // Nothing has been tried: this is not the cipher of the card's key.
-                Err(Step::Witness(Failure::Status(status))) => refused = Failure::Status(status),
-                Err(Step::Witness(failure) | Step::Response(failure)) => return Err(failure),
-                Ok(()) => return Ok(()),
-            }
-        }
-        Err(match refused {
-            // The key is of a kind that the card's own is not.
-            Failure::Status(status) if NOT_THIS_CIPHER.contains(&status.0) => WRONG.into(),
-            other => other,
-        })
+        self.show(card, &key).map(drop)
     }
 
     /// Replaces the management key by one of the same or another length: a YubiKey's command that other firmware has as
@@ -127,29 +114,37 @@ impl Piv {
     ) -> Result<()> {
         let new = parse(new).map_err(|_| TokenError::DataInvalid)?;
         let old = parse(old)?;
-        let ciphers = self.ciphers(card, old.len())?;
-        let mut shown = None;
-        for cipher in ciphers {
-            match authenticate(card, cipher, &old) {
-                Err(Step::Witness(Failure::Status(_))) => {}
+        let shown = self.show(card, &old)?;
+        // The card's own cipher, where the new key is for that as well.
+        let cipher = [shown]
+            .into_iter()
+            .chain(Cipher::ALL)
+            .find(|cipher| cipher.key_len() == new.len())
+            .ok_or(TokenError::DataInvalid)?;
+        let set = yubikey::set_management_key(card, cipher.number(), &new);
+        if set.is_err() {
+            // Whoever asked takes some errors for a proof that nobody was let in.
+            card.select(&ROW)?;
+        }
+        set
+    }
+
+    /// Shows a key, and says which cipher it is for.
+    fn show(&self, card: &mut Transaction<'_>, key: &[u8]) -> Result<Cipher> {
+        let mut refused = Failure::Token(WRONG);
+        for cipher in self.ciphers(card, key.len())? {
+            match authenticate(card, cipher, key) {
+                // Nothing has been tried: this is not the cipher of the card's key.
+                Err(Step::Witness(Failure::Status(status))) => refused = Failure::Status(status),
                 Err(Step::Witness(failure) | Step::Response(failure)) => return Err(failure),
-                Ok(()) => {
-                    shown = Some(cipher);
-                    break;
-                }
+                Ok(()) => return Ok(cipher),
             }
         }
-        let shown = shown.ok_or(WRONG)?;
-        let cipher = if shown.key_len() == new.len() {
-            shown
-        } else {
-            let fitting = |cipher: &Cipher| cipher.key_len() == new.len();
-            Cipher::ALL
-                .into_iter()
-                .find(fitting)
-                .ok_or(TokenError::DataInvalid)?
-        };
-        yubikey::set_management_key(card, cipher.number(), &new)
+        Err(match refused {
+            // The key is of a kind that the card's own is not.
+            Failure::Status(status) if NOT_THIS_CIPHER.contains(&status.0) => WRONG.into(),
+            other => other,
+        })
     }
 
     /// The ciphers that a key of this length may be for, in the order in which the card is asked. Asking costs no try.

@@ -171,6 +171,15 @@ fn a_management_key_is_replaced_by_a_longer_one() {
         .session
         .change_pin(Role::Admin, old, longer)
         .unwrap();
+    // It was shown to change it, and nobody is the administrator by that.
+    let answer = reader.meanwhile(|card| {
+        let put = [0, 0xdb, 0x3f, 0xff, 7, 0x5c, 3, 0x5f, 0xc1, 5, 0x53, 0];
+        let select = [&[0, 0xa4, 4, 0, 11][..], Applet::Piv.aid()].concat();
+        let before = card.transmit(&put).expect("an answer");
+        card.transmit(&select).expect("an answer");
+        [before, card.transmit(&put).expect("an answer")]
+    });
+    assert!(answer.iter().all(|answer| !answer.ends_with(&[0x90, 0])));
     let failed = Err(TokenError::AuthenticationFailed { tries: None });
     assert_eq!(program.log_in(Role::Admin, MANAGEMENT_KEY), failed);
     program.log_in(Role::Admin, longer).unwrap();

@@ -152,6 +152,11 @@ fn with_management_key(algorithm: u8, block: usize, lies: bool) -> Bench {
     };
     let witness: Vec<u8> = (0..block as u8).collect();
     bench.wire.answer_by(move |command| {
+        match command[1] {
+            0xa4 => return Ok(bytes("9000")),
+            0xff => return Ok(bytes("6D00")),
+            _ => {}
+        }
         let data = &command[5..5 + usize::from(command[4])];
         let template = tlv::find(data, 0x7c).unwrap().unwrap();
         let part = |tag| tlv::find(template, tag).unwrap();
@@ -222,4 +227,10 @@ fn a_yubikey_s_management_key_is_changed() {
     let old = b"010203040506070801020304050607080102030405060708";
     let short = bench.run(|piv, card| piv.change_secret(card, Role::Admin, old, b"12345678"));
     assert_eq!(short, Err(TokenError::DataInvalid.into()));
+
+    // The card shows that it knows the key, and does not know the command: the administrator is out again.
+    let longer = [b'1'; 64];
+    let refused = bench.run(|piv, card| piv.change_secret(card, Role::Admin, old, &longer));
+    assert_eq!(refused, Err(Failure::Status(Status(0x6d00))));
+    assert_eq!(bench.wire.sent().last().unwrap()[..8], *"00A40400");
 }
