@@ -115,7 +115,14 @@ impl OpenPgp {
     /// it at all.
     fn kdf(&self, card: &mut Transaction<'_>) -> Result<Kdf> {
         let kdf = match self.application(card)?.capabilities.kdf {
-            true => Kdf::parse(&data::read_optional(card, KDF)?)?,
+            true => match data::read(card, KDF) {
+                Ok(object) => Kdf::parse(&object)?,
+                Err(Failure::Status(
+                    Status::REFERENCED_DATA_NOT_FOUND | Status::FILE_NOT_FOUND,
+                )) => Kdf::Plain,
+                // Not to know is no reason to try.
+                Err(failure) => return Err(failure),
+            },
             false => Kdf::Plain,
         };
         let mut known = self.known.lock();

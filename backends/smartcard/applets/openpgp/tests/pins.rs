@@ -146,6 +146,10 @@ fn an_unknown_kdf_gets_no_pin() {
         Err(Failure::Token(TokenError::Corrupted(_)))
     ));
     // Neither does a card that does not tell.
+    let silent = [("00CA00F900", "6F00")];
+    let answer = verified(&with_kdf(), &silent, Role::User, None, b"123456");
+    assert_eq!(answer, Err(Failure::Status(Status(0x6F00))));
+    // One that was never told how takes it as it is.
     let plain = [
         ("00CA00F900", "6A88"),
         ("00200083 08 3132333435363738", "9000"),
