@@ -4,7 +4,11 @@
 mod program;
 
 use std::{
-    sync::mpsc,
+    collections::BTreeMap,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -351,6 +355,78 @@ fn who_waits_is_told_of_the_service() {
     });
 }
 
+/// Ends what other threads do, also when the test fails.
+struct End<'a>(&'a AtomicBool, &'a Program);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.finalize();
+    }
+}
+
+#[test]
+fn nothing_else_is_said_in_a_storm() {
+    const ALLOWED: [CK_RV; 4] = [
+        CKR_TOKEN_NOT_PRESENT,
+        CKR_DEVICE_REMOVED,
+        CKR_SESSION_HANDLE_INVALID,
+        CKR_USER_NOT_LOGGED_IN,
+    ];
+    alone("nothing_else_is_said_in_a_storm", || {
+        let program = Program::start();
+        let mut card = program.pcscd.insert(0, Profile::PivOne, Options::default());
+        let slot = program.slots(true)[0];
+        let is_over = AtomicBool::new(false);
+        let (told, signed) = thread::scope(|scope| {
+            let signer = scope.spawn(|| {
+                let mut said = BTreeMap::<String, usize>::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    let signed = program.try_to_sign(slot);
+                    if let Err((name, rv)) = signed {
+                        assert!(ALLOWED.contains(&rv), "{name}: {}", rv_name(rv));
+                        program.has_token(slot);
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                    let what = signed.map_or_else(|(_, rv)| rv_name(rv), |()| "signed".into());
+                    *said.entry(what).or_default() += 1;
+                }
+                said
+            });
+            let waiter = scope.spawn(|| {
+                let mut events = 0;
+                while program.event(0).is_ok() {
+                    events += 1;
+                }
+                events
+            });
+            let end = End(&is_over, &program);
+            // In the middle of whatever the others do.
+            for round in 0..9_u64 {
+                thread::sleep(Duration::from_millis(151 + 37 * round));
+                match round % 3 {
+                    0 => card.cut_after(round),
+                    1 => card.cut_in_key_operation(),
+                    _ => card.pull_out(),
+                }
+                program.pcscd.wait_for_card(0, false);
+                // A reset that fails tells pcscd as well, but only until it has looked by itself.
+                thread::sleep(Duration::from_millis(600));
+                card.push_in();
+                program.pcscd.wait_for_card(0, true);
+            }
+            is_over.store(true, Ordering::Relaxed);
+            let said = signer.join().expect("only what is allowed");
+            program.works(slot);
+            drop(end);
+            (waiter.join().expect("it ends"), said)
+        });
+        println!("{told} events; {signed:?}");
+        assert!(told >= 9, "{told} events");
+        assert!(signed["signed"] > 9, "{signed:?}");
+    });
+}
+
 #[test]
 fn the_end_ends_waiting() {
     alone("the_end_ends_waiting", || {
@@ -379,7 +455,7 @@ fn the_end_ends_waiting() {
                 assert_eq!(rv, CKR_CRYPTOKI_NOT_INITIALIZED);
                 assert!(started.elapsed() < Duration::from_secs(5));
             });
-            program.running.set(false);
+            program.running.store(false, Ordering::Relaxed);
         }
     });
 }

@@ -1,8 +1,9 @@
 //! A program that uses a card, call by call, in this process.
 
 use std::{
-    cell::Cell,
-    ptr, thread,
+    ptr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,7 @@ pub struct Program {
     pub pcscd: Pcscd,
     pub module: Module,
     /// The module is initialised.
-    pub running: Cell<bool>,
+    pub running: AtomicBool,
 }
 
 /// Nothing: the process makes everything by itself, to have it at hand.
@@ -61,18 +62,18 @@ impl Program {
         Self {
             pcscd,
             module: Module::load(),
-            running: Cell::new(false),
+            running: AtomicBool::new(false),
         }
     }
 
     pub fn initialize(&self) {
         ok(self.module.call("C_Initialize", &[0]), "C_Initialize");
-        self.running.set(true);
+        self.running.store(true, Ordering::Relaxed);
     }
 
-    fn finalize(&self) {
+    pub fn finalize(&self) {
         ok(self.module.call("C_Finalize", &[0]), "C_Finalize");
-        self.running.set(false);
+        self.running.store(false, Ordering::Relaxed);
     }
 
     pub fn slots(&self, with_token: bool) -> Vec<CK_SLOT_ID> {
@@ -209,6 +210,44 @@ impl Program {
         rv
     }
 
+    /// A whole signature in a new session, whatever happens meanwhile.
+    pub fn try_to_sign(&self, slot: CK_SLOT_ID) -> Result<(), (&'static str, CK_RV)> {
+        let call = |name, arguments: &[usize]| match self.module.call(name, arguments) {
+            CKR_OK => Ok(()),
+            rv => Err((name, rv)),
+        };
+        let mut session: CK_SESSION_HANDLE = 0;
+        let out = &raw mut session as usize;
+        let flags = CKF_SERIAL_SESSION as usize;
+        call("C_OpenSession", &[slot as usize, flags, 0, 0, out])?;
+        let signed = self.try_to_sign_in(session);
+        match call("C_CloseSession", &[session as usize]) {
+            Err((_, CKR_SESSION_HANDLE_INVALID)) => signed,
+            closed => signed.and(closed),
+        }
+    }
+
+    fn try_to_sign_in(&self, session: CK_SESSION_HANDLE) -> Result<(), (&'static str, CK_RV)> {
+        let when = |name, rv| {
+            if rv == CKR_OK {
+                Ok(())
+            } else {
+                Err((name, rv))
+            }
+        };
+        when("C_Login", self.login(session))?;
+        when(
+            "C_FindObjectsInit",
+            self.find_init(session, CKO_PRIVATE_KEY),
+        )?;
+        let found = self.find_next(session);
+        let key = found.map_err(|rv| ("C_FindObjects", rv))?;
+        // Of a card that went and came back, and nobody is logged in.
+        let key = key.ok_or(("C_FindObjects", CKR_USER_NOT_LOGGED_IN))?;
+        when("C_SignInit", self.sign_init(session, key))?;
+        when("C_Sign", self.sign(session))
+    }
+
     /// A whole signature in a new session.
     pub fn works(&self, slot: CK_SLOT_ID) {
         let session = self.logged_in(slot);
@@ -253,7 +292,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        if self.running.get() && !thread::panicking() {
+        if self.running.load(Ordering::Relaxed) && !thread::panicking() {
             self.finalize();
         }
     }
