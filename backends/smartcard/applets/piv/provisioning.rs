@@ -68,13 +68,19 @@ impl Piv {
         let origin = Origin::Generated;
         let key = found::key(slot, public, None, None, origin, false);
         self.known.lock().taken.insert(slot);
-        if self
-            .read_container(card, &slot.certificate_tag())?
-            .is_some()
-        {
-            put(card, &slot.certificate_tag(), &Writer::new())?;
+        if let Err(failure) = self.delete_certificate(card, slot) {
+            // The key is there all the same, and this process does not show the certificate with it.
+            let (place, error) = (slot.key_reference(), failure.into_token_error());
+            log::warn!("PIV: the certificate of the old key stays in slot {place:02X}: {error}");
         }
         Ok(key)
+    }
+
+    fn delete_certificate(&self, card: &mut Transaction<'_>, slot: Slot) -> Result<()> {
+        match self.read_container(card, &slot.certificate_tag())? {
+            Some(_) => put(card, &slot.certificate_tag(), &Writer::new()),
+            None => Ok(()),
+        }
     }
 
     /// A key that somebody else made, and that the card cannot tell of.
@@ -183,7 +189,14 @@ impl Piv {
             return Ok(());
         }
         let newer = container::key_history(number, older.as_deref());
-        put(card, data::KEY_HISTORY, &newer)
+        match put(card, data::KEY_HISTORY, &newer) {
+            // The certificate is there all the same.
+            Err(Failure::Status(status)) => {
+                log::warn!("PIV: the card does not count its retired key {number}: {status}");
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 

@@ -54,6 +54,28 @@ fn a_key_is_made_and_the_certificate_of_the_old_one_goes() {
 }
 
 #[test]
+fn a_new_key_is_there_whatever_becomes_of_the_old_certificate() {
+    for answer in ["6982", "6581"] {
+        let bench = Bench::new();
+        let point = [&[4][..], &[0x11; 64]].concat();
+        let made = format!("7F4943 8641 {} 9000", hex(&point));
+        bench.wire.expect("0047009A05 AC03800111 00", &made);
+        bench.expect_certificate(Slot::Authentication, &certificate(1, "Jane Doe"));
+        bench.wire.expect("00DB3FFF07 5C035FC105 5300", answer);
+        let wanted = NewKey {
+            key_type: KeyType::Ec(Curve::P256),
+            identity: Some(&[1]),
+            label: None,
+        };
+        let made = bench.run(|piv, card| piv.generate_key(card, &wanted));
+        assert_eq!(
+            made.unwrap().public_key,
+            PublicKey::ec(Curve::P256, &point).unwrap()
+        );
+    }
+}
+
+#[test]
 fn a_new_key_that_cannot_be_read_is_an_error() {
     for answer in ["", "7F4900", "7F4903 860104", "7F4904 810101", "8641"] {
         let bench = Bench::new();
@@ -130,12 +152,17 @@ fn a_retired_certificate_is_counted_in_the_history() {
     let der = certificate(3, "Jane Doe");
     bench.wire.expect("00DB3FFF*", "9000");
     bench.expect_content(data::KEY_HISTORY, &[0xc1, 1, 1, 0xc2, 1, 0, 0xfe, 0]);
-    bench
-        .wire
-        .expect("00DB3FFF0F 5C035FC10C 5308 C10103 C20100 FE00", "9000");
-    bench
-        .run(|piv, card| piv.import_certificate(card, &[], Some(&[7]), &der))
-        .unwrap();
+    let counting = "00DB3FFF0F 5C035FC10C 5308 C10103 C20100 FE00";
+    bench.wire.expect(counting, "9000");
+    let import =
+        |piv: &Piv, card: &mut Transaction<'_>| piv.import_certificate(card, &[], Some(&[7]), &der);
+    bench.run(import).unwrap();
+
+    // A history that only the issuer writes.
+    bench.wire.expect("00DB3FFF*", "9000");
+    bench.expect_none(data::KEY_HISTORY);
+    bench.wire.expect(counting, "6982");
+    bench.run(import).unwrap();
 }
 
 #[test]
