@@ -11,6 +11,8 @@ use softhsm_tests::{
 };
 
 const OPENSC: &str = "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so";
+/// What the label of OpenSC's second token of an OpenPGP card has besides: " (sig)".
+const SIG: &str = "%20%28sig%29";
 
 /// The URIs that GnuTLS makes of what a module says of its tokens and, after a login, of their objects.
 fn uris(pcscd: &Pcscd, module: &Path) -> BTreeSet<String> {
@@ -74,4 +76,25 @@ fn a_retired_key() {
         Profile::PivRetired,
         [("private", 2), ("public", 2), ("cert", 2), ("data", 14)],
     );
+}
+
+/// OpenSC makes two tokens of an OpenPGP card, one of them for the signature key alone, whose PIN is another constraint of the same
+/// PIN; here it is one token with two constraints. But for that the URIs of keys and certificates are the same.
+#[test]
+fn an_openpgp_card() {
+    let pcscd = Pcscd::start();
+    for profile in [Profile::OpenPgpRsa, Profile::OpenPgpEc] {
+        let _card = pcscd.insert(0, profile, Options::default());
+        let opensc = uris(&pcscd, Path::new(OPENSC));
+        let signs = opensc.iter().filter(|uri| uri.contains(SIG));
+        assert_eq!(signs.count(), 3, "{opensc:#?}");
+        let wanted: BTreeSet<_> = opensc.iter().map(|uri| uri.replace(SIG, "")).collect();
+        assert!(wanted.len() >= 7, "{opensc:#?}");
+        let ours = uris(&pcscd, &module_path());
+        let ours: BTreeSet<_> = ours
+            .into_iter()
+            .filter(|uri| !uri.ends_with(";type=data"))
+            .collect();
+        assert_eq!(wanted, ours, "{profile:?}");
+    }
 }
