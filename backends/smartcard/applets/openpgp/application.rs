@@ -89,7 +89,7 @@ impl Capabilities {
     }
 }
 
-/// The state of the PINs (§4.3.3, DO C4).
+/// The state of the PINs (§4.4.1, DO C4).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct PinStatus {
     /// PW1 in mode 81 counts for one signature only ("forced PIN").

@@ -21,7 +21,7 @@ pub(super) const X25519_LEGACY: ObjectIdentifier =
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
 
-/// The length of an RSA exponent that cards take unless they say otherwise, in bits (§4.4.3.10, as
+/// The length of an RSA exponent that cards take unless they say otherwise, in bits (§4.4.3.9, as
 /// GnuPG writes it).
 const EXPONENT_BITS: [u8; 2] = [0, 32];
 
@@ -40,7 +40,7 @@ pub(super) fn key_type(place: Place, attributes: &[u8]) -> Option<KeyType> {
     if ![ECDH, ECDSA, EDDSA].contains(algorithm) {
         return None;
     }
-    // A trailing FF or 00 says how keys are imported (§4.4.3.10); no object identifier ends with
+    // A trailing FF or 00 says how keys are imported (§4.4.3.9); no object identifier ends with
     // FF, and none here with 00.
     let oid = match rest.split_last()? {
         (0 | 0xFF, oid) => oid,

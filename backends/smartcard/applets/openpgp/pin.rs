@@ -32,7 +32,7 @@ const SIGNING: u8 = 0x81;
 const USER: u8 = 0x82;
 const ADMIN: u8 = 0x83;
 
-/// The shortest PINs (§4.3.1), in bytes.
+/// The shortest PINs (§4.3), in bytes.
 pub(super) const MIN_USER: usize = 6;
 pub(super) const MIN_ADMIN: usize = 8;
 pub(super) const MIN_RESETTING: usize = 8;

@@ -1,9 +1,9 @@
 //! The three places for keys that every card has, and what belongs to each (OpenPGP card 3.4
-//! §4.4.3.2).
+//! §7.2.14).
 
 use ctk_token::{AuthId, Curve, KeyType, ObjectId};
 
-/// PW1 in mode 81: it opens PSO: COMPUTE DIGITAL SIGNATURE and nothing else (§4.3.1).
+/// PW1 in mode 81: it opens PSO: COMPUTE DIGITAL SIGNATURE and nothing else (§4.3).
 pub(super) const SIGNING_PIN: AuthId = AuthId(1);
 /// PW1 in mode 82: it opens everything else that is the user's.
 pub(super) const USER_PIN: AuthId = AuthId(2);

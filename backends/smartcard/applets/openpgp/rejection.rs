@@ -1,5 +1,4 @@
-//! RSA decryption by a card that says whether the padding was right, in a way that its user does
-//! not.
+//! RSA decryption by a card that tells a wrong padding, so that nobody else is told.
 //!
 //! Who learns for ciphertexts of their choice whether the v1.5 padding was right decrypts any other
 //! one (Bleichenbacher). The contract wants implicit rejection for that reason: a wrong padding
