@@ -45,6 +45,7 @@ pub const FUNCTIONS: &[(&str, &[Of])] = &[
     ("C_GetSessionInfo", &[S, Info]),
     ("C_Login", &[S, Flags, Pin]),
     ("C_Logout", &[S]),
+    ("C_InitPIN", &[S, In]),
     ("C_SetPIN", &[S, In, In]),
     ("C_CloseSession", &[S]),
     ("C_CreateObject", &[S, Template, New]),
