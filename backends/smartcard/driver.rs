@@ -234,9 +234,11 @@ impl Source {
         view.at = Some(Instant::now());
     }
 
-    /// Blocks until the readers that are used are not as in `known` any more, or `deadline` has come.
+    /// Blocks until the readers that are used are not as in `known` any more, or `deadline` has
+    /// come.
     fn wait(&self, known: &[ReaderStatus], deadline: Instant) -> Wait {
-        // All readers of the service, also those that are not used here: it compares the whole list.
+        // All readers of the service, also those that are not used here: it compares the whole
+        // list.
         let waited = self.readers.list().and_then(|all| {
             let used = all
                 .iter()
@@ -274,8 +276,8 @@ impl Source {
 }
 
 impl View {
-    /// Gives each reader that was not seen before a slot. Of those that are seen first at the same time, the ones with a
-    /// card come first: many programs take the first slot there is.
+    /// Gives each reader that was not seen before a slot. Of those that are seen first at the same
+    /// time, the ones with a card come first: many programs take the first slot there is.
     fn add_names(&mut self, readers: &[ReaderStatus]) {
         let with_card = readers.iter().filter(|reader| reader.present);
         let without = readers.iter().filter(|reader| !reader.present);
@@ -295,7 +297,8 @@ impl View {
     }
 }
 
-/// The slot of one reader, also while that is not there; the first one waits for a reader if there was none yet.
+/// The slot of one reader, also while that is not there; the first one waits for a reader if there
+/// was none yet.
 struct ReaderSlot {
     index: usize,
     source: Arc<Source>,

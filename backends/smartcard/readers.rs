@@ -11,8 +11,8 @@ use crate::link::{Link, LinkError};
 pub struct ReaderStatus {
     /// Its name, unique among the readers that are there at the same time.
     pub name: String,
-    /// Differs from an earlier one of the same reader if a card was put in or taken out since, however fast, or if the
-    /// service was restarted. A reset does not change it.
+    /// Differs from an earlier one of the same reader if a card was put in or taken out since,
+    /// however fast, or if the service was restarted. A reset does not change it.
     pub events: u64,
     /// Whether there is a card in it.
     pub present: bool,
@@ -26,21 +26,24 @@ pub struct ReaderStatus {
 
 /// The service that knows the readers.
 pub trait Readers: Send + Sync {
-    /// The readers that are there now, in a stable order. Never blocks for long: without a service it fails at once.
+    /// The readers that are there now, in a stable order. Never blocks for long: without a service
+    /// it fails at once.
     ///
     /// # Errors
-    /// [`LinkError::Unavailable`]: why no reader can be seen and what to do. Anything else means that it may work the
-    /// next time.
+    /// [`LinkError::Unavailable`]: why no reader can be seen and what to do. Anything else means
+    /// that it may work the next time.
     fn list(&self) -> Result<Vec<ReaderStatus>, LinkError>;
 
-    /// Connects to the card in a reader, which others may use as well. `reader` is what [`list`](Self::list) said of it.
+    /// Connects to the card in a reader, which others may use as well. `reader` is what
+    /// [`list`](Self::list) said of it.
     ///
     /// # Errors
-    /// [`LinkError::Removed`] if the card or the reader is gone, and whatever keeps the card from being reached.
+    /// [`LinkError::Removed`] if the card or the reader is gone, and whatever keeps the card from
+    /// being reached.
     fn connect(&self, reader: &ReaderStatus) -> Result<Box<dyn Link>, LinkError>;
 
-    /// Blocks until something is not as in `known` any more, which [`list`](Self::list) answered with, or `deadline` has
-    /// come. The end of the service is a change.
+    /// Blocks until something is not as in `known` any more, which [`list`](Self::list) answered
+    /// with, or `deadline` has come. The end of the service is a change.
     ///
     /// # Errors
     /// [`LinkError::Unavailable`] at once, if there is no service that could be waited for.

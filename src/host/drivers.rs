@@ -13,8 +13,8 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// The keys of a token's table that only this driver has.
     pub(crate) keys: &'static [Key],
-    /// Makes the driver of these tokens, in configured order; each becomes the slot whose id is its name. `None` if
-    /// there is nothing for it to do. Touches no key store.
+    /// Makes the driver of these tokens, in configured order; each becomes the slot whose id is its
+    /// name. `None` if there is nothing for it to do. Touches no key store.
     pub(crate) open: fn(&[&TokenConfig]) -> Option<Arc<dyn TokenDriver>>,
 }
 
@@ -42,8 +42,8 @@ pub(crate) const ROWS: &[Row] = &[
     pkcs12::ROW,
 ];
 
-/// The driver of the cards in this machine's readers, which need no configuration. It asks its service when it is first
-/// asked for slots. `None` if this build has none.
+/// The driver of the cards in this machine's readers, which need no configuration. It asks its
+/// service when it is first asked for slots. `None` if this build has none.
 pub(crate) fn cards(config: &CardsConfig) -> Option<Arc<dyn TokenDriver>> {
     CARDS.map(|open| open(config))
 }
@@ -107,8 +107,8 @@ pub mod pkcs12 {
     /// Opens a PKCS#12 file and says what is in it.
     ///
     /// # Errors
-    /// [`TokenError::AuthenticationFailed`](ctk_token::TokenError::AuthenticationFailed) for a wrong password, and why
-    /// the file cannot be used otherwise.
+    /// [`TokenError::AuthenticationFailed`](ctk_token::TokenError::AuthenticationFailed) for a
+    /// wrong password, and why the file cannot be used otherwise.
     pub fn inspect(file: &Path, password: &[u8]) -> ctk_token::Result<Inspected> {
         let Inventory {
             keys,

@@ -1,4 +1,5 @@
-//! What serves tokens in one process: configuration, the list of drivers, PIN sources and login policies.
+//! What serves tokens in one process: configuration, the list of drivers, PIN sources and login
+//! policies.
 //!
 //! The module runs on it inside a program, and a broker can run on it for several.
 
@@ -71,8 +72,9 @@ impl Cards {
 }
 
 impl Host {
-    /// Reads the configuration and makes the tokens ready that this program may see. Opens no key store, no card and
-    /// no network: the readers' service is asked when [`slots`](Self::slots) are first asked for.
+    /// Reads the configuration and makes the tokens ready that this program may see. Opens no key
+    /// store, no card and no network: the readers' service is asked when [`slots`](Self::slots) are
+    /// first asked for.
     ///
     /// Never fails as a whole: what is wrong costs its own token, is logged, and is found in
     /// [`problems`](Self::problems).
@@ -101,9 +103,9 @@ impl Host {
         host
     }
 
-    /// Serves the cards in all readers of this machine, whatever program this is and whatever is configured, with
-    /// nothing hidden: for the command that maintains them. Without a reader there is one slot that waits for one; a
-    /// build without smart cards has none.
+    /// Serves the cards in all readers of this machine, whatever program this is and whatever is
+    /// configured, with nothing hidden: for the command that maintains them. Without a reader there
+    /// is one slot that waits for one; a build without smart cards has none.
     pub fn cards(environment: &Environment) -> Self {
         let mut host = Self::of_tokens(Vec::new(), environment);
         host.cards = Cards::open(CardsConfig::default(), environment);
@@ -112,7 +114,8 @@ impl Host {
         host
     }
 
-    /// Serves these tokens and no cards, whatever program this is: for the command that maintains them.
+    /// Serves these tokens and no cards, whatever program this is: for the command that maintains
+    /// them.
     pub fn of_tokens(mut tokens: Vec<TokenConfig>, environment: &Environment) -> Self {
         tokens.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
         let mut drivers = Vec::new();
@@ -145,8 +148,8 @@ impl Host {
         }
     }
 
-    /// The slots: configured tokens first in their order, then readers, of which those with a card come first.
-    /// Later ones are added at the end, and none is ever dropped.
+    /// The slots: configured tokens first in their order, then readers, of which those with a card
+    /// come first. Later ones are added at the end, and none is ever dropped.
     pub fn slots(&self) -> Vec<Arc<dyn Slot>> {
         self.find_new_slots();
         self.slots
@@ -166,12 +169,12 @@ impl Host {
         changed
     }
 
-    /// Blocks the calling thread until some slot changes or `deadline` has come. No thread is made: the driver of
-    /// local devices is waited for in slices, and the others are polled in between.
+    /// Blocks the calling thread until some slot changes or `deadline` has come. No thread is made:
+    /// the driver of local devices is waited for in slices, and the others are polled in between.
     ///
     /// # Errors
-    /// [`TokenError::NotSupported`] if no driver can block: the caller waits by its own means, which it can also end,
-    /// and asks [`changed`](Self::changed) from time to time.
+    /// [`TokenError::NotSupported`] if no driver can block: the caller waits by its own means,
+    /// which it can also end, and asks [`changed`](Self::changed) from time to time.
     pub fn wait_for_change(&self, deadline: Instant) -> Result<Wait> {
         loop {
             if self.changed() {

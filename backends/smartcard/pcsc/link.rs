@@ -1,4 +1,5 @@
-//! The card in a PC/SC reader: connected to as others may be at the same time, kept in transactions, given back politely.
+//! The card in a PC/SC reader: connected to as others may be at the same time, kept in
+//! transactions, given back politely.
 
 use std::{
     ffi::CString,
@@ -27,13 +28,16 @@ const MIN_RESPONSE_LEN: usize = 2;
 const MAX_RESPONSE_LEN: usize = 65_538;
 /// How often somebody who waits for the card asks for it.
 const STEP: Duration = Duration::from_millis(5);
-/// How long a card that another program keeps is waited for, if what is to be done is one use of it…
+/// How long a card that another program keeps is waited for, if what is to be done is one use of
+/// it…
 const PATIENCE: Duration = Duration::from_secs(60);
 /// … and if it is one command without a transaction, to see what card it is.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a card that another program has for itself is waited for: some take it for moments, some for ever.
+/// How long a card that another program has for itself is waited for: some take it for moments,
+/// some for ever.
 const EXCLUSIVE_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a card that has failed is given to be seen removed: the service looks every 0.2 to 0.4 s.
+/// How long a card that has failed is given to be seen removed: the service looks every 0.2 to 0.4
+/// s.
 const REMOVAL: Duration = Duration::from_millis(1000);
 
 self_cell! {
@@ -123,8 +127,8 @@ impl PcscLink {
         Ok(())
     }
 
-    /// Waits until nobody else keeps the card. The library's own waiting has no limit and looks ten times a second only,
-    /// while a command that needs no card is refused at once.
+    /// Waits until nobody else keeps the card. The library's own waiting has no limit and looks ten
+    /// times a second only, while a command that needs no card is refused at once.
     fn wait_for_others(&self) -> Result<(), LinkError> {
         let deadline = Instant::now() + PATIENCE;
         while self.is_kept_by_others()? {
@@ -215,11 +219,13 @@ impl PcscLink {
         }
     }
 
-    /// Makes this connection the only one, resets the card and shares it again. `false` if it is not alone.
+    /// Makes this connection the only one, resets the card and shares it again. `false` if it is
+    /// not alone.
     ///
-    /// By a new connection, which is refused at once if there is another that does not keep the card: to make a shared one
-    /// exclusive the library waits until it is the last, without a limit. It is shared again before the reset and kept in a
-    /// transaction meanwhile: then others who come wait for it, where an exclusive one would refuse them.
+    /// By a new connection, which is refused at once if there is another that does not keep the
+    /// card: to make a shared one exclusive the library waits until it is the last, without a
+    /// limit. It is shared again before the reset and kept in a transaction meanwhile: then others
+    /// who come wait for it, where an exclusive one would refuse them.
     fn reset_alone(&mut self) -> bool {
         let is_shared = matches!(self.connection, Connection::Shared(_));
         if !is_shared || self.is_kept_by_others() != Ok(false) {
@@ -334,7 +340,8 @@ impl Link for PcscLink {
     fn end(&mut self) {
         match self.connection.take() {
             Connection::Kept(kept) => {
-                // This ends the transaction. If that fails, the card is gone, and the next call tells.
+                // This ends the transaction. If that fails, the card is gone, and the next call
+                // tells.
                 self.connection = Connection::Shared(kept.into_owner().into_inner());
                 self.turn.ended(Instant::now());
             }
@@ -397,8 +404,8 @@ fn zeroize_start(buffer: &mut [u8], len: usize) {
     }
 }
 
-/// For how long this link has had the card again and again with hardly a gap. Others look for one only ten times a
-/// second (pcsc-lite's SCardBeginTransaction), and would never find it.
+/// For how long this link has had the card again and again with hardly a gap. Others look for one
+/// only ten times a second (pcsc-lite's SCardBeginTransaction), and would never find it.
 #[derive(Debug, Default)]
 struct Turn {
     since: Option<Instant>,

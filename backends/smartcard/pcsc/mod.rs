@@ -21,13 +21,15 @@ use crate::{
 use link::PcscLink;
 use words::link_error;
 
-/// Room for the names of all readers that pcsc-lite can have, 16 of 128 bytes; more is asked for where it is needed.
+/// Room for the names of all readers that pcsc-lite can have, 16 of 128 bytes; more is asked for
+/// where it is needed.
 const NAMES_LEN: usize = 16 * 128 + 1;
 
-/// The readers of the system's PC/SC service. Nothing is asked of it before [`list`](Readers::list).
+/// The readers of the system's PC/SC service. Nothing is asked of it before
+/// [`list`](Readers::list).
 ///
-/// A context of PC/SC is used by one thread at a time, the others wait: so each card has its own, and each thread that
-/// waits for changes.
+/// A context of PC/SC is used by one thread at a time, the others wait: so each card has its own,
+/// and each thread that waits for changes.
 #[derive(Default)]
 pub(crate) struct PcscReaders {
     looking: Mutex<Option<Service>>,
@@ -173,8 +175,8 @@ fn status(state: &ReaderState, service: u32) -> ReaderStatus {
     }
 }
 
-/// What the service compares with: it tells of a change if the presence or the count of events is another. Who else uses
-/// the card is left out, so that it wakes nobody.
+/// What the service compares with: it tells of a change if the presence or the count of events is
+/// another. Who else uses the card is left out, so that it wakes nobody.
 fn known_state(reader: &ReaderStatus) -> Option<ReaderState> {
     let name = CString::new(reader.name.as_str()).ok()?;
     let mut flags = if reader.present {

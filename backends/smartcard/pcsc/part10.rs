@@ -1,4 +1,5 @@
-//! Readers with abilities of their own (PC/SC part 10, revision 2.02.09): what they are asked, and what they answer.
+//! Readers with abilities of their own (PC/SC part 10, revision 2.02.09): what they are asked, and
+//! what they answer.
 
 use pcsc::{ctl_code, ffi::DWORD};
 use zeroize::Zeroizing;
@@ -60,8 +61,8 @@ pub(super) fn features(control: impl FnOnce(DWORD, &[u8], &mut [u8]) -> Option<u
     features
 }
 
-/// Asks a reader for the longest command that it takes, in bytes. Where it does not say, extended length is assumed:
-/// whether the card takes it is another matter, and found out by trying.
+/// Asks a reader for the longest command that it takes, in bytes. Where it does not say, extended
+/// length is assumed: whether the card takes it is another matter, and found out by trying.
 pub(super) fn max_command_len(
     features: &Features,
     control: impl FnOnce(DWORD, &[u8], &mut [u8]) -> Option<usize>,
@@ -120,7 +121,8 @@ fn ask(
     buffer.get(..len).unwrap_or_default()
 }
 
-/// The tags and values of a list, one byte of tag and one of length each. A broken rest is left out.
+/// The tags and values of a list, one byte of tag and one of length each. A broken rest is left
+/// out.
 fn properties(mut list: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
         let [tag, len, rest @ ..] = list else {

@@ -1,5 +1,5 @@
-//! Cards and readers come and go, and pcscd as well, while a program uses the module: each time it is told what happened, in the
-//! words of PKCS#11, and can go on.
+//! Cards and readers come and go, and pcscd as well, while a program uses the module: each time it
+//! is told what happened, in the words of PKCS#11, and can go on.
 
 mod program;
 
@@ -302,7 +302,8 @@ fn a_forked_child_begins_anew_and_leaves_its_parent_alone() {
             let slot = program.slots(true)[0];
             let session = program.logged_in(slot);
             let key = program.key(session);
-            // SAFETY: the child only calls the module, and ends without anything of the parent's being cleaned up.
+            // SAFETY: the child only calls the module, and ends without anything of the parent's
+            // being cleaned up.
             let child = unsafe { libc::fork() };
             assert_ne!(child, -1, "fork");
             if child == 0 {

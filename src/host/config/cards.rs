@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::token::{Contents, Login, Place, Scope, Settings, TokenConfig, is_for};
 use crate::pin::PinSource;
 
-/// How the cards in this machine's readers are shown. They need no table of their own: this is for who wants it
-/// otherwise.
+/// How the cards in this machine's readers are shown. They need no table of their own: this is for
+/// who wants it otherwise.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CardsConfig {
     /// Whether they are shown at all.

@@ -1,4 +1,5 @@
-//! A TOML table with typed access, which remembers each mistake with its line instead of stopping at the first.
+//! A TOML table with typed access, which remembers each mistake with its line instead of stopping
+//! at the first.
 
 use toml::{
     Spanned,

@@ -41,8 +41,8 @@ pub(crate) const TOKENS_FOLDER: &str = "tokens.d";
 pub struct Configuration {
     /// The tokens, by order and then name. All of them, also those that this program may not see.
     pub tokens: Vec<TokenConfig>,
-    /// The cards in this machine's readers. A table with a mistake shows none: what it was to keep from whom is not
-    /// known.
+    /// The cards in this machine's readers. A table with a mistake shows none: what it was to keep
+    /// from whom is not known.
     pub cards: CardsConfig,
     /// What is wrong.
     pub problems: Vec<Problem>,
@@ -51,11 +51,11 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Reads what counts for a process: `$CTK_CONFIG` alone if it is set; else the user's files and then the
-    /// machine's. With more rights than its caller, a process reads the machine's only.
+    /// Reads what counts for a process: `$CTK_CONFIG` alone if it is set; else the user's files and
+    /// then the machine's. With more rights than its caller, a process reads the machine's only.
     ///
-    /// A token of the user's hides one of the machine's with the same name, also if it has a mistake: else the user's
-    /// PIN would go to another key store.
+    /// A token of the user's hides one of the machine's with the same name, also if it has a
+    /// mistake: else the user's PIN would go to another key store.
     pub fn read(environment: &Environment) -> Self {
         let mut configuration = Self::default();
         let chosen = environment
@@ -156,7 +156,8 @@ impl Configuration {
         }
     }
 
-    /// The names of the tokens that the problems so far have cost. Where none is known, it is the file's.
+    /// The names of the tokens that the problems so far have cost. Where none is known, it is the
+    /// file's.
     fn broken_names(&self) -> HashSet<String> {
         let name = |problem: &Problem| {
             let folder = problem.file.parent().and_then(Path::file_name);
@@ -205,7 +206,8 @@ impl Configuration {
     }
 }
 
-/// The files of a folder that count, sorted by name. Hidden ones are half-written ones and those of editors.
+/// The files of a folder that count, sorted by name. Hidden ones are half-written ones and those of
+/// editors.
 fn toml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
