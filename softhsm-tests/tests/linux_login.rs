@@ -5,10 +5,8 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
 };
 
@@ -16,8 +14,9 @@ use softhsm_tests::{
     bed::{Bed, Identity, Kind},
     cards::{self, Options, Profile, VirtualCard},
     login::{Machine, OTHER_USER, USER, Way, can_replace_etc},
+    other_program::OtherProgram,
     pcscd::Pcscd,
-    process::{Outcome, run},
+    process::Outcome,
 };
 
 /// The PIN of the .p12 file is that of the cards.
@@ -159,57 +158,6 @@ fn pins(card: &VirtualCard) -> Vec<u16> {
     log.filter(|apdu| apdu.command.starts_with("0020") && apdu.command.len() > 10)
         .filter_map(|apdu| apdu.status)
         .collect()
-}
-
-/// Another program, which keeps the card connected.
-struct OtherProgram {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl OtherProgram {
-    fn start(card: &Card) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let program = card.bed.work.path().join("other_program");
-        let mut compile = Command::new("cc");
-        compile.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror"]);
-        compile.args(["-I/usr/include/PCSC", "-o"]).arg(&program);
-        compile
-            .arg(folder.join("hosts/other_program.c"))
-            .arg("-lpcsclite");
-        run(&mut compile).succeeded();
-        let mut command = card.pcscd.command(program);
-        command.args([&card.pcscd.reader(0), PIN]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the other program");
-        Self {
-            stdin: child.stdin.take().expect("a pipe"),
-            stdout: BufReader::new(child.stdout.take().expect("a pipe")),
-            child,
-        }
-    }
-
-    /// The card's answer.
-    fn ask(&mut self, what: &str) -> String {
-        writeln!(self.stdin, "{what}").expect("the other program reads");
-        let mut answer = String::new();
-        self.stdout.read_line(&mut answer).expect("an answer");
-        answer.trim().to_owned()
-    }
-
-    #[track_caller]
-    fn log_in(&mut self) {
-        assert_eq!(self.ask("verify"), "9000");
-        assert_eq!(self.ask("status"), "9000");
-    }
-}
-
-impl Drop for OtherProgram {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]
@@ -446,7 +394,7 @@ fn a_login_of_another_program_opens_nothing() {
     }
     let card = Card::new();
     let machine = card.machine();
-    let mut other = OtherProgram::start(&card);
+    let mut other = OtherProgram::start(&card.pcscd, 0);
     for way in Way::ALL {
         for (pin, said) in [
             (WRONG_PIN, PIN_REFUSED),
