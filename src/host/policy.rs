@@ -100,6 +100,10 @@ impl Slot for ConfiguredSlot {
         self.inner.obstacle()
     }
 
+    fn changes(&self) -> u64 {
+        self.inner.changes()
+    }
+
     fn holds(&self, token: &Arc<dyn Token>) -> bool {
         let current = self.current.lock().as_ref().and_then(|layered| {
             let is_ours = std::ptr::addr_eq(Arc::as_ptr(&layered.ours), Arc::as_ptr(token));

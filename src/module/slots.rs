@@ -72,6 +72,8 @@ struct State {
     inserted: Option<Arc<Insertion>>,
     /// Whether the state is what somebody has seen. What the first look finds is no event.
     seen: bool,
+    /// What the slot had counted when somebody looked last.
+    changes: u64,
     /// Insertions and removals that C_WaitForSlotEvent has not told yet, as one.
     event: bool,
 }
@@ -93,6 +95,7 @@ impl SlotEntry {
             state: Mutex::new(State {
                 inserted: None,
                 seen: late,
+                changes: 0,
                 event: false,
             }),
             sessions: Arc::downgrade(sessions),
@@ -109,6 +112,7 @@ impl SlotEntry {
     pub(crate) fn inserted(&self) -> Option<Arc<Insertion>> {
         let looking = self.looking.lock();
         let token = self.slot.token();
+        self.note_changes();
         if let Some(known) = self.known(token.as_ref()) {
             return known;
         }
@@ -123,6 +127,14 @@ impl SlotEntry {
             self.close(&before);
         }
         now
+    }
+
+    /// Takes note of what came and went while nobody looked.
+    fn note_changes(&self) {
+        let changes = self.slot.changes();
+        let mut state = self.state.lock();
+        state.event |= state.seen && changes != state.changes;
+        state.changes = changes;
     }
 
     /// What is here, if that is this token, or none, as it was before.

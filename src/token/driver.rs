@@ -88,6 +88,13 @@ pub trait Slot: Send + Sync {
         None
     }
 
+    /// A number that differs from an earlier one if a token came or went since, however fast, where somebody counts that:
+    /// one that was put in and taken out while nobody looked. From memory, as [`token`](Self::token) has found it last; by
+    /// default always 0.
+    fn changes(&self) -> u64 {
+        0
+    }
+
     /// Whether `token`, which [`token`](Self::token) answered with, is still here as far as anybody has noticed: from
     /// memory, because every call asks. By default `token` is asked again.
     fn holds(&self, token: &Arc<dyn Token>) -> bool {
@@ -203,7 +210,7 @@ pub trait Token: Send + Sync {
     /// Reads what [`contents`](Self::contents) answers with, where that has not been read yet. Nothing to do by default.
     ///
     /// # Errors
-    /// [`TokenError::TokenRemoved`](crate::TokenError::TokenRemoved) and whatever else keeps the key store from being
+    /// [`TokenError::TokenRemoved`] and whatever else keeps the key store from being
     /// read. What could be read before stays, and the next call tries again.
     fn load(&self) -> Result<()> {
         Ok(())

@@ -204,6 +204,24 @@ fn a_swap_is_seen_by_who_only_looks() {
 }
 
 #[test]
+fn a_card_that_comes_and_goes_while_nobody_looks_is_an_event() {
+    alone(
+        "a_card_that_comes_and_goes_while_nobody_looks_is_an_event",
+        || {
+            let program = Program::start();
+            let slot = program.slots(false)[0];
+            assert_eq!(program.event(CKF_DONT_BLOCK), Err(CKR_NO_EVENT));
+            let card = program.pcscd.insert(0, Profile::PivOne, Options::default());
+            drop(card);
+            program.pcscd.wait_for_card(0, false);
+            assert_eq!(program.slots(true), []);
+            assert_eq!(program.event(CKF_DONT_BLOCK), Ok(slot));
+            assert_eq!(program.event(CKF_DONT_BLOCK), Err(CKR_NO_EVENT));
+        },
+    );
+}
+
+#[test]
 fn pcscd_ends_and_starts_again() {
     alone("pcscd_ends_and_starts_again", || {
         let mut program = Program::start();

@@ -149,6 +149,24 @@ fn what_the_first_look_finds_is_no_event_and_what_comes_then_is() {
 }
 
 #[test]
+fn a_card_that_came_and_went_while_nobody_looked_is_an_event() {
+    let (full, empty) = (
+        Reader::new("full", Some(&card())),
+        Reader::new("empty", None),
+    );
+    for reader in [&full, &empty] {
+        reader.counted.store(7, Ordering::SeqCst);
+    }
+    let readers = Readers::new(&[full, Arc::clone(&empty)]);
+    let _module = Module::start_with(readers.source());
+    assert_eq!(slots(CK_FALSE), [0, 1]);
+    assert_eq!(event(), Err(CKR_NO_EVENT));
+    empty.counted.fetch_add(2, Ordering::SeqCst);
+    assert_eq!(event(), Ok(1));
+    assert_eq!(event(), Err(CKR_NO_EVENT));
+}
+
+#[test]
 fn a_card_in_a_reader_that_was_plugged_in_is_an_event_and_keeps_its_number() {
     let (card, _, readers, module) = one_reader();
     let session = module.open();

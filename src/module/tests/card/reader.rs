@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -24,6 +24,8 @@ pub struct Reader {
     noticed: Mutex<Option<Arc<dyn Token>>>,
     /// How often it was asked for its card.
     pub asked: AtomicUsize,
+    /// How often a card came or went, if somebody counts that.
+    pub counted: AtomicU64,
     /// Does not answer while this is set.
     pub slow: Gate,
 }
@@ -35,6 +37,7 @@ impl Reader {
             inside: Mutex::default(),
             noticed: Mutex::default(),
             asked: AtomicUsize::new(0),
+            counted: AtomicU64::new(0),
             slow: Gate::default(),
         };
         if let Some(card) = card {
@@ -79,6 +82,9 @@ impl Slot for Reader {
         wait_while(&self.slow);
         self.notice();
         self.noticed.lock().unwrap().clone()
+    }
+    fn changes(&self) -> u64 {
+        self.counted.load(Ordering::SeqCst)
     }
     fn holds(&self, token: &Arc<dyn Token>) -> bool {
         let noticed = self.noticed.lock().unwrap();
