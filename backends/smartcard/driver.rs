@@ -181,6 +181,8 @@ struct View {
     at: Option<Instant>,
     /// The name of each slot's reader, in the order in which they were first seen.
     names: Vec<String>,
+    /// Readers for which there is no slot, so that each is logged once.
+    left_out: Vec<String>,
     /// Why the service could not be asked, so that it is logged once.
     failure: Option<LinkError>,
 }
@@ -239,20 +241,20 @@ impl Source {
     fn wait(&self, known: &[ReaderStatus], deadline: Instant) -> Wait {
         // All readers of the service, also those that are not used here: it compares the whole
         // list.
-        let waited = self.readers.list().and_then(|all| {
-            let used = all
-                .iter()
-                .filter(|reader| self.configuration.uses(&reader.name));
-            if is_same(known.iter(), used) {
-                self.readers.wait(&all, deadline)
-            } else {
-                Ok(Wait::Changed)
-            }
-        });
+        let waited = self
+            .readers
+            .list()
+            .and_then(|all| match self.is_still(known, &all) {
+                true => self.readers.wait(&all, deadline),
+                false => Ok(Wait::Changed),
+            });
         let wait = match waited {
             Ok(wait) => wait,
-            Err(_) if known.is_empty() => self.wait_for_service(deadline),
-            Err(_) => Wait::Changed,
+            Err(LinkError::Unavailable(_)) if self.is_service_gone(known) => Wait::Changed,
+            Err(error) => {
+                log::debug!("readers: {error}; they are looked at from time to time");
+                self.poll(known, deadline)
+            }
         };
         if wait == Wait::Changed {
             self.view.lock().at = None;
@@ -260,40 +262,65 @@ impl Source {
         wait
     }
 
-    /// Looks from time to time whether there is a service now.
-    fn wait_for_service(&self, deadline: Instant) -> Wait {
+    /// The same where the service cannot be waited with: each look costs a pause.
+    fn poll(&self, known: &[ReaderStatus], deadline: Instant) -> Wait {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Wait::TimedOut;
             }
             sleep(left.min(POLL));
-            if self.readers.list().is_ok() {
+            let is_changed = match self.readers.list() {
+                Ok(all) => !self.is_still(known, &all),
+                Err(LinkError::Unavailable(_)) => !known.is_empty(),
+                Err(_) => false,
+            };
+            if is_changed {
                 return Wait::Changed;
             }
         }
     }
+
+    /// Whether there were readers, and there is no service any more.
+    fn is_service_gone(&self, known: &[ReaderStatus]) -> bool {
+        let is_gone = || matches!(self.readers.list(), Err(LinkError::Unavailable(_)));
+        !known.is_empty() && is_gone()
+    }
+
+    /// Whether the readers that are used are those of `known`, of all that there are.
+    fn is_still(&self, known: &[ReaderStatus], all: &[ReaderStatus]) -> bool {
+        let used = all
+            .iter()
+            .filter(|reader| self.configuration.uses(&reader.name));
+        is_same(known.iter(), used)
+    }
 }
 
 impl View {
-    /// Gives each reader that was not seen before a slot. Of those that are seen first at the same
-    /// time, the ones with a card come first: many programs take the first slot there is.
+    /// Gives each reader that has none a slot. Of those that are seen first at the same time, the
+    /// ones with a card come first: many programs take the first slot there is.
     fn add_names(&mut self, readers: &[ReaderStatus]) {
+        let is_there = |name: &String| readers.iter().any(|reader| reader.name == *name);
         let with_card = readers.iter().filter(|reader| reader.present);
         let without = readers.iter().filter(|reader| !reader.present);
-        for reader in with_card.chain(without) {
-            if self.names.contains(&reader.name) {
+        for ReaderStatus { name, .. } in with_card.chain(without) {
+            if self.names.contains(name) {
                 continue;
             }
-            if self.names.len() >= MAX_READERS {
-                log::warn!(
-                    "{}: not used, because there were {MAX_READERS} readers before it",
-                    reader.name
-                );
-                continue;
+            if self.names.len() < MAX_READERS {
+                self.names.push(name.clone());
+            } else if let Some(free) = self.names.iter_mut().find(|name| !is_there(name)) {
+                // A reader that is plugged in again may have another name each time.
+                log::debug!("{name}: in the slot of {free}, which is gone");
+                free.clone_from(name);
+            } else if !self.left_out.contains(name) {
+                log::warn!("{name}: not used, because there are {MAX_READERS} other readers");
+                self.left_out.push(name.clone());
             }
-            self.names.push(reader.name.clone());
         }
+        let names = &self.names;
+        self.left_out
+            .retain(|name| is_there(name) && !names.contains(name));
     }
 }
 
@@ -302,19 +329,70 @@ impl View {
 struct ReaderSlot {
     index: usize,
     source: Arc<Source>,
-    name: OnceLock<String>,
+    names: Names,
     /// Held while a card is asked what it is, so that it is asked once.
     inside: Mutex<Inside>,
-    /// The token in it, for a short look.
-    current: RwLock<Option<Arc<dyn Inserted>>>,
+    /// The same for a short look.
+    current: RwLock<Current>,
+    /// What came and went, whether or not somebody asked a card.
+    counted: Mutex<Counted>,
+}
+
+/// Insertions and removals in one slot, as the service tells them.
+#[derive(Default)]
+struct Counted {
+    changes: u64,
+    reader: Option<ReaderStatus>,
+}
+
+impl Counted {
+    /// Looks once more. A reader that comes or goes without a card changes nothing.
+    fn note(&mut self, now: Option<ReaderStatus>) {
+        let has_card =
+            |reader: &Option<ReaderStatus>| reader.as_ref().is_some_and(|reader| reader.present);
+        let is_changed = match (&self.reader, &now) {
+            (Some(before), Some(now)) if before.name == now.name => before.events != now.events,
+            _ => has_card(&self.reader) || has_card(&now),
+        };
+        self.changes += u64::from(is_changed);
+        self.reader = now;
+    }
+}
+
+/// The names that the reader of a slot has had. They stay, because they are lent out.
+#[derive(Default)]
+struct Names(OnceLock<Box<(String, Names)>>);
+
+impl Names {
+    /// This name, which is kept.
+    fn keep(&self, name: &str) -> &str {
+        let mut names = self;
+        loop {
+            let (kept, others) = &**names
+                .0
+                .get_or_init(|| Box::new((name.to_owned(), Self::default())));
+            if kept == name {
+                return kept;
+            }
+            names = others;
+        }
+    }
 }
 
 /// What was found in a reader.
 #[derive(Default)]
 struct Inside {
-    /// The card's number of events, from which on this is true. `None` without a card.
-    events: Option<u64>,
+    /// The reader and its number of events, from which on this is true. `None` without a card.
+    since: Option<(String, u64)>,
     found: Found,
+}
+
+/// What was found, as others want to know it.
+#[derive(Default)]
+struct Current {
+    token: Option<Arc<dyn Inserted>>,
+    /// Why there is none.
+    obstacle: Option<Reason>,
 }
 
 #[derive(Default)]
@@ -329,19 +407,47 @@ enum Found {
     Failed(Instant, Reason),
 }
 
+impl Found {
+    fn as_current(&self) -> Current {
+        match self {
+            Self::Nothing => Current::default(),
+            Self::Token(token) => Current {
+                token: Some(Arc::clone(token)),
+                obstacle: None,
+            },
+            Self::Unusable(reason) | Self::Failed(_, reason) => Current {
+                token: None,
+                obstacle: Some(reason.clone()),
+            },
+        }
+    }
+}
+
 impl ReaderSlot {
     fn new(index: usize, source: &Arc<Source>) -> Self {
         Self {
             index,
             source: Arc::clone(source),
-            name: OnceLock::new(),
+            names: Names::default(),
             inside: Mutex::default(),
+            counted: Mutex::default(),
             current: RwLock::default(),
         }
     }
 
-    fn is_known(&self, inside: &Inside, events: Option<u64>) -> bool {
-        inside.events == events
+    /// The name of its reader, if there ever was one.
+    fn name(&self) -> Option<String> {
+        self.source.view.lock().names.get(self.index).cloned()
+    }
+
+    /// Its reader, if there is a card in it.
+    fn reader_with_card(&self) -> Option<ReaderStatus> {
+        let reader = self.source.reader(self.index);
+        reader.filter(|reader| reader.present)
+    }
+
+    fn is_known(&self, inside: &Inside, since: Option<&(String, u64)>) -> bool {
+        inside.since.as_ref() == since
             && match &inside.found {
                 Found::Nothing | Found::Unusable(_) => true,
                 Found::Token(token) => !token.is_removed(),
@@ -384,12 +490,8 @@ impl ReaderSlot {
 
 impl Slot for ReaderSlot {
     fn id(&self) -> &str {
-        if let Some(name) = self.name.get() {
-            return name;
-        }
-        let name = self.source.view.lock().names.get(self.index).cloned();
-        match name {
-            Some(name) => self.name.get_or_init(|| name),
+        match self.name() {
+            Some(name) => self.names.keep(&name),
             None => NO_READER,
         }
     }
@@ -410,22 +512,21 @@ impl Slot for ReaderSlot {
     fn token(&self) -> Option<Arc<dyn Token>> {
         let mut inside = self.inside.lock();
         // Under that lock, or two threads could take an older and a newer state in the wrong order.
-        let reader = self.source.reader(self.index);
-        let reader = reader.filter(|reader| reader.present);
-        let events = reader.as_ref().map(|reader| reader.events);
-        if !self.is_known(&inside, events) {
-            let gone = self.current.write().take();
-            if let Some(gone) = gone {
+        let reader = self.reader_with_card();
+        let since = reader
+            .as_ref()
+            .map(|reader| (reader.name.clone(), reader.events));
+        if !self.is_known(&inside, since.as_ref()) {
+            let gone = std::mem::take(&mut *self.current.write());
+            if let Some(gone) = gone.token {
                 gone.removed();
             }
             *inside = Inside::default();
             inside.found = reader
                 .as_ref()
                 .map_or(Found::Nothing, |reader| self.find(reader));
-            inside.events = events;
-            if let Found::Token(token) = &inside.found {
-                *self.current.write() = Some(Arc::clone(token));
-            }
+            inside.since = since;
+            *self.current.write() = inside.found.as_current();
         }
         match &inside.found {
             Found::Token(token) => Some(Arc::clone(token) as _),
@@ -433,15 +534,19 @@ impl Slot for ReaderSlot {
         }
     }
 
+    fn changes(&self) -> Option<u64> {
+        let mut counted = self.counted.lock();
+        // Under that lock, as above.
+        counted.note(self.source.reader(self.index));
+        Some(counted.changes)
+    }
+
     fn obstacle(&self) -> Option<Reason> {
-        match &self.inside.lock().found {
-            Found::Unusable(reason) | Found::Failed(_, reason) => Some(reason.clone()),
-            Found::Nothing | Found::Token(_) => None,
-        }
+        self.current.read().obstacle.clone()
     }
 
     fn holds(&self, token: &Arc<dyn Token>) -> bool {
-        self.current.read().as_ref().is_some_and(|current| {
+        self.current.read().token.as_ref().is_some_and(|current| {
             std::ptr::addr_eq(Arc::as_ptr(current), Arc::as_ptr(token)) && !current.is_removed()
         })
     }

@@ -43,9 +43,9 @@ pub trait Readers: Send + Sync {
     fn connect(&self, reader: &ReaderStatus) -> Result<Box<dyn Link>, LinkError>;
 
     /// Blocks until something is not as in `known` any more, which [`list`](Self::list) answered
-    /// with, or `deadline` has come. The end of the service is a change.
+    /// with, or `deadline` has come.
     ///
     /// # Errors
-    /// [`LinkError::Unavailable`] at once, if there is no service that could be waited for.
+    /// At once, if the service is gone, or cannot be waited with.
     fn wait(&self, known: &[ReaderStatus], deadline: Instant) -> Result<Wait, LinkError>;
 }

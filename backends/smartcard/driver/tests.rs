@@ -60,7 +60,7 @@ impl Link for TestLink {
         self.connected
     }
 
-    fn begin(&mut self) -> std::result::Result<(), LinkError> {
+    fn begin(&mut self, _: Duration) -> std::result::Result<(), LinkError> {
         Ok(())
     }
 
@@ -73,6 +73,12 @@ impl Link for TestLink {
     fn reset_if_alone(&mut self) -> bool {
         false
     }
+
+    fn reset(&mut self) -> bool {
+        false
+    }
+
+    fn reset_when_dropped(&mut self) {}
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "a card takes it")]
@@ -92,6 +98,8 @@ struct Script {
     readers: Mutex<Option<Vec<ReaderStatus>>>,
     /// What is wrong for the moment.
     passing: Mutex<Option<LinkError>>,
+    /// Why nothing can be waited for.
+    no_waiting: Mutex<Option<LinkError>>,
     lists: AtomicUsize,
     connects: AtomicUsize,
     waits: AtomicUsize,
@@ -118,7 +126,10 @@ impl Readers for ScriptedReaders {
 
     fn wait(&self, _: &[ReaderStatus], _: Instant) -> std::result::Result<Wait, LinkError> {
         self.0.waits.fetch_add(1, Ordering::Relaxed);
-        Ok(Wait::TimedOut)
+        match self.0.no_waiting.lock().clone() {
+            Some(error) => Err(error),
+            None => Ok(Wait::TimedOut),
+        }
     }
 }
 
@@ -269,7 +280,7 @@ fn who_holds_a_removed_token_is_told() {
     bed.driver.source.look();
     let slot = ReaderSlot::new(0, &bed.driver.source);
     slot.token().unwrap();
-    let inside = slot.current.read().clone().unwrap();
+    let inside = slot.current.read().token.clone().unwrap();
     bed.now(&[empty("A", 2)]);
     assert!(!inside.is_removed());
     assert!(slot.token().is_none());
@@ -282,7 +293,7 @@ fn an_operation_that_finds_the_card_gone_has_it_looked_for_again() {
     bed.driver.source.look();
     let slot = ReaderSlot::new(0, &bed.driver.source);
     let token = slot.token().unwrap();
-    slot.current.read().as_ref().unwrap().removed();
+    slot.current.read().token.as_ref().unwrap().removed();
     assert!(!slot.holds(&token));
     let other = slot.token().unwrap();
     assert!(!Arc::ptr_eq(&token, &other) && slot.holds(&other));
@@ -337,6 +348,24 @@ fn a_busy_card_is_asked_again_after_a_while() {
 }
 
 #[test]
+fn nobody_who_wants_to_know_why_waits_for_a_card_that_is_asked() {
+    let bed = Bed::new(&[card("A", 1, BUSY)]);
+    bed.driver.source.look();
+    let slot = ReaderSlot::new(0, &bed.driver.source);
+    assert!(slot.token().is_none());
+    let asked = slot.inside.lock();
+    let answer = std::thread::scope(|scope| {
+        let (said, answer) = std::sync::mpsc::channel();
+        let slot = &slot;
+        scope.spawn(move || said.send(slot.obstacle()));
+        let answer = answer.recv_timeout(Duration::from_secs(20));
+        drop(asked);
+        answer
+    });
+    assert!(answer.unwrap().is_some());
+}
+
+#[test]
 fn a_card_that_is_reset_meanwhile_is_asked_again() {
     let bed = Bed::new(&[card("A", 1, RESET)]);
     assert!(bed.slot(0).token().is_some());
@@ -369,6 +398,67 @@ fn sixteen_readers_are_slots() {
     let bed = Bed::new(&readers);
     assert_eq!(bed.ids().len(), MAX_READERS);
     assert_eq!(bed.ids().last().unwrap(), "15");
+}
+
+#[test]
+fn a_reader_that_has_another_name_each_time_gets_the_slot_of_one_that_is_gone() {
+    let others: Vec<_> = (0..MAX_READERS - 1)
+        .map(|number| empty(&format!("{number}"), 0))
+        .collect();
+    let with = |reader: ReaderStatus| [&others[..], &[reader]].concat();
+    let bed = Bed::new(&others);
+    assert_eq!(bed.ids().len(), MAX_READERS - 1);
+    let mut former: Option<Arc<dyn Token>> = None;
+    for number in 0..40 {
+        // The count of events says nothing: each name begins at the same.
+        let name = format!("A {number}");
+        bed.now(&with(card(&name, 1, KNOWN)));
+        let slots = bed.driver.slots();
+        assert_eq!(slots.len(), MAX_READERS);
+        let slot = &slots[MAX_READERS - 1];
+        assert_eq!((slot.id(), &*slot.info().description), (&*name, &*name));
+        let token = slot.token().unwrap();
+        if let Some(former) = former.replace(token) {
+            assert!(!slot.holds(&former));
+        }
+    }
+    // The names that are lent out stay what they are.
+    let slot = bed.slot(MAX_READERS - 1);
+    let lent = slot.id();
+    bed.now(&with(empty("B", 1)));
+    assert!(slot.token().is_none());
+    assert_eq!((lent, slot.id()), ("A 39", "B"));
+    assert_eq!(bed.ids()[..2], ["0", "1"]);
+    // Nobody has to leave who is there.
+    bed.now(&[with(empty("B", 1)), vec![empty("C", 0)]].concat());
+    assert!(!bed.ids().contains(&"C".to_owned()));
+    let left_out = || bed.driver.source.view.lock().left_out.clone();
+    assert_eq!(left_out(), ["C"]);
+    bed.now(&with(empty("C", 0)));
+    assert_eq!(bed.ids()[MAX_READERS - 1], "C");
+    assert!(left_out().is_empty());
+}
+
+#[test]
+fn what_comes_and_goes_is_counted_without_asking_a_card() {
+    let bed = Bed::new(&[]);
+    let slot = bed.slot(0);
+    let mut before = slot.changes();
+    let mut is_changed = |readers: &[ReaderStatus]| {
+        bed.now(readers);
+        std::mem::replace(&mut before, slot.changes()) != before
+    };
+    assert!(!is_changed(&[empty("A", 0)]));
+    assert!(is_changed(&[card("A", 1, KNOWN)]));
+    assert!(!is_changed(&[card("A", 1, KNOWN)]));
+    // Out and in again, in and out again, and with the reader.
+    assert!(is_changed(&[card("A", 3, KNOWN)]));
+    assert!(is_changed(&[empty("A", 4)]));
+    assert!(is_changed(&[empty("A", 6)]));
+    assert!(!is_changed(&[]) && !is_changed(&[empty("A", 0)]));
+    assert!(is_changed(&[card("A", 1, KNOWN)]));
+    assert!(is_changed(&[]));
+    assert_eq!(bed.connects(), 0);
 }
 
 #[test]
@@ -464,4 +554,30 @@ fn who_waits_without_a_service_sees_it_start() {
     bed.service_ends();
     assert_eq!(bed.driver.wait_for_change(soon()), Ok(Wait::Changed));
     assert_eq!(bed.driver.wait_for_change(soon()), Ok(Wait::TimedOut));
+}
+
+#[test]
+fn a_service_that_cannot_be_waited_with_is_asked_from_time_to_time() {
+    let bed = Bed::new(&[empty("A", 0)]);
+    assert!(!bed.driver.changed());
+    for error in [
+        LinkError::Busy,
+        LinkError::Unavailable(Reason::new("too many readers")),
+    ] {
+        *bed.script.no_waiting.lock() = Some(error);
+        let (lists, started) = (bed.lists(), Instant::now());
+        assert_eq!(bed.driver.wait_for_change(soon()), Ok(Wait::TimedOut));
+        let pauses = started.elapsed().as_millis() / POLL.as_millis();
+        let lists = (bed.lists() - lists) as u128;
+        assert!(lists <= pauses + 4, "asked {lists} times");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sleep(Duration::from_millis(50));
+                let mut readers = bed.script.readers.lock();
+                readers.as_mut().unwrap()[0].events += 1;
+            });
+            let limit = Instant::now() + Duration::from_secs(60);
+            assert_eq!(bed.driver.wait_for_change(limit), Ok(Wait::Changed));
+        });
+    }
 }

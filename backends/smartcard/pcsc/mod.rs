@@ -21,9 +21,11 @@ use crate::{
 use link::PcscLink;
 use words::link_error;
 
-/// Room for the names of all readers that pcsc-lite can have, 16 of 128 bytes; more is asked for
-/// where it is needed.
-const NAMES_LEN: usize = 16 * 128 + 1;
+/// How many readers pcsc-lite can have, and takes in one question
+/// (PCSCLITE_MAX_READERS_CONTEXTS).
+const MAX_READERS: usize = 16;
+/// Room for the names of all of them, 128 bytes each; more is asked for where it is needed.
+const NAMES_LEN: usize = MAX_READERS * 128 + 1;
 
 /// The readers of the system's PC/SC service. Nothing is asked of it before
 /// [`list`](Readers::list).
@@ -76,33 +78,39 @@ impl Readers for PcscReaders {
     fn wait(&self, known: &[ReaderStatus], deadline: Instant) -> Result<Wait, LinkError> {
         let free = self.waiting.lock().pop();
         let context = free.map_or_else(establish, Ok)?;
-        let mut states = vec![ReaderState::new(PNP_NOTIFICATION(), State::UNAWARE)];
-        states.extend(known.iter().filter_map(known_state));
         // A reader that came since is not among the known ones, and no change of those.
         let waited = match names(&context) {
             Ok(names) if names.len() != known.len() => Ok(()),
             Ok(_) => {
                 let timeout = deadline.saturating_duration_since(Instant::now());
-                context.get_status_change(timeout, &mut states)
+                context.get_status_change(timeout, &mut states_to_wait_for(known))
             }
             Err(error) => Err(error),
         };
-        match waited {
-            Ok(()) => {
-                self.waiting.lock().push(context);
-                Ok(Wait::Changed)
-            }
-            Err(Error::Timeout) => {
-                self.waiting.lock().push(context);
-                Ok(Wait::TimedOut)
-            }
-            // A reader went away meanwhile, or the service did, and the context with it.
-            Err(error) => {
-                log::debug!("PC/SC: waiting ended: {error}");
-                Ok(Wait::Changed)
-            }
-        }
+        let wait = match waited {
+            // A reader went away meanwhile.
+            Ok(()) | Err(Error::UnknownReader) => Wait::Changed,
+            Err(Error::Timeout) => Wait::TimedOut,
+            // The service may be gone, and the context with it.
+            Err(error) => return Err(link_error(error)),
+        };
+        self.waiting.lock().push(context);
+        Ok(wait)
     }
+}
+
+/// What the service is to compare with: the known readers, and whether another comes. It takes no
+/// more than [`MAX_READERS`] at once, so with as many as that none can come.
+fn states_to_wait_for(known: &[ReaderStatus]) -> Vec<ReaderState> {
+    let mut states: Vec<_> = known
+        .iter()
+        .filter_map(known_state)
+        .take(MAX_READERS)
+        .collect();
+    if states.len() < MAX_READERS {
+        states.push(ReaderState::new(PNP_NOTIFICATION(), State::UNAWARE));
+    }
+    states
 }
 
 fn establish() -> Result<Context, LinkError> {
@@ -198,4 +206,30 @@ fn known_state(reader: &ReaderStatus) -> Option<ReaderState> {
 fn events_of_service(events: u64) -> u16 {
     let [low, high, ..] = events.to_le_bytes();
     u16::from_le_bytes([low, high])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_is_never_asked_for_more_readers_than_it_takes() {
+        let readers = |count: usize| -> Vec<_> {
+            (0..count)
+                .map(|number| ReaderStatus {
+                    name: format!("{number}"),
+                    ..ReaderStatus::default()
+                })
+                .collect()
+        };
+        let names = |count| -> Vec<_> {
+            let states = states_to_wait_for(&readers(count));
+            states.iter().map(|state| state.name().to_owned()).collect()
+        };
+        let new = PNP_NOTIFICATION().to_owned();
+        assert_eq!(names(0), [new.clone()]);
+        assert_eq!((names(15).len(), names(15).contains(&new)), (16, true));
+        assert_eq!((names(16).len(), names(16).contains(&new)), (16, false));
+        assert_eq!(names(17).len(), 16);
+    }
 }
