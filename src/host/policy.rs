@@ -11,9 +11,9 @@ use std::{
 };
 
 use ctk_token::{
-    AuthMethod, AuthOperation, AuthSecret, Constraint, Item, KeyAlgorithm, KeychainContents,
-    LoginPolicy, NewKey, ObjectId, Operation, Reason, Result, Role, Slot, SlotInfo, Token,
-    TokenError, TokenInfo, TokenSession,
+    AuthMethod, AuthOperation, AuthSecret, Constraint, Item, Key, KeyAlgorithm, KeychainContents,
+    LoginPolicy, NewKey, ObjectId, Operation, PublicKey, Reason, Result, Role, Slot, SlotInfo,
+    Token, TokenError, TokenInfo, TokenSession,
 };
 use parking_lot::Mutex;
 
@@ -100,7 +100,7 @@ impl Slot for ConfiguredSlot {
         self.inner.obstacle()
     }
 
-    fn changes(&self) -> u64 {
+    fn changes(&self) -> Option<u64> {
         self.inner.changes()
     }
 
@@ -213,6 +213,13 @@ struct View {
 }
 
 impl View {
+    fn info(&self, inner: TokenInfo) -> TokenInfo {
+        TokenInfo {
+            login: self.policy.login().unwrap_or(inner.login),
+            ..inner
+        }
+    }
+
     fn contents(&self) -> Arc<KeychainContents> {
         let inner = self.inner.contents();
         let mut seen = self.seen.lock();
@@ -238,17 +245,40 @@ impl View {
             false => Ok(()),
         }
     }
+
+    /// Refuses the place of a hidden identity, in which what is there would be lost.
+    fn check_place(&self, identity: &[u8]) -> Result<()> {
+        let is_hidden = self.policy.config.hides(identity, "")
+            || hidden(&self.inner.contents(), &self.policy).contains(identity);
+        match is_hidden {
+            true => Err(TokenError::ObjectNotFound),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses a certificate that is about a hidden key, and would go to its place.
+    fn check_subject(&self, der: &[u8]) -> Result<()> {
+        let all = self.inner.contents();
+        let hidden = hidden(&all, &self.policy);
+        let is_about = |key: &Key| {
+            let spki = key.public_key.spki();
+            der.windows(spki.len().max(1)).any(|part| part == spki)
+        };
+        let is_about_hidden = all
+            .keys()
+            .any(|key| hidden.contains(&key.identity) && is_about(key));
+        match is_about_hidden {
+            true => Err(TokenError::ObjectNotFound),
+            false => Ok(()),
+        }
+    }
 }
 
 struct ConfiguredToken(Arc<View>);
 
 impl Token for ConfiguredToken {
     fn info(&self) -> TokenInfo {
-        let info = self.0.inner.info();
-        TokenInfo {
-            login: self.0.policy.login().unwrap_or(info.login),
-            ..info
-        }
+        self.0.info(self.0.inner.info())
     }
 
     fn kind(&self) -> String {
@@ -262,6 +292,11 @@ impl Token for ConfiguredToken {
     fn login_policy(&self) -> LoginPolicy {
         let configured = self.0.policy.login();
         configured.unwrap_or_else(|| self.0.inner.login_policy())
+    }
+
+    fn read_info(&self) -> Result<TokenInfo> {
+        let info = self.0.inner.read_info()?;
+        Ok(self.0.info(info))
     }
 
     fn load(&self) -> Result<()> {
@@ -292,22 +327,8 @@ fn visible(all: &Arc<KeychainContents>, policy: &Policy) -> Arc<KeychainContents
     if policy.config.hidden.is_empty() && !is_on_use {
         return all.clone();
     }
-    let named = |item: &Item| match item {
-        Item::Certificate(certificate) => {
-            Some((certificate.identity.clone(), certificate.label.clone()))
-        }
-        Item::Key(key) => Some((key.identity.clone(), key.label.clone())),
-        Item::Data(_) => None,
-    };
-    // A label may be on the key only: what is hidden is always the whole identity.
-    let hidden: HashSet<Vec<u8>> = all
-        .items
-        .iter()
-        .filter_map(named)
-        .filter(|(identity, label)| policy.config.hides(identity, label))
-        .map(|(identity, _)| identity)
-        .collect();
-    let kept = |item: &&Item| named(item).is_none_or(|(identity, _)| !hidden.contains(&identity));
+    let hidden = hidden(all, policy);
+    let kept = |item: &&Item| named(item).is_none_or(|(identity, _)| !hidden.contains(identity));
     let items = all
         .items
         .iter()
@@ -328,6 +349,24 @@ fn visible(all: &Arc<KeychainContents>, policy: &Policy) -> Arc<KeychainContents
         generation: all.generation,
         items: items.collect(),
     })
+}
+
+/// The identities that are hidden: a label may be on the key only, and it is always all of one.
+fn hidden(all: &KeychainContents, policy: &Policy) -> HashSet<Vec<u8>> {
+    let named = all.items.iter().filter_map(named);
+    named
+        .filter(|(identity, label)| policy.config.hides(identity, label))
+        .map(|(identity, _)| identity.to_vec())
+        .collect()
+}
+
+/// The identity and the label of what may be hidden.
+fn named(item: &Item) -> Option<(&[u8], &str)> {
+    match item {
+        Item::Certificate(certificate) => Some((&certificate.identity, &certificate.label)),
+        Item::Key(key) => Some((&key.identity, &key.label)),
+        Item::Data(_) => None,
+    }
 }
 
 struct ConfiguredSession {
@@ -476,10 +515,24 @@ impl TokenSession for ConfiguredSession {
     }
 
     fn generate_key(&self, wanted: &NewKey<'_>) -> Result<ObjectId> {
+        self.view.inner.load()?;
+        let identity = wanted.identity;
+        identity.map_or(Ok(()), |identity| self.view.check_place(identity))?;
         self.inner.generate_key(wanted)
     }
 
+    fn introduce_key(&self, identity: &[u8], public_key: &PublicKey) -> Result<ObjectId> {
+        self.view.inner.load()?;
+        self.view.check_place(identity)?;
+        self.inner.introduce_key(identity, public_key)
+    }
+
     fn import_certificate(&self, identity: Option<&[u8]>, der: &[u8]) -> Result<ObjectId> {
+        self.view.inner.load()?;
+        match identity {
+            Some(identity) => self.view.check_place(identity)?,
+            None => self.view.check_subject(der)?,
+        }
         self.inner.import_certificate(identity, der)
     }
 

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use ctk_token::{LoginPolicy, Role, Token, TokenError, TokenSession};
+use ctk_token::{LoginPolicy, Role, Token, TokenError, TokenInfo, TokenSession};
 use parking_lot::Mutex;
 
 use crate::{
@@ -91,6 +91,19 @@ impl Insertion {
     /// Whether the token is known to be gone.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::SeqCst)
+    }
+
+    /// What the token is.
+    ///
+    /// # Errors
+    /// CKR_DEVICE_REMOVED and CKR_DEVICE_ERROR: one that does not answer is not taken for another.
+    pub(crate) fn read_info(&self) -> Result<TokenInfo> {
+        self.token.read_info().map_err(|error| {
+            if error == TokenError::TokenRemoved {
+                self.end();
+            }
+            Error::from_token(During::Loading, &error)
+        })
     }
 
     /// Whether anything on the token can be changed.

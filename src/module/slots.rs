@@ -72,8 +72,10 @@ struct State {
     inserted: Option<Arc<Insertion>>,
     /// Whether the state is what somebody has seen. What the first look finds is no event.
     seen: bool,
-    /// What the slot had counted when somebody looked last.
+    /// What the slot had counted when somebody waited or looked last…
     changes: u64,
+    /// … and when somebody looked for the token.
+    looked: Option<u64>,
     /// Insertions and removals that C_WaitForSlotEvent has not told yet, as one.
     event: bool,
 }
@@ -96,6 +98,7 @@ impl SlotEntry {
                 inserted: None,
                 seen: late,
                 changes: 0,
+                looked: None,
                 event: false,
             }),
             sessions: Arc::downgrade(sessions),
@@ -112,14 +115,16 @@ impl SlotEntry {
     pub(crate) fn inserted(&self) -> Option<Arc<Insertion>> {
         let looking = self.looking.lock();
         let token = self.slot.token();
-        self.note_changes();
+        let changes = self.slot.changes();
+        let is_counted = self.state.lock().look(changes);
         if let Some(known) = self.known(token.as_ref()) {
             return known;
         }
         let now = token.map(|token| Arc::new(Insertion::new(token)));
         let mut state = self.state.lock();
         let before = std::mem::replace(&mut state.inserted, now.clone());
-        state.event |= state.seen;
+        // What was counted has been an event when it was.
+        state.event |= state.seen && !is_counted;
         state.seen = true;
         drop(state);
         drop(looking);
@@ -127,14 +132,6 @@ impl SlotEntry {
             self.close(&before);
         }
         now
-    }
-
-    /// Takes note of what came and went while nobody looked.
-    fn note_changes(&self) {
-        let changes = self.slot.changes();
-        let mut state = self.state.lock();
-        state.event |= state.seen && changes != state.changes;
-        state.changes = changes;
     }
 
     /// What is here, if that is this token, or none, as it was before.
@@ -200,10 +197,45 @@ impl SlotEntry {
         self.state.lock().seen
     }
 
-    /// Whether something changed here that has not been told.
+    /// Whether something changed here that has not been told. No card is asked where the slot
+    /// counts: another program may keep it for long, and C_Finalize may come.
     fn take_event(&self) -> bool {
-        self.inserted();
+        match self.slot.changes() {
+            Some(changes) => {
+                let over = self.state.lock().wait(changes);
+                if let Some(over) = over {
+                    self.removed(&over);
+                }
+            }
+            None => drop(self.inserted()),
+        }
         std::mem::take(&mut self.state.lock().event)
+    }
+}
+
+impl State {
+    /// Takes note of what came and went while nobody looked.
+    fn count(&mut self, changes: u64) {
+        self.event |= self.seen && changes != self.changes;
+        self.changes = changes;
+    }
+
+    /// Somebody looks for the token. Whether something was counted since the last time.
+    fn look(&mut self, changes: Option<u64>) -> bool {
+        let Some(changes) = changes else {
+            return false;
+        };
+        self.count(changes);
+        self.looked.replace(changes) != Some(changes)
+    }
+
+    /// Somebody waits for what comes and goes. What is over, if something did since the token was
+    /// looked for.
+    fn wait(&mut self, changes: u64) -> Option<Arc<Insertion>> {
+        self.count(changes);
+        self.seen = true;
+        let is_over = self.looked.is_some_and(|looked| looked != changes);
+        self.inserted.clone().filter(|_| is_over)
     }
 }
 
@@ -263,7 +295,7 @@ pub(crate) fn token_info(
 ) -> Result<()> {
     let insertion = library.slot(id)?.token()?;
     let out = out?;
-    let info = insertion.token.info();
+    let info = insertion.read_info()?;
     let (read_only, read_write) = insertion.session_counts();
     let version = |(major, minor)| CK_VERSION { major, minor };
     out.set(CK_TOKEN_INFO {

@@ -88,11 +88,12 @@ pub trait Slot: Send + Sync {
         None
     }
 
-    /// A number that differs from an earlier one if a token came or went since, however fast, where somebody counts that:
-    /// one that was put in and taken out while nobody looked. From memory, as [`token`](Self::token) has found it last; by
-    /// default always 0.
-    fn changes(&self) -> u64 {
-        0
+    /// A number that differs from an earlier one if something was put in or taken out since, however
+    /// fast, also while nobody looked. A reader asks its service, and no card: who waits for a card
+    /// to come waits for no program that keeps it. `None` by default: only [`token`](Self::token)
+    /// tells.
+    fn changes(&self) -> Option<u64> {
+        None
     }
 
     /// Whether `token`, which [`token`](Self::token) answered with, is still here as far as anybody has noticed: from
@@ -188,6 +189,15 @@ pub trait Token: Send + Sync {
     /// What is known of it. A card is asked the first time for what its kind alone does not tell, like its label; if it
     /// does not answer, what its kind tells has to do.
     fn info(&self) -> TokenInfo;
+
+    /// The same for whoever must not take a token that does not answer for another one.
+    ///
+    /// # Errors
+    /// [`TokenError::TokenRemoved`](crate::TokenError::TokenRemoved) and whatever else keeps the key store from saying
+    /// what it is.
+    fn read_info(&self) -> Result<TokenInfo> {
+        Ok(self.info())
+    }
 
     /// What kind of key store it is, in a word or two for a person, like `PIV card`. Not asked of the key store; by default
     /// the [model](TokenInfo::model).

@@ -167,6 +167,65 @@ fn a_card_that_came_and_went_while_nobody_looked_is_an_event() {
 }
 
 #[test]
+fn what_is_counted_is_an_event_once_and_no_card_is_asked_for_it() {
+    let (card, reader, readers, module) = one_reader();
+    reader.counted.store(1, Ordering::SeqCst);
+    let session = module.open_and_login();
+    assert_eq!(event(), Err(CKR_NO_EVENT));
+    let before = reader.asked();
+    // The next card does not answer: another program keeps it.
+    set_hold(&reader.slow, true);
+    let _opens = Opens(&reader.slow);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| wait(0));
+        eventually(|| readers.waiting.load(Ordering::SeqCst) == 1);
+        reader.remove();
+        reader.insert(&card);
+        reader.counted.fetch_add(2, Ordering::SeqCst);
+        readers.tell();
+        eventually(|| waiter.is_finished());
+        assert_eq!(waiter.join().unwrap(), Ok(0));
+        // And nobody else is kept waiting, the end least of all.
+        let waiter = scope.spawn(|| wait(0));
+        eventually(|| readers.waiting.load(Ordering::SeqCst) == 1);
+        assert_eq!(reader.asked(), before);
+        assert_eq!(unsafe { C_CloseSession(session) }, CKR_SESSION_HANDLE_INVALID);
+        assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
+        assert_eq!(waiter.join().unwrap(), Err(CKR_CRYPTOKI_NOT_INITIALIZED));
+    });
+    assert_eq!(reader.asked(), before);
+}
+
+#[test]
+fn who_looks_after_an_event_that_was_counted_makes_no_other() {
+    let (card, reader, _, module) = one_reader();
+    reader.counted.store(1, Ordering::SeqCst);
+    // Who waits first has seen nothing; what the first look finds then is no event either.
+    assert_eq!(event(), Err(CKR_NO_EVENT));
+    assert_eq!(slots(CK_TRUE), [0]);
+    assert_eq!(event(), Err(CKR_NO_EVENT));
+    let session = module.open();
+    reader.remove();
+    reader.counted.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(event(), Ok(0));
+    assert_eq!(session_info(session), CKR_SESSION_HANDLE_INVALID);
+    assert_eq!(event(), Err(CKR_NO_EVENT));
+    reader.insert(&card);
+    reader.counted.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(slots(CK_TRUE), [0]);
+    assert_eq!(event(), Ok(0));
+    assert_eq!(slots(CK_TRUE), [0]);
+    assert_eq!(event(), Err(CKR_NO_EVENT));
+    // A card that was gone for the program only, and is found again, is one as before.
+    reader.remove();
+    reader.insert(&card);
+    assert_eq!(event(), Err(CKR_NO_EVENT));
+    assert_eq!(slots(CK_TRUE), [0]);
+    assert_eq!(event(), Ok(0));
+    assert_eq!(event(), Err(CKR_NO_EVENT));
+}
+
+#[test]
 fn a_card_in_a_reader_that_was_plugged_in_is_an_event_and_keeps_its_number() {
     let (card, _, readers, module) = one_reader();
     let session = module.open();

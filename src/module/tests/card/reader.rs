@@ -24,7 +24,7 @@ pub struct Reader {
     noticed: Mutex<Option<Arc<dyn Token>>>,
     /// How often it was asked for its card.
     pub asked: AtomicUsize,
-    /// How often a card came or went, if somebody counts that.
+    /// How often a card came or went; 0 if nobody counts that.
     pub counted: AtomicU64,
     /// Does not answer while this is set.
     pub slow: Gate,
@@ -83,8 +83,8 @@ impl Slot for Reader {
         self.notice();
         self.noticed.lock().unwrap().clone()
     }
-    fn changes(&self) -> u64 {
-        self.counted.load(Ordering::SeqCst)
+    fn changes(&self) -> Option<u64> {
+        Some(self.counted.load(Ordering::SeqCst)).filter(|counted| *counted > 0)
     }
     fn holds(&self, token: &Arc<dyn Token>) -> bool {
         let noticed = self.noticed.lock().unwrap();
