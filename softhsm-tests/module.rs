@@ -18,6 +18,12 @@ pub fn module_path() -> PathBuf {
     )
 }
 
+/// OpenSC's module, where Debian has it.
+pub fn opensc_module() -> PathBuf {
+    let machine = std::env::consts::ARCH;
+    PathBuf::from(format!("/usr/lib/{machine}-linux-gnu/opensc-pkcs11.so"))
+}
+
 /// The built command: `CTK_COMMAND`, else as for the module.
 pub fn command_path() -> PathBuf {
     built("CTK_COMMAND", "ctk", "cargo build --release -p ctk")

@@ -4,16 +4,11 @@ use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use softhsm_tests::{
     cards::{Options, PIN, PipedCard, Profile},
+    module::opensc_module,
     pcscd::{Pcscd, YUBIKEY},
     process::{LIMIT, Outcome, run},
     work::Work,
 };
-
-/// OpenSC's module, where Debian has it.
-fn opensc_module() -> String {
-    let machine = std::env::consts::ARCH;
-    format!("/usr/lib/{machine}-linux-gnu/opensc-pkcs11.so")
-}
 
 fn opensc(pcscd: &Pcscd) -> Command {
     let mut command = pcscd.command("pkcs11-tool");

@@ -5,12 +5,11 @@ use std::{collections::BTreeSet, path::Path};
 
 use softhsm_tests::{
     cards::{Options, PIN, Profile},
-    module::module_path,
+    module::{module_path, opensc_module},
     pcscd::Pcscd,
     process::run,
 };
 
-const OPENSC: &str = "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so";
 /// What the label of OpenSC's second token of an OpenPGP card has besides: " (sig)".
 const SIG: &str = "%20%28sig%29";
 
@@ -39,7 +38,7 @@ fn uris(pcscd: &Pcscd, module: &Path) -> BTreeSet<String> {
 fn same_uris(profile: Profile, count: [(&str, usize); 4]) {
     let pcscd = Pcscd::start();
     let _card = pcscd.insert(0, profile, Options::default());
-    let opensc = uris(&pcscd, Path::new(OPENSC));
+    let opensc = uris(&pcscd, &opensc_module());
     let ours = uris(&pcscd, &module_path());
     for (kind, count) in count {
         let kind = format!(";type={kind}");
@@ -85,7 +84,7 @@ fn an_openpgp_card() {
     let pcscd = Pcscd::start();
     for profile in [Profile::OpenPgpRsa, Profile::OpenPgpEc] {
         let _card = pcscd.insert(0, profile, Options::default());
-        let opensc = uris(&pcscd, Path::new(OPENSC));
+        let opensc = uris(&pcscd, &opensc_module());
         let signs = opensc.iter().filter(|uri| uri.contains(SIG));
         assert_eq!(signs.count(), 3, "{opensc:#?}");
         let wanted: BTreeSet<_> = opensc.iter().map(|uri| uri.replace(SIG, "")).collect();

@@ -1,4 +1,4 @@
-//! Cards that answer wrongly: no program crashes, hangs, believes a wrong signature, or sends a PIN twice.
+//! Cards that answer wrongly: no program crashes, hangs, shows what is no certificate, or sends a PIN twice.
 
 use std::{
     process::Command,

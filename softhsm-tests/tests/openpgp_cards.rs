@@ -5,12 +5,11 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use softhsm_tests::{
     cards::{Options, PIN, Profile, VirtualCard},
-    module::module_path,
+    module::{module_path, opensc_module},
     pcscd::Pcscd,
     process::run,
 };
 
-const OPENSC: &str = "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so";
 const ADMIN_PIN: &str = "12345678";
 const MESSAGE: &str = "a message\n";
 
@@ -202,7 +201,7 @@ fn uris_are_those_of_opensc() {
         let (pcscd, _card, _) = inserted(profile);
         let ours = uris(&pcscd, &module_path());
         // What OpenSC has as two tokens is one here, with the label of its first.
-        let opensc: BTreeSet<String> = uris(&pcscd, Path::new(OPENSC))
+        let opensc: BTreeSet<String> = uris(&pcscd, &opensc_module())
             .into_iter()
             .map(|uri| uri.replace("User%20PIN%20%28sig%29%29", "User%20PIN%29"))
             .collect();
@@ -240,7 +239,7 @@ fn fewer_commands_than_opensc() {
     let sign = [&sign[..], &["-i", "in", "-o", "out"]].concat();
     for (arguments, budget) in [(&["-L"][..], 3), (&["-O"], 15), (&sign, 20)] {
         let ours = commands(&module_path(), arguments);
-        let opensc = commands(Path::new(OPENSC), arguments);
+        let opensc = commands(&opensc_module(), arguments);
         println!("{}: ours {ours}, OpenSC {opensc}", arguments.join(" "));
         assert!(
             ours <= budget && ours < opensc,
