@@ -58,7 +58,10 @@ pub(crate) fn run_list(console: &Console) -> Outcome {
     let of_cards = readers.iter().flat_map(reader_rows);
     let rows: Vec<_> = tokens.iter().flat_map(rows).chain(of_cards).collect();
     match rows.is_empty() {
-        true => console.text("No tokens. ctk add FILE.p12 registers one.\n")?,
+        true => console.text(
+            "No tokens. ctk add FILE.p12 registers one; \
+             for a smart card, ctk doctor card says what is wrong.\n",
+        )?,
         false => console.text(&table(
             &["TOKEN", "LABEL", "KEY", "SUBJECT", "EXPIRES", "ID"],
             &rows,
