@@ -190,6 +190,14 @@ impl Host {
         }
     }
 
+    /// The process ends, and nobody has closed the sessions: as
+    /// [`TokenDriver::process_ends`] says.
+    pub fn process_ends(&self) {
+        for driver in &self.drivers {
+            driver.process_ends();
+        }
+    }
+
     /// What is wrong with the configuration.
     pub fn problems(&self) -> &[Problem] {
         &self.problems

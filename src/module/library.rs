@@ -3,9 +3,10 @@
 
 use std::{
     ops::Deref,
+    panic::catch_unwind,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,6 +23,9 @@ use crate::{
     slots::{SlotEntry, SlotSource},
     sys::{self, PerProcess},
 };
+
+/// How long the end of the process waits for a C_Finalize that another thread is in.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a process has of us from its first C_Initialize on.
 struct Place {
@@ -124,6 +128,39 @@ pub(crate) fn end() -> Result<()> {
         library.end();
         Ok(())
     })
+}
+
+/// Sees to it that the end of the process ends its logins to devices, which would outlive it: many
+/// programs never call C_Finalize. One that is killed, or ends by _exit(), cannot be helped.
+pub(crate) fn end_logins_at_exit() {
+    /// A forked child has what its parent had registered, as it has this.
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.swap(true, Ordering::Relaxed) && !sys::at_exit(process_ends) {
+        log::warn!("a login may outlive this program if it does not call C_Finalize");
+    }
+}
+
+/// Other threads go on meanwhile, and this one may be in the middle of a call, if a signal has ended
+/// the process: so nothing here waits without a limit. The library stays, because a destructor of
+/// the program may still end it.
+extern "C" fn process_ends() {
+    let ended = catch_unwind(|| {
+        // A forked child that has not begun yet has nothing to end, its parent's login least of all.
+        let Some(place) = PLACE.get() else { return };
+        if place.changer.load(Ordering::Relaxed) == sys::thread_id() {
+            return;
+        }
+        // Another thread may be in C_Finalize, and has logged out when it is done.
+        let _changing = place.changing.try_lock_for(END_PATIENCE);
+        let current = |share: &RwLock<Option<Arc<Current>>>| share.try_read()?.clone();
+        if let Some(library) = place.current.all().find_map(current) {
+            library.source.process_ends();
+        }
+    });
+    if let Err(payload) = ended {
+        // Dropping it could panic once more.
+        std::mem::forget(payload);
+    }
 }
 
 /// The next handle of a session or object: never 0, and never again in this process.

@@ -9,6 +9,7 @@ use crate::{
     error::{During, Error, Result},
     insertion::Insertion,
     key::Context,
+    library,
     session::Session,
 };
 
@@ -35,9 +36,17 @@ pub(crate) fn login(
         None if session.insertion.policy == LoginPolicy::AppWithoutPin => AuthSecret::FromToken,
         None => return Err(Error::ArgumentsBad),
     };
+    end_at_exit(session);
     match operation {
         Some(context) => login_for_operation(session, &context, secret),
         None => login_as(session, role, secret),
+    }
+}
+
+/// A device may remember a secret that it was told when the process is gone.
+fn end_at_exit(session: &Session) {
+    if session.slot.is_hardware() {
+        library::end_logins_at_exit();
     }
 }
 
@@ -81,6 +90,7 @@ pub(crate) fn set_pin(
         (None, None) => return Err(no_pin(insertion)),
         _ => return Err(Error::ArgumentsBad),
     };
+    end_at_exit(session);
     let role = insertion.login().unwrap_or(Role::User);
     let token_session = insertion.token_session()?;
     let result = token_session.change_pin(role, AuthSecret::Pin(old.bytes()), new.bytes());

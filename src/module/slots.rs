@@ -34,6 +34,10 @@ pub trait SlotSource: Send + Sync {
     /// [`TokenError::NotSupported`](ctk_token::TokenError::NotSupported) if nothing here can block:
     /// the module waits by itself and looks at the slots from time to time.
     fn wait_for_change(&self, deadline: Instant) -> ctk_token::Result<Wait>;
+
+    /// The process ends without C_Finalize: what would outlive it ends, in a few seconds at most.
+    /// Nothing to do by default.
+    fn process_ends(&self) {}
 }
 
 impl SlotSource for Host {
@@ -43,6 +47,10 @@ impl SlotSource for Host {
 
     fn wait_for_change(&self, deadline: Instant) -> ctk_token::Result<Wait> {
         Host::wait_for_change(self, deadline)
+    }
+
+    fn process_ends(&self) {
+        Host::process_ends(self);
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the standard library lacks: values that a forked child does not inherit, a thread's number,
-//! and writing without SIGPIPE.
+//! What the standard library lacks: values that a forked child does not inherit, work for the end of
+//! the process, a thread's number, and writing without SIGPIPE.
 #![allow(unsafe_code)]
 
 use std::{
@@ -139,6 +139,13 @@ fn emptied_page() -> Option<*mut libc::c_void> {
 fn process_id() -> libc::pid_t {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::getpid() }
+}
+
+/// Has `work` done when the process ends by exit() or by a return from main. This library is never
+/// unloaded before (build.rs), so that `work` is still there. Says whether it will be done.
+pub(crate) fn at_exit(work: extern "C" fn()) -> bool {
+    // SAFETY: a function that lives as long as the process; `extern "C"` lets no panic through.
+    unsafe { libc::atexit(work) == 0 }
 }
 
 /// The calling thread's number, never 0. Asked of the kernel: a thread-local variable of a loaded

@@ -36,6 +36,11 @@ pub trait TokenDriver: Send + Sync {
         let _ = deadline;
         Err(TokenError::NotSupported)
     }
+
+    /// The process ends, and nobody has closed the sessions: what would outlive it ends, like a
+    /// login that a card remembers. Other threads may be in the middle of anything, so this waits
+    /// for nothing for longer than a few seconds. Nothing to do by default.
+    fn process_ends(&self) {}
 }
 
 /// What is known of a place for tokens.

@@ -189,7 +189,10 @@ fn what_is_counted_is_an_event_once_and_no_card_is_asked_for_it() {
         let waiter = scope.spawn(|| wait(0));
         eventually(|| readers.waiting.load(Ordering::SeqCst) == 1);
         assert_eq!(reader.asked(), before);
-        assert_eq!(unsafe { C_CloseSession(session) }, CKR_SESSION_HANDLE_INVALID);
+        assert_eq!(
+            unsafe { C_CloseSession(session) },
+            CKR_SESSION_HANDLE_INVALID
+        );
         assert_eq!(unsafe { C_Finalize(null_mut()) }, CKR_OK);
         assert_eq!(waiter.join().unwrap(), Err(CKR_CRYPTOKI_NOT_INITIALIZED));
     });
