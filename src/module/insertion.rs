@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::{
     error::{During, Error, Result},
+    key::Turn,
     login,
     object::{Catalog, data::ReadValues, session_object::SessionObjects},
 };
@@ -25,6 +26,8 @@ pub(crate) struct Insertion {
     pub(crate) objects: SessionObjects,
     /// What was read of its data objects.
     pub(crate) values: ReadValues,
+    /// For which operation somebody has authenticated.
+    pub(crate) turn: Arc<Turn>,
     application: Mutex<Application>,
     /// Counts the changes of login and of the token's session.
     moment: AtomicU64,
@@ -70,6 +73,7 @@ impl Insertion {
             token,
             objects: SessionObjects::default(),
             values: ReadValues::default(),
+            turn: Arc::default(),
             application: Mutex::default(),
             moment: AtomicU64::new(0),
             catalog: Mutex::default(),

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use cryptoki_sys::*;
@@ -11,9 +11,11 @@ use ctk_token::{
     AuthSecret, Constraint, Key, KeyAlgorithm, ObjectId, Operation, Origin, PublicKey, Role,
     TokenError, TokenSession,
 };
+use parking_lot::Mutex;
 
 use crate::{
     error::{During, Error, Result},
+    insertion::Insertion,
     object::{
         session_object::{Material, SessionObject},
         wish::How,
@@ -30,7 +32,18 @@ pub(crate) struct Context {
     key: ObjectId,
     /// There is one that has not been used.
     open: AtomicBool,
+    turn: Arc<Turn>,
+    number: u64,
+    /// What was true when the operation was set up, for a key that only who is logged in sees.
+    standing: Option<Arc<Standing>>,
 }
+
+/// The number of the [`Context`] that has authenticated last, or 0. All of a program's sessions are
+/// one session of the token, which cannot tell whose operation an authentication is for.
+///
+/// Locked while the token works for such a key, so that no other operation comes between: it would
+/// wait for the token anyway.
+pub(crate) type Turn = Mutex<u64>;
 
 impl Context {
     /// Authenticates for the next use of the key.
@@ -39,14 +52,42 @@ impl Context {
     /// Those of [`AuthOperation::finish`](ctk_token::AuthOperation::finish). An authentication that
     /// was there stays.
     pub(crate) fn authenticate(&self, secret: AuthSecret<'_>) -> ctk_token::Result<()> {
+        let mut turn = self.turn.lock();
         let operation = self.session.begin_auth(Role::Context, Some(&self.key))?;
         // Said before it is true: another thread may use the key as soon as it is.
         let before = self.open.swap(true, Ordering::SeqCst);
         let result = operation.finish(secret);
-        if result.is_err() && !before {
+        if result.is_ok() {
+            *turn = self.number;
+        } else if !before {
             self.open.store(false, Ordering::SeqCst);
         }
         result
+    }
+
+    /// Uses the key, unless it is another operation that was authenticated for.
+    fn perform<T>(&self, work: impl FnOnce() -> ctk_token::Result<T>) -> ctk_token::Result<T> {
+        let mut turn = self.turn.lock();
+        let result = match *turn == 0 || *turn == self.number {
+            true => work(),
+            false => return Err(TokenError::AuthenticationNeeded),
+        };
+        self.used(&result);
+        if !self.open.load(Ordering::SeqCst) {
+            *turn = 0;
+        }
+        result
+    }
+
+    /// Whether a secret may be sent for the operation.
+    ///
+    /// # Errors
+    /// CKR_USER_NOT_LOGGED_IN if the login that it was set up in has ended.
+    pub(crate) fn check_login(&self, insertion: &Insertion) -> Result<()> {
+        match &self.standing {
+            Some(standing) if !standing.is_of_this_login(insertion) => Err(Error::UserNotLoggedIn),
+            _ => Ok(()),
+        }
     }
 
     /// Takes note of how a use of the key ended. After an error the authentication may still be
@@ -60,8 +101,14 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        if self.open.load(Ordering::SeqCst) {
+        if !self.open.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut turn = self.turn.lock();
+        // Another operation's authentication has ended this one.
+        if *turn == self.number {
             self.session.end_auth(Role::Context);
+            *turn = 0;
         }
     }
 }
@@ -96,12 +143,17 @@ impl PrivateUse {
         if private && !standing.shows_private {
             return Err(Error::UserNotLoggedIn);
         }
+        /// The number of the next [`Context`].
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         let token_session = standing.token_session(&session.insertion)?;
         let context = standing.catalog.authenticates_always(key).then(|| {
             Arc::new(Context {
                 session: Arc::clone(token_session),
                 key: key.id.clone(),
                 open: AtomicBool::new(false),
+                turn: Arc::clone(&session.insertion.turn),
+                number: NEXT.fetch_add(1, Ordering::Relaxed),
+                standing: private.then(|| Arc::clone(&standing)),
             })
         });
         Ok(Self {
@@ -251,11 +303,10 @@ impl PrivateUse {
         work: impl FnOnce(&Key, &dyn TokenSession) -> ctk_token::Result<usize>,
     ) -> ctk_token::Result<usize> {
         let (key, performer) = self.performer()?;
-        let result = work(key, &**performer);
-        if let Some(context) = &self.context {
-            context.used(&result);
+        match &self.context {
+            Some(context) => context.perform(|| work(key, &**performer)),
+            None => work(key, &**performer),
         }
-        result
     }
 
     /// What a CKU_CONTEXT_SPECIFIC login authenticates for: nothing, if the key does not want one

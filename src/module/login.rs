@@ -162,6 +162,7 @@ fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()>
 /// CKU_CONTEXT_SPECIFIC: once more, for the operation that is active. It fails or succeeds without
 /// ending the operation.
 fn login_for_operation(session: &Session, context: &Context, secret: AuthSecret<'_>) -> Result<()> {
+    context.check_login(&session.insertion)?;
     context.authenticate(secret).map_err(|error| {
         session.insertion.heed(&context.session, &error);
         Error::from_token(During::Login, &error)

@@ -223,3 +223,38 @@ fn functions_that_do_it_all_at_once_have_no_operation_to_log_in_for() {
     authenticated(session);
     assert_eq!(sign(session, b"x", 64).unwrap().len(), 64);
 }
+
+#[test]
+fn a_login_is_for_the_operation_of_its_session_only() {
+    let (card, _, module) = start();
+    let (one, two) = (module.open_and_login(), module.open());
+    let key = authenticated(one);
+    assert_eq!(sign_init(two, CKM_ECDSA_SHA256, NONE, key), CKR_OK);
+    let refused = |session| sign(session, b"x", 64).unwrap_err().0;
+    assert_eq!(refused(two), CKR_USER_NOT_LOGGED_IN);
+    assert_eq!(sign(one, b"x", 64).unwrap().len(), 64);
+    // It stays set up, and the login is all that it lacks.
+    assert_eq!(context_login(two, PIN), CKR_OK);
+    assert_eq!(sign(two, b"x", 64).unwrap().len(), 64);
+    // A later one is instead of an earlier one, and outlives that one's operation.
+    authenticated(one);
+    authenticated(two);
+    assert_eq!(refused(one), CKR_USER_NOT_LOGGED_IN);
+    assert_eq!(unsafe { C_SessionCancel(one, CKF_SIGN) }, CKR_OK);
+    assert_eq!(ends(&card), 0);
+    assert_eq!(sign(two, b"x", 64).unwrap().len(), 64);
+}
+
+#[test]
+fn no_pin_is_sent_for_an_operation_of_a_login_that_has_ended() {
+    let (card, _, module) = start();
+    let session = module.open_and_login();
+    let key = key(session, 1);
+    assert_eq!(sign_init(session, CKM_ECDSA_SHA256, NONE, key), CKR_OK);
+    assert_eq!(unsafe { C_Logout(session) }, CKR_OK);
+    let attempts = card.attempts.load(Ordering::SeqCst);
+    assert_eq!(context_login(session, PIN), CKR_USER_NOT_LOGGED_IN);
+    assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
+    assert_eq!(context_login(session, PIN), CKR_USER_NOT_LOGGED_IN);
+    assert_eq!(card.attempts.load(Ordering::SeqCst), attempts + 1);
+}
