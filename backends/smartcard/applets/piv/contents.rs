@@ -114,9 +114,15 @@ impl Piv {
         self.known.lock().read_for_label = Some(ReadForLabel { at, containers });
         // Only a federal card is asked here: see `pin_reference`.
         let holder = self.holder(card)?;
-        if holder.is_some_and(|holder| holder.is_federal())
-            && self.pin_reference(card)? == PinReference::Global
-        {
+        let is_federal = holder.is_some_and(|holder| holder.is_federal());
+        let has_global_pin = is_federal
+            && match self.pin_reference(card) {
+                Ok(reference) => reference == PinReference::Global,
+                Err(Failure::Link(error)) => return Err(error.into()),
+                // It is asked for once more before a PIN goes out.
+                Err(_) => false,
+            };
+        if has_global_pin {
             let name = name.as_deref().unwrap_or("PIV_II");
             return Ok(Some(format!(
                 "{} (Global PIN)",

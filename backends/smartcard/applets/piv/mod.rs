@@ -82,6 +82,8 @@ struct Piv {
 struct Known {
     holder: Option<Arc<CardHolder>>,
     pin: Option<PinReference>,
+    /// Whether the applet's own PIN has as many tries left as cards customarily give.
+    has_customary_tries: bool,
     read_for_label: Option<ReadForLabel>,
     /// Where a key was made, or said to be: the card cannot tell of one without a certificate.
     taken: BTreeSet<Slot>,
@@ -176,7 +178,9 @@ impl Applet for Piv {
     }
 
     fn secret_form(&self, role: Role) -> TokenResult<SecretForm> {
-        Ok(pin::form(role))
+        let is_federal = |holder: &Arc<CardHolder>| holder.is_federal();
+        let is_federal = self.known.lock().holder.as_ref().is_some_and(is_federal);
+        Ok(pin::form(role, is_federal))
     }
 
     fn verify(

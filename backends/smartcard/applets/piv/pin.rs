@@ -27,9 +27,10 @@ const PADDING: u8 = 0xff;
 /// How many tries cards customarily give: fewer that are left mean that some were wrong.
 const CUSTOMARY_TRIES: u32 = 3;
 
-/// The form of a role's secret. Digits are the standard's rule, and YubiKeys and free firmware take anything: whoever has
-/// letters in the PIN must not be locked out, and a card that wants digits says so itself.
-pub(super) fn form(role: Role) -> SecretForm {
+/// The form of a role's secret. Digits are the standard's rule for a PIN (part 2 §2.4.3), which a federal card keeps. YubiKeys
+/// and free firmware take anything: whoever has letters in the PIN must not be locked out. For a new PIN see
+/// [`Piv::new_pin`].
+pub(super) fn form(role: Role, is_federal: bool) -> SecretForm {
     let max = match role {
         Role::User | Role::Context | Role::Unblock => MAX_LEN,
         // A management key, in digits.
@@ -38,7 +39,7 @@ pub(super) fn form(role: Role) -> SecretForm {
     SecretForm {
         min: MIN_LEN,
         max,
-        digits_only: false,
+        digits_only: is_federal && matches!(role, Role::User | Role::Context),
     }
 }
 
@@ -46,18 +47,25 @@ impl Piv {
     /// VERIFY.
     pub(super) fn verify_pin(&self, card: &mut Transaction<'_>, pin: &[u8]) -> Result<()> {
         let block = padded(pin).ok_or(WRONG)?;
-        let reference = self.pin_reference(card)?;
+        let reference = self.reference_for_secret(card)?;
         let command = Command::new(VERIFY, 0, reference.number())
             .data(&*block)
             .secret();
         let checked = checked(card.send(&command)?.status);
+        self.learn_from(card, &checked);
+        checked
+    }
+
+    /// A wrong PIN may be one for the other reference. It stays wrong, whatever becomes of the question.
+    fn learn_from(&self, card: &mut Transaction<'_>, checked: &Result<()>) {
         if matches!(
             checked,
             Err(Failure::Token(TokenError::AuthenticationFailed { .. }))
-        ) {
-            self.learn_reference(card)?;
+        ) && let Err(failure) = self.learn_reference(card)
+        {
+            let error = failure.into_token_error();
+            log::warn!("PIV: the card does not say which PIN it wants: {error}");
         }
-        checked
     }
 
     /// The VERIFY command for a pinpad, and where the PIN goes.
@@ -101,8 +109,12 @@ impl Piv {
             return Ok(Some(tries(left.into(), all.into())));
         }
         let found = count(card, reference)?;
-        let is_unused = found.is_none_or(|tries| tries.state != PinState::Normal);
-        if is_unused && self.learn_reference(card)? == PinReference::Global {
+        let left = found.map(|tries| tries.left);
+        let is_customary = left == Some(Some(CUSTOMARY_TRIES));
+        self.known.lock().has_customary_tries = is_customary;
+        // A card that is logged in has told of the right one.
+        let is_known = is_customary || left == Some(None);
+        if !is_known && self.learn_reference(card)? == PinReference::Global {
             return count(card, PinReference::Global);
         }
         Ok(found)
@@ -117,7 +129,7 @@ impl Piv {
         new: &[u8],
     ) -> Result<()> {
         let reference = match role {
-            Role::User | Role::Context => self.pin_reference(card)?.number(),
+            Role::User | Role::Context => self.reference_for_secret(card)?.number(),
             Role::Unblock => PUK,
             Role::Admin if old.len() > MAX_LEN || new.len() > MAX_LEN => {
                 return self.change_management_key(card, old, new);
@@ -125,13 +137,25 @@ impl Piv {
             Role::Admin => PUK,
         };
         let old = padded(old).ok_or(WRONG)?;
-        let new = padded(new).ok_or(TokenError::DataInvalid)?;
-        replace(
-            card,
-            Command::new(CHANGE_REFERENCE_DATA, 0, reference),
-            &old,
-            &new,
-        )
+        let new = match reference {
+            PUK => padded(new).ok_or(TokenError::DataInvalid)?,
+            _ => self.new_pin(new)?,
+        };
+        let command = Command::new(CHANGE_REFERENCE_DATA, 0, reference);
+        let replaced = replace(card, command, &old, &new);
+        if reference != PUK {
+            self.learn_from(card, &replaced);
+        }
+        replaced
+    }
+
+    /// A new PIN, filled up. A card that takes letters here may refuse them with VERIFY, and only the PUK would help then:
+    /// digits only, but for YubiKeys, which say that they take anything.
+    fn new_pin(&self, new: &[u8]) -> Result<Zeroizing<[u8; MAX_LEN]>> {
+        if !self.is_yubikey && !new.iter().all(u8::is_ascii_digit) {
+            return Err(TokenError::DataInvalid.into());
+        }
+        Ok(padded(new).ok_or(TokenError::DataInvalid)?)
     }
 
     /// RESET RETRY COUNTER, which there is for the applet's own PIN only.
@@ -143,12 +167,12 @@ impl Piv {
     ) -> Result<()> {
         // The management key does not set PINs.
         let puk = puk.ok_or(TokenError::NotSupported)?;
-        let reference = self.pin_reference(card)?;
+        let reference = self.reference_for_secret(card)?;
         if reference == PinReference::Global {
             return Err(TokenError::NotSupported.into());
         }
         let puk = padded(puk).ok_or(WRONG)?;
-        let new = padded(new).ok_or(TokenError::DataInvalid)?;
+        let new = self.new_pin(new)?;
         let command = Command::new(RESET_RETRY_COUNTER, 0, reference.number());
         replace(card, command, &puk, &new)
     }
@@ -157,7 +181,7 @@ impl Piv {
     ///
     /// The discovery object tells, and costs a command. Global PINs are for cards of federal agencies, and only those are
     /// asked before a PIN is needed. Any other card is asked as soon as the applet's own PIN looks as if nobody used it:
-    /// after a wrong PIN, and when fewer tries are left than a card begins with.
+    /// after a wrong PIN, and when it has not the tries that a card customarily gives.
     pub(super) fn pin_reference(&self, card: &mut Transaction<'_>) -> Result<PinReference> {
         let known = self.known.lock().pin;
         if let Some(reference) = known {
@@ -170,7 +194,26 @@ impl Piv {
         Ok(PinReference::Application)
     }
 
+    /// As [`pin_reference`](Self::pin_reference), before a secret goes out. Whose tries nobody has looked at, that card is
+    /// asked: a PIN for the other reference would cost a try of this one in each program that logs in.
+    fn reference_for_secret(&self, card: &mut Transaction<'_>) -> Result<PinReference> {
+        let reference = self.pin_reference(card)?;
+        let known = self.known.lock();
+        if self.is_yubikey || known.has_customary_tries || known.pin.is_some() {
+            return Ok(reference);
+        }
+        drop(known);
+        match self.learn_reference(card) {
+            // Nobody but federal agencies has a global PIN as a rule.
+            Err(Failure::Token(_)) => Ok(reference),
+            learned => learned,
+        }
+    }
+
     /// Asks for the discovery object, once.
+    ///
+    /// # Errors
+    /// A status that says anything else than that there is none: not to know is no reason to send a PIN anywhere.
     fn learn_reference(&self, card: &mut Transaction<'_>) -> Result<PinReference> {
         let known = self.known.lock().pin;
         if let Some(reference) = known {
@@ -178,14 +221,25 @@ impl Piv {
         }
         let found = match self.discover(card) {
             Ok(found) => found,
-            // There is none.
-            Err(Failure::Status(_)) => None,
+            Err(Failure::Status(status)) if says_none(status) => None,
+            Err(Failure::Status(status)) => {
+                let why = format!("the card does not say which PIN it wants ({status})");
+                return Err(Failure::corrupted(why));
+            }
             Err(failure) => return Err(failure),
         };
         let reference = found.unwrap_or(PinReference::Application);
         self.known.lock().pin = Some(reference);
         Ok(reference)
     }
+}
+
+/// Whether a card answers so to GET DATA that does not have the object, or no object of such a tag.
+fn says_none(status: Status) -> bool {
+    matches!(
+        status.0,
+        0x6700 | 0x6a80..=0x6a88 | 0x6b00 | 0x6d00 | 0x6e00
+    )
 }
 
 const WRONG: TokenError = TokenError::AuthenticationFailed { tries: None };

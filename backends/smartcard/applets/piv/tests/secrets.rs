@@ -6,6 +6,7 @@ use super::*;
 fn a_pin_is_filled_up_and_its_tries_are_told() {
     let bench = Bench::new();
     bench.expect_content(data::CHUID, &holder(false));
+    bench.expect_none(data::DISCOVERY);
     bench.wire.expect("0020008008 313233343536FFFF", "9000");
     let verify =
         |piv: &Piv, card: &mut Transaction<'_>, pin: &[u8]| piv.verify(card, Role::User, None, pin);
@@ -20,9 +21,12 @@ fn a_pin_is_filled_up_and_its_tries_are_told() {
     ] {
         let bench = Bench::new();
         bench.expect_content(data::CHUID, &holder(false));
+        bench.wire.expect("00200080", "63C3");
+        bench.run(|piv, card| piv.tries(card, Role::User)).unwrap();
         bench.wire.expect("0020008008 3635343332312AFF", answer);
         if error != TokenError::PinLocked {
-            bench.expect_none(data::DISCOVERY);
+            // Whatever becomes of the question, the PIN was wrong.
+            bench.expect_read(data::DISCOVERY, "6F00");
         }
         let answer = bench.run(|piv, card| verify(piv, card, b"654321*"));
         assert_eq!(answer, Err(error.into()));
@@ -67,6 +71,103 @@ fn a_federal_card_is_asked_for_its_global_pin() {
     bench.wire.expect("00200000", "63C7");
     let tries = bench.run(|piv, card| piv.tries(card, Role::User)).unwrap();
     assert_eq!(tries.unwrap().left, Some(7));
+
+    // So is one with more tries than is customary, and one whose tries nobody has looked at: the right PIN costs none.
+    for asks_before in [true, false] {
+        let bench = Bench::new();
+        bench.expect_content(data::CHUID, &holder(false));
+        if asks_before {
+            bench.wire.expect("00200080", "63CA");
+            bench.expect_read(data::DISCOVERY, discovery);
+            bench.wire.expect("00200000", "63CA");
+            bench.run(|piv, card| piv.tries(card, Role::User)).unwrap();
+        } else {
+            bench.expect_read(data::DISCOVERY, discovery);
+        }
+        bench.wire.expect("0020000008 313233343536FFFF", "9000");
+        let verified = bench.run(|piv, card| piv.verify(card, Role::User, None, b"123456"));
+        verified.unwrap();
+    }
+}
+
+#[test]
+fn a_federal_card_that_does_not_say_which_pin_it_wants_gets_none() {
+    for answer in ["6F00", "6581", "6982", ""] {
+        let bench = Bench::new();
+        bench.expect_content(data::CHUID, &holder(true));
+        bench.expect_read(data::DISCOVERY, answer);
+        let verify =
+            |piv: &Piv, card: &mut Transaction<'_>| piv.verify(card, Role::User, None, b"123456");
+        let refused = bench.run(verify);
+        assert!(matches!(
+            refused,
+            Err(Failure::Token(TokenError::Corrupted(_)))
+        ));
+        // It is asked again, and then has none.
+        bench.expect_read(data::DISCOVERY, "6A80");
+        bench.wire.expect("0020008008 313233343536FFFF", "9000");
+        bench.run(verify).unwrap();
+
+        // Any other card is very probably one with a PIN of the applet's own.
+        let bench = Bench::new();
+        bench.expect_content(data::CHUID, &holder(false));
+        bench.expect_read(data::DISCOVERY, answer);
+        bench.wire.expect("0020008008 313233343536FFFF", "9000");
+        bench.run(verify).unwrap();
+
+        // The label does not depend on it.
+        let bench = Bench::new();
+        bench
+            .expect_content(data::CHUID, &holder(true))
+            .expect_certificate(Slot::Authentication, &certificate(1, "Jane Doe"))
+            .expect_read(data::DISCOVERY, answer);
+        let info = bench.run(|piv, card| piv.info(card)).unwrap();
+        assert_eq!(info.label, "Jane Doe");
+        // A PIN of such a card has digits only.
+        assert!(bench.piv.secret_form(Role::User).unwrap().digits_only);
+        assert!(!bench.piv.secret_form(Role::Unblock).unwrap().digits_only);
+    }
+}
+
+#[test]
+fn a_new_pin_that_the_card_could_not_take_back_is_not_sent() {
+    let invalid = Err(Failure::Token(TokenError::DataInvalid));
+    let bench = Bench::new();
+    bench.expect_content(data::CHUID, &holder(false));
+    bench.expect_none(data::DISCOVERY);
+    let change = |piv: &Piv, card: &mut Transaction<'_>| {
+        piv.change_secret(card, Role::User, b"123456", b"abcdef")
+    };
+    assert_eq!(bench.run(change), invalid);
+    let unblock =
+        |piv: &Piv, card: &mut Transaction<'_>| piv.unblock(card, Some(b"12345678"), b"abcdef");
+    assert_eq!(bench.run(unblock), invalid);
+
+    // YubiKeys take anything.
+    let bench = Bench::yubikey();
+    bench.expect_content(data::CHUID, &holder(false));
+    let blocks = "313233343536FFFF 616263646566FFFF";
+    bench.wire.expect(&format!("0024008010{blocks}"), "9000");
+    bench.run(change).unwrap();
+}
+
+#[test]
+fn a_wrong_old_pin_may_be_one_for_the_global_reference() {
+    let bench = Bench::new();
+    bench.expect_content(data::CHUID, &holder(false));
+    bench.wire.expect("00200080", "63C3");
+    bench.run(|piv, card| piv.tries(card, Role::User)).unwrap();
+    let change = |piv: &Piv, card: &mut Transaction<'_>| {
+        piv.change_secret(card, Role::User, b"123456", b"654321")
+    };
+    let blocks = "313233343536FFFF 363534333231FFFF";
+    bench.wire.expect(&format!("0024008010{blocks}"), "63C2");
+    let discovery = "7E124F0BA0000003080000100001005F2F0260209000";
+    bench.expect_read(data::DISCOVERY, discovery);
+    let wrong = TokenError::AuthenticationFailed { tries: Some(2) };
+    assert_eq!(bench.run(change), Err(wrong.into()));
+    bench.wire.expect(&format!("0024000010{blocks}"), "9000");
+    bench.run(change).unwrap();
 }
 
 #[test]
@@ -88,11 +189,12 @@ fn a_login_ends_by_command_where_the_card_has_one() {
 
 #[test]
 fn secrets_are_replaced() {
-    let old_and_new = "313233343536FFFF 3635343332312AFF";
+    let old_and_new = "313233343536FFFF 363534333231FFFF";
     let change = |role| {
         let bench = Bench::new();
         let reference = if role == Role::User {
             bench.expect_content(data::CHUID, &holder(false));
+            bench.expect_none(data::DISCOVERY);
             "80"
         } else {
             "81"
@@ -112,13 +214,14 @@ fn secrets_are_replaced() {
             let (bench, command) = change(role);
             bench.wire.expect(&command, answer);
             let changed =
-                bench.run(|piv, card| piv.change_secret(card, role, b"123456", b"654321*"));
+                bench.run(|piv, card| piv.change_secret(card, role, b"123456", b"654321"));
             assert_eq!(changed, result.map_err(Failure::from));
         }
     }
 
     let bench = Bench::new();
     bench.expect_content(data::CHUID, &holder(false));
+    bench.expect_none(data::DISCOVERY);
     bench
         .wire
         .expect("002C008010 3132333435363738 313233343536FFFF", "9000");
@@ -132,6 +235,11 @@ fn secrets_are_replaced() {
 
 /// A card whose management key is the well-known one, with this cipher; `lies` about knowing it.
 fn with_management_key(algorithm: u8, block: usize, lies: bool) -> Bench {
+    with_response_under(0x82, algorithm, block, lies)
+}
+
+/// Such a card that gives its response under this tag.
+fn with_response_under(tag: u32, algorithm: u8, block: usize, lies: bool) -> Bench {
     use ctk_crypto::{CipherMode, CipherStream};
 
     let bench = Bench::new();
@@ -169,7 +277,7 @@ fn with_management_key(algorithm: u8, block: usize, lies: bool) -> Bench {
             (Some(shown), Some(challenge)) if shown == witness => {
                 let mut response = crypt(true, challenge);
                 response[0] ^= u8::from(lies);
-                Writer::new().put(0x82, &response)
+                Writer::new().put(tag, &response)
             }
             (Some(_), Some(_)) => return Ok(bytes("6982")),
             other => panic!("{other:?}"),
@@ -195,6 +303,10 @@ fn an_administrator_and_the_card_prove_to_each_other_that_they_know_the_key() {
         assert_eq!(verify(&bench, wrong), Err(failed.clone().into()));
         // Of a cipher that the card's key is not for.
         assert_eq!(verify(&bench, &[b'1'; 64]), Err(failed.into()));
+
+        // Some cards answer under the tag of the witness.
+        let bench = with_response_under(0x80, algorithm, block, false);
+        assert_eq!(verify(&bench, right), Ok(()));
 
         let bench = with_management_key(algorithm, block, true);
         let lied = verify(&bench, right);
