@@ -7,7 +7,7 @@ use ctk_token::{
 
 use crate::{
     applet::{Failure, Result, SecretForm},
-    card::Transaction,
+    card::{PATIENCE, Transaction},
     link::PinpadVerify,
     session::CardSession,
 };
@@ -114,7 +114,7 @@ impl AuthOperation for Authentication<'_> {
         }
         // What was authenticated for before, and never came, does not count any more.
         drop(session.resume(None));
-        let mut card = token.card().transaction()?;
+        let mut card = token.transaction(PATIENCE)?;
         token.prove(&mut card).map_err(Failure::into_token_error)?;
         let epoch = card.epoch();
         let was_told = token.with_logins(|logins| logins.is_told(role, epoch));
@@ -231,7 +231,7 @@ fn with_secret(
 ) -> TokenResult<()> {
     drop(session.resume(None));
     let token = &session.token;
-    let mut card = token.card().transaction()?;
+    let mut card = token.transaction(PATIENCE)?;
     token.prove(&mut card).map_err(Failure::into_token_error)?;
     let epoch = card.epoch();
     let was_told = token.with_logins(|logins| logins.is_told(told, epoch));

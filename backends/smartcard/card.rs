@@ -4,7 +4,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -18,9 +18,17 @@ use crate::{
     status::Status,
 };
 
+/// How long a card that others keep is waited for by who wants something done with it…
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// … by who wants to know something of it…
+pub(crate) const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+/// … and by who has logged out or closes it, which nobody should have to wait for.
+pub(crate) const END_PATIENCE: Duration = Duration::from_secs(2);
 /// How long others in this process wait for an operation that was authenticated for and does not
 /// come.
 const MAX_HOLD: Duration = Duration::from_secs(1);
+/// How long such an operation may take to come if nobody here waits: other programs may.
+const MAX_IDLE_HOLD: Duration = Duration::from_secs(2);
 /// How often a transaction is begun again because somebody else has reset the card meanwhile.
 const MAX_RESETS: usize = 5;
 /// The longest command of a reader that knows the short form only, in bytes.
@@ -53,9 +61,12 @@ struct State {
     is_kept: bool,
     /// Whether the log shows nothing of what is read.
     is_secret: bool,
-    /// A transaction that goes on without a thread in it.
-    held: Option<HoldId>,
+    /// A transaction that goes on without a thread in it, and since when.
+    held: Option<(HoldId, Instant)>,
     last_hold: u64,
+    /// Whether nothing has happened since the card was last identified that may have made it
+    /// another one.
+    is_identified: bool,
 }
 
 /// Whether the card takes extended commands.
@@ -78,6 +89,23 @@ impl State {
         self.selected = None;
         self.proven = None;
         self.is_kept = false;
+        self.is_identified = false;
+    }
+
+    /// Begins, unless somebody resets the card again and again.
+    fn begin(&mut self, patience: Duration) -> Result<(), LinkError> {
+        for _ in 0..MAX_RESETS {
+            match self.link.begin(patience) {
+                Ok(()) => {
+                    self.is_kept = true;
+                    self.proven = None;
+                    return Ok(());
+                }
+                Err(LinkError::Reset) => self.lose(),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(LinkError::Reset)
     }
 
     fn end(&mut self) {
@@ -114,6 +142,7 @@ impl SmartCard {
                 is_secret: false,
                 held: None,
                 last_hold: 0,
+                is_identified: false,
             }),
             ended: Condvar::new(),
         }
@@ -152,38 +181,77 @@ impl SmartCard {
             .is_some_and(|state| state.held.is_none())
     }
 
-    /// Waits until nobody else uses the card, in this process or another, and keeps it.
+    /// As [`transaction_within`](Self::transaction_within) a minute.
+    #[cfg(test)]
     pub(crate) fn transaction(&self) -> Result<Transaction<'_>, LinkError> {
-        let mut state = self.state.lock();
+        self.transaction_within(PATIENCE)
+    }
+
+    /// Waits until nobody else uses the card, in this process or another, and keeps it.
+    ///
+    /// # Errors
+    /// [`LinkError::Busy`] if others have the card for longer than `patience`.
+    pub(crate) fn transaction_within(
+        &self,
+        patience: Duration,
+    ) -> Result<Transaction<'_>, LinkError> {
+        let state = self.state.try_lock_for(patience);
+        let mut state = state.ok_or(LinkError::Busy)?;
         while let Some(hold) = state.held.filter(|_| !self.is_removed()) {
-            let patience = self.ended.wait_for(&mut state, MAX_HOLD);
-            if patience.timed_out() && state.held == Some(hold) {
-                log::info!("card: an authentication was not used in time and is void");
-                state.end();
+            let waited = self.ended.wait_for(&mut state, MAX_HOLD.min(patience));
+            if !waited.timed_out() || state.held != Some(hold) {
+                continue;
             }
+            if patience < MAX_HOLD {
+                return Err(LinkError::Busy);
+            }
+            log::info!("card: an authentication was not used in time and is void");
+            state.end();
         }
-        for _ in 0..MAX_RESETS {
-            if self.is_removed() {
-                return Err(LinkError::Removed);
-            }
-            match state.link.begin() {
-                Ok(()) => {
-                    state.is_kept = true;
-                    state.proven = None;
-                    return Ok(Transaction { card: self, state });
-                }
-                Err(LinkError::Reset) => state.lose(),
-                Err(error) => return Err(self.note(error)),
-            }
+        if self.is_removed() {
+            return Err(LinkError::Removed);
         }
-        Err(LinkError::Reset)
+        match state.begin(patience) {
+            Ok(()) => Ok(Transaction { card: self, state }),
+            Err(error) => Err(self.note(error)),
+        }
+    }
+
+    /// Ends a transaction that was [held](Transaction::hold) for an operation that does not come,
+    /// although nobody in this process waits for it. Says whether there was one.
+    pub(crate) fn end_idle_hold(&self) -> bool {
+        let Some(mut state) = self.state.try_lock() else {
+            return false;
+        };
+        let is_old = |since: Instant| since.elapsed() >= MAX_IDLE_HOLD;
+        let is_idle = state.held.is_some_and(|(_, since)| is_old(since));
+        if is_idle {
+            log::info!("card: an authentication was not used for long and is void");
+            state.end();
+            self.ended.notify_all();
+        }
+        is_idle
+    }
+
+    /// Ends a transaction that was [held](Transaction::hold), if nobody else is at it.
+    pub(crate) fn end_hold(&self) {
+        let state = self.state.try_lock();
+        if let Some(mut state) = state.filter(|state| state.held.is_some()) {
+            state.end();
+            self.ended.notify_all();
+        }
+    }
+
+    /// Has the card reset when it is dropped.
+    pub(crate) fn reset_when_dropped(&self) {
+        self.state.lock().link.reset_when_dropped();
     }
 
     /// Goes on with a transaction that was [held](Transaction::hold). `None` if it is over: others
     /// have waited too long.
     pub(crate) fn resume(&self, hold: HoldId) -> Option<Transaction<'_>> {
         let mut state = self.state.lock();
-        state.held.take_if(|held| *held == hold)?;
+        state.held.take_if(|(held, _)| *held == hold)?;
         Some(Transaction { card: self, state })
     }
 
@@ -270,8 +338,11 @@ impl Transaction<'_> {
     }
 
     fn note(&mut self, error: LinkError) -> LinkError {
-        if error == LinkError::Reset {
-            self.state.lose();
+        match error {
+            LinkError::Reset => self.state.lose(),
+            // It may have been taken out, and another one put in, before anybody has noticed.
+            LinkError::Mute(_) | LinkError::Unavailable(_) => self.state.is_identified = false,
+            LinkError::Busy | LinkError::Removed => {}
         }
         self.card.note(error)
     }
@@ -366,14 +437,39 @@ impl Transaction<'_> {
         Ok(response.status)
     }
 
+    /// Whether nothing has happened since [`identified`](Self::identified) that may have made it
+    /// another card.
+    pub(crate) fn is_identified(&self) -> bool {
+        self.state.is_identified
+    }
+
+    /// Takes note that it is the card that it should be.
+    pub(crate) fn identified(&mut self) {
+        self.state.is_identified = true;
+    }
+
     /// Makes the card forget every login without a command, if no other program is connected to it.
-    /// The transaction is over then.
-    pub(crate) fn reset_if_alone(&mut self) -> bool {
+    /// The transaction is over then; else it is another one, in which nothing is proven.
+    pub(crate) fn reset_if_alone(&mut self) -> Result<bool, LinkError> {
         if self.card.is_removed() {
-            // Without power it has forgotten everything.
-            return true;
+            return Err(LinkError::Removed);
         }
         let was_reset = self.state.link.reset_if_alone();
+        if was_reset {
+            self.state.lose();
+            return Ok(true);
+        }
+        // It was let go of, and is kept again: others are there, with commands of their own.
+        self.state.is_kept = false;
+        self.state.is_identified = false;
+        let begun = self.state.begin(END_PATIENCE);
+        begun.map_err(|error| self.note(error))?;
+        Ok(false)
+    }
+
+    /// Resets the card, whoever is connected to it. The transaction is over then.
+    pub(crate) fn reset(&mut self) -> bool {
+        let was_reset = self.state.is_kept && self.state.link.reset();
         if was_reset {
             self.state.lose();
         }
@@ -384,7 +480,7 @@ impl Transaction<'_> {
     pub(crate) fn hold(mut self) -> HoldId {
         self.state.last_hold += 1;
         let id = HoldId(self.state.last_hold);
-        self.state.held = Some(id);
+        self.state.held = Some((id, Instant::now()));
         id
     }
 }

@@ -10,6 +10,7 @@ use ctk_token::Reason;
 use crate::{
     applet::Row,
     applets::ROWS,
+    card::SHORT_PATIENCE,
     link::{Link, LinkError},
     pcsc::PcscReaders,
     readers::{ReaderStatus, Readers},
@@ -140,7 +141,7 @@ fn card(source: &dyn Readers, reader: &ReaderStatus) -> CardDiagnosis {
         _ => {}
     }
     let asked = source.connect(reader).and_then(|mut link| {
-        link.begin()?;
+        link.begin(SHORT_PATIENCE)?;
         let answers = ROWS.iter().map(|row| select(&mut *link, row)).collect();
         link.end();
         answers
@@ -285,7 +286,7 @@ mod tests {
             261
         }
 
-        fn begin(&mut self) -> Result<(), LinkError> {
+        fn begin(&mut self, _: std::time::Duration) -> Result<(), LinkError> {
             Ok(())
         }
 
@@ -300,6 +301,12 @@ mod tests {
         fn reset_if_alone(&mut self) -> bool {
             false
         }
+
+        fn reset(&mut self) -> bool {
+            false
+        }
+
+        fn reset_when_dropped(&mut self) {}
     }
 
     fn found(status: ReaderStatus, answers: Result<Vec<Vec<u8>>, LinkError>) -> CardDiagnosis {

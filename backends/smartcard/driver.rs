@@ -28,6 +28,8 @@ pub const MAX_READERS: usize = 16;
 const FRESH: Duration = Duration::from_millis(20);
 /// How long a card that could not be read is left alone: each try may take seconds.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How long something that is never held for long is waited for where nobody may wait for ever.
+const MOMENT: Duration = Duration::from_millis(100);
 /// How often a service that is not there is looked for by who waits for a change.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -133,6 +135,17 @@ impl TokenDriver for Driver {
         }
         Ok(wait)
     }
+
+    fn process_ends(&self) {
+        let slots = self.slots.try_lock_for(MOMENT);
+        for slot in slots.iter().flat_map(|slots| slots.iter()) {
+            let current = slot.current.try_read_for(MOMENT);
+            let token = current.and_then(|current| current.token.clone());
+            if let Some(token) = token {
+                token.process_ends();
+            }
+        }
+    }
 }
 
 /// Whether the same readers are there, and nothing was put in or taken out.
@@ -149,6 +162,12 @@ trait Inserted: Token {
     /// Takes note that the card is gone: everything answers so from now on.
     fn removed(&self);
 
+    /// Ends what nobody waits for any more, if that takes no waiting.
+    fn look_after(&self);
+
+    /// The process ends: nobody is logged in any more, and nobody can be again.
+    fn process_ends(&self);
+
     /// Whether the card is gone as far as the token has noticed.
     fn is_removed(&self) -> bool;
 }
@@ -156,6 +175,14 @@ trait Inserted: Token {
 impl Inserted for CardToken {
     fn removed(&self) {
         self.removed();
+    }
+
+    fn look_after(&self) {
+        self.look_after();
+    }
+
+    fn process_ends(&self) {
+        self.process_ends();
     }
 
     fn is_removed(&self) -> bool {
@@ -528,13 +555,20 @@ impl Slot for ReaderSlot {
             inside.since = since;
             *self.current.write() = inside.found.as_current();
         }
-        match &inside.found {
-            Found::Token(token) => Some(Arc::clone(token) as _),
-            Found::Nothing | Found::Unusable(_) | Found::Failed(..) => None,
-        }
+        let token = match &inside.found {
+            Found::Token(token) => Arc::clone(token),
+            Found::Nothing | Found::Unusable(_) | Found::Failed(..) => return None,
+        };
+        drop(inside);
+        token.look_after();
+        Some(token as _)
     }
 
     fn changes(&self) -> Option<u64> {
+        let token = self.current.read().token.clone();
+        if let Some(token) = token {
+            token.look_after();
+        }
         let mut counted = self.counted.lock();
         // Under that lock, as above.
         counted.note(self.source.reader(self.index));

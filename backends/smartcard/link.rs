@@ -1,6 +1,6 @@
 //! The raw connection to the card in one reader: bytes of APDUs, and what the reader can do.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use ctk_token::{Reason, TokenError};
 
@@ -49,8 +49,6 @@ impl From<LinkError> for TokenError {
 pub struct Pinpad {
     /// FEATURE_VERIFY_PIN_DIRECT.
     pub verify: bool,
-    /// FEATURE_MODIFY_PIN_DIRECT.
-    pub modify: bool,
 }
 
 /// How a pinpad sends a PIN (PC/SC part 10 §2.5.2, PIN_VERIFY).
@@ -88,11 +86,12 @@ pub trait Link: Send {
         Pinpad::default()
     }
 
-    /// Keeps the card for this link until [`end`](Self::end). Waits for other programs, for a minute at most.
+    /// Keeps the card for this link until [`end`](Self::end). Waits for other programs, for as long as `patience` says.
     ///
     /// # Errors
-    /// [`LinkError::Reset`] once after somebody has reset the card; the card is not kept then, and the next call works.
-    fn begin(&mut self) -> Result<(), LinkError>;
+    /// [`LinkError::Busy`] if they keep it for longer. [`LinkError::Reset`] once after somebody has reset the card; the
+    /// card is not kept then, and the next call works.
+    fn begin(&mut self, patience: Duration) -> Result<(), LinkError>;
 
     /// Lets others have the card.
     fn end(&mut self);
@@ -115,6 +114,13 @@ pub trait Link: Send {
     }
 
     /// Makes the card forget every login without a command, if no other program is connected to it: by a reset. Says
-    /// whether it did. The link can be used as after [`LinkError::Reset`].
+    /// whether it did. The card is not kept any more, whatever the answer; others may have used it meanwhile.
     fn reset_if_alone(&mut self) -> bool;
+
+    /// Resets the card that is kept, also if other programs are connected to it: they lose their logins. Says whether it
+    /// did; then the link can be used as after [`LinkError::Reset`].
+    fn reset(&mut self) -> bool;
+
+    /// Has the card reset when this link is dropped: it may be logged in, and nothing else could be done about that.
+    fn reset_when_dropped(&mut self);
 }

@@ -1,12 +1,14 @@
 //! Who is logged in, in this process and on the card: a login that was made here never outlives the
 //! session that it was made for.
 
+use std::time::Duration;
+
 use ctk_token::{Role, TokenError};
 
 use crate::{
     applet::{Failure, Result},
     applets::ROWS,
-    card::Transaction,
+    card::{END_PATIENCE, Transaction},
     link::LinkError,
     token::CardToken,
 };
@@ -76,24 +78,104 @@ impl Logins {
             .collect()
     }
 
+    /// Takes note that the card has lost all that it knew before this epoch.
+    fn forget_before(&mut self, epoch: u64) {
+        for login in [&mut self.user, &mut self.admin] {
+            login.on_card.take_if(|on_card| *on_card != epoch);
+        }
+    }
+
+    /// Whether the card may know of a login that was made here.
+    fn is_any_told(&self) -> bool {
+        self.user.on_card.is_some() || self.admin.on_card.is_some()
+    }
+
+    /// No session counts on any login any more.
+    fn abandon(&mut self) {
+        self.user.sessions = 0;
+        self.admin.sessions = 0;
+    }
+
     fn is_anybody_in(&self) -> bool {
         self.user.sessions + self.admin.sessions > 0
     }
 }
 
 impl CardToken {
+    /// Whether the card may know of a login that no session counts on any more, from memory.
+    pub(crate) fn has_left_over(&self) -> bool {
+        self.with_logins(|logins| {
+            let mut logins = [&logins.user, &logins.admin].into_iter();
+            logins.any(|login| login.sessions == 0 && login.on_card.is_some())
+        })
+    }
+
+    /// Makes the card forget such logins, if nobody keeps it for longer than `patience`. Otherwise
+    /// whoever has the card next does it.
+    pub(crate) fn forget_within(&self, patience: Duration) {
+        match self.card().transaction_within(patience) {
+            Ok(mut card) => self.forget_left_over(&mut card),
+            Err(error) => log::debug!("card: it is not made to forget a login now: {error}"),
+        }
+    }
+
     /// Makes the card forget the logins that no session counts on any more: without a command where
-    /// nobody else uses the card, else as the applet can, else by selecting another applet.
+    /// nobody else uses the card, else as the applet can, else by selecting another applet, and at
+    /// last by a reset, which ends the logins of other programs as well. The transaction may be
+    /// over then.
     pub(crate) fn forget_left_over(&self, card: &mut Transaction<'_>) {
+        self.try_to_forget(card);
         let epoch = card.epoch();
-        let (roles, is_anybody_in) =
-            self.with_logins(|logins| (logins.left_over(epoch), logins.is_anybody_in()));
-        if roles.is_empty() || !is_anybody_in && card.reset_if_alone() {
+        self.with_logins(|logins| logins.forget_before(epoch));
+    }
+
+    /// The process ends, and its sessions were never closed: the card forgets their logins, and
+    /// whoever comes after that finds it removed. Other threads may be in the middle of an
+    /// operation, or of a call that never ends, so they are not waited for without a limit.
+    pub(crate) fn process_ends(&self) {
+        if self.is_removed() || !self.with_logins(|logins| logins.is_any_told()) {
             return;
         }
+        self.card().end_hold();
+        match self.card().transaction_within(END_PATIENCE) {
+            Ok(mut card) => {
+                self.with_logins(Logins::abandon);
+                self.forget_left_over(&mut card);
+                self.removed();
+            }
+            Err(error) => log::warn!("card: it may stay logged in until it is taken out: {error}"),
+        }
+    }
+
+    fn try_to_forget(&self, card: &mut Transaction<'_>) {
+        let epoch = card.epoch();
+        let (roles, is_anybody_in) = self.with_logins(|logins| {
+            logins.forget_before(epoch);
+            (logins.left_over(epoch), logins.is_anybody_in())
+        });
+        if roles.is_empty() {
+            return;
+        }
+        if !is_anybody_in {
+            match card.reset_if_alone() {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    log::debug!("card: it is not made to forget a login now: {error}");
+                    return;
+                }
+            }
+        }
         for role in roles {
-            match self.forget(card, role) {
+            let forgotten = self.forget(card, role);
+            if card.epoch() != epoch {
+                // Whatever has reset it has ended every login.
+                return;
+            }
+            match forgotten {
                 Ok(()) => self.with_logins(|logins| logins.forgotten(role)),
+                Err(Failure::Link(LinkError::Removed)) => return,
+                Err(_) if card.reset() => return,
                 Err(failure) => {
                     let error = failure.into_token_error();
                     log::warn!("card: it may stay logged in until it is taken out: {error}");
@@ -105,8 +187,6 @@ impl CardToken {
     fn forget(&self, card: &mut Transaction<'_>, role: Role) -> Result<()> {
         match self.applet().forget(card, role) {
             Ok(true) => return Ok(()),
-            // Whatever has reset it has ended the login.
-            Err(Failure::Link(LinkError::Reset | LinkError::Removed)) => return Ok(()),
             Err(Failure::Link(error)) => return Err(error.into()),
             Ok(false) | Err(_) => {}
         }
@@ -118,11 +198,23 @@ impl CardToken {
         let others = ROWS.iter().filter(|row| !row.is(own)).map(|row| row.aid);
         for aid in others.chain([ISSUER_SECURITY_DOMAIN]) {
             match card.select_other(aid) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.return_to_own(card);
+                    return Ok(());
+                }
                 Err(Failure::Status(_)) => {}
                 Err(failure) => return Err(failure),
             }
         }
         Err(TokenError::NotSupported.into())
+    }
+
+    /// Selects the applet after another one was selected to end a login: who comes next shall find
+    /// what was there before.
+    fn return_to_own(&self, card: &mut Transaction<'_>) {
+        if let Err(failure) = card.select(self.applet().row()) {
+            let error = failure.into_token_error();
+            log::debug!("card: its applet is not selected again now: {error}");
+        }
     }
 }

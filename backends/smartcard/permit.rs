@@ -7,7 +7,7 @@ use ctk_token::{Constraint, ObjectId, Result as TokenResult, Reuse, Role, TokenE
 
 use crate::{
     applet::{Failure, Result},
-    card::Transaction,
+    card::{PATIENCE, Transaction},
     link::LinkError,
     session::CardSession,
     status::Status,
@@ -27,8 +27,25 @@ pub(crate) enum Permit<'a> {
 }
 
 impl CardSession {
-    /// In whose name an operation with this constraint is performed.
-    pub(crate) fn permit(&self, constraint: Constraint, key: &ObjectId) -> TokenResult<Permit<'_>> {
+    /// In whose name an operation with this constraint is performed, if `check` does not refuse what
+    /// is asked. An operation that is refused ends the authentication that was for it.
+    pub(crate) fn permit(
+        &self,
+        constraint: Constraint,
+        key: &ObjectId,
+        check: impl FnOnce() -> TokenResult<()>,
+    ) -> TokenResult<Permit<'_>> {
+        let mut permit = self.permit_unchecked(constraint, key)?;
+        if let Err(error) = check() {
+            if let Permit::Context(card) = &mut permit {
+                self.token.forget_left_over(card);
+            }
+            return Err(error);
+        }
+        Ok(permit)
+    }
+
+    fn permit_unchecked(&self, constraint: Constraint, key: &ObjectId) -> TokenResult<Permit<'_>> {
         let is_in = || self.login(Role::User).is_some();
         match constraint {
             Constraint::Never => Err(TokenError::NotSupported),
@@ -49,7 +66,9 @@ impl CardSession {
         work: impl Fn(&mut Transaction<'_>) -> Result<T>,
     ) -> TokenResult<T> {
         match permit {
-            Permit::Free => self.token.in_transaction(|card| self.freely(card, &work)),
+            Permit::Free => self
+                .token
+                .in_transaction(PATIENCE, |card| self.freely(card, &work)),
             Permit::Role(role) => self.as_role(role, false, work),
             Permit::Fresh => self.as_role(Role::User, true, work),
             Permit::Context(mut card) => {
@@ -88,7 +107,7 @@ impl CardSession {
         if !self.may_be_of_another_applet(card, before, &answer) || token.is_selected(card)? {
             return answer;
         }
-        token.select(card)?;
+        token.select_again(card)?;
         work(card)
     }
 
@@ -100,10 +119,16 @@ impl CardSession {
         is_fresh: bool,
         work: impl Fn(&mut Transaction<'_>) -> Result<T>,
     ) -> TokenResult<T> {
-        let mut card = self.token.card().transaction()?;
+        let mut card = self.token.transaction(PATIENCE)?;
         let login = self.login(role).ok_or(TokenError::AuthenticationNeeded)?;
         if login.epoch != card.epoch() {
             return Err(self.lost(&mut card, role));
+        }
+        // What has gone wrong since may have been another card coming.
+        if !card.is_identified()
+            && let Err(failure) = self.token.same_card(&mut card)
+        {
+            return Err(failure.into_token_error());
         }
         if is_fresh && login.commands != card.commands() {
             return Err(TokenError::AuthenticationNeeded);

@@ -57,6 +57,15 @@ impl Status {
         )
     }
 
+    /// Whether a card answers so to SELECT that does not have the applet. Another answer may be
+    /// one to what a card has just been through.
+    pub(crate) fn is_no_such_applet(self) -> bool {
+        matches!(
+            self.0,
+            0x6700 | 0x6a80..=0x6a88 | 0x6b00 | 0x6d00 | 0x6e00 | 0x9400..=0x94ff
+        )
+    }
+
     /// Its row of the table.
     fn row(self) -> (&'static str, Kind) {
         use Kind as K;

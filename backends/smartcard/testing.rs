@@ -1,7 +1,7 @@
 //! A link to a card that answers as a test says: commands in the order in which they are expected,
 //! or a function.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -25,13 +25,16 @@ struct State {
     expected: VecDeque<(String, Answer)>,
     card: Option<Card>,
     pinpad_answers: VecDeque<Answer>,
-    begin_answers: VecDeque<LinkError>,
+    begin_answers: VecDeque<Option<LinkError>>,
     sent: Vec<Vec<u8>>,
     total: usize,
     at_reset: Option<Box<dyn FnMut() + Send>>,
     kept: bool,
     begins: usize,
+    patience: Duration,
     resets: usize,
+    forced_resets: usize,
+    reset_when_dropped: bool,
 }
 
 impl Wire {
@@ -53,7 +56,10 @@ impl Wire {
             at_reset: None,
             kept: false,
             begins: 0,
+            patience: Duration::ZERO,
             resets: 0,
+            forced_resets: 0,
+            reset_when_dropped: false,
         })))
     }
 
@@ -120,10 +126,7 @@ impl Wire {
 
     /// In a reader with a pinpad.
     pub(crate) fn with_pinpad(self) -> Self {
-        self.0.lock().pinpad = Pinpad {
-            verify: true,
-            modify: false,
-        };
+        self.0.lock().pinpad = Pinpad { verify: true };
         self
     }
 
@@ -140,7 +143,12 @@ impl Wire {
 
     /// The next transaction does not begin, for this reason.
     pub(crate) fn fail_next_begin(&self, error: LinkError) {
-        self.0.lock().begin_answers.push_back(error);
+        self.0.lock().begin_answers.push_back(Some(error));
+    }
+
+    /// The one after the next does not begin, for this reason.
+    pub(crate) fn fail_begin_after_next(&self, error: LinkError) {
+        self.0.lock().begin_answers.extend([None, Some(error)]);
     }
 
     /// What the pinpad answers next, in hexadecimal.
@@ -175,9 +183,19 @@ impl Wire {
         self.0.lock().begins
     }
 
+    /// How long the last transaction was to be waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.0.lock().patience
+    }
+
     /// How often the card was reset at the end of a login.
     pub(crate) fn resets(&self) -> usize {
         self.0.lock().resets
+    }
+
+    /// How often of these although others were connected.
+    pub(crate) fn forced_resets(&self) -> usize {
+        self.0.lock().forced_resets
     }
 
     /// Fails unless every expected command has come.
@@ -219,9 +237,10 @@ impl Link for ScriptedLink {
         self.wire.0.lock().pinpad
     }
 
-    fn begin(&mut self) -> Result<(), LinkError> {
+    fn begin(&mut self, patience: Duration) -> Result<(), LinkError> {
         let mut state = self.wire.0.lock();
-        if let Some(error) = state.begin_answers.pop_front() {
+        state.patience = patience;
+        if let Some(error) = state.begin_answers.pop_front().flatten() {
             return Err(error);
         }
         assert!(!state.kept, "a transaction in a transaction");
@@ -270,14 +289,43 @@ impl Link for ScriptedLink {
 
     fn reset_if_alone(&mut self) -> bool {
         let mut state = self.wire.0.lock();
+        assert!(state.kept, "a reset by who does not keep the card");
+        state.kept = false;
         if state.alone {
-            state.kept = false;
-            state.resets += 1;
-            if let Some(notice) = &mut state.at_reset {
-                notice();
-            }
+            state.reset();
         }
         state.alone
+    }
+
+    fn reset(&mut self) -> bool {
+        let mut state = self.wire.0.lock();
+        assert!(state.kept, "a reset by who does not keep the card");
+        state.kept = false;
+        state.forced_resets += 1;
+        state.reset();
+        true
+    }
+
+    fn reset_when_dropped(&mut self) {
+        self.wire.0.lock().reset_when_dropped = true;
+    }
+}
+
+impl Drop for ScriptedLink {
+    fn drop(&mut self) {
+        let mut state = self.wire.0.lock();
+        if state.reset_when_dropped {
+            state.reset();
+        }
+    }
+}
+
+impl State {
+    fn reset(&mut self) {
+        self.resets += 1;
+        if let Some(notice) = &mut self.at_reset {
+            notice();
+        }
     }
 }
 

@@ -15,7 +15,10 @@ const RESET: u8 = 4;
 
 /// A token of nothing.
 #[derive(Default)]
-struct TestToken(AtomicBool);
+struct TestToken {
+    removed: AtomicBool,
+    looked_after: AtomicUsize,
+}
 
 impl Token for TestToken {
     fn info(&self) -> TokenInfo {
@@ -33,11 +36,19 @@ impl Token for TestToken {
 
 impl Inserted for TestToken {
     fn removed(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.removed.store(true, Ordering::Relaxed);
+    }
+
+    fn look_after(&self) {
+        self.looked_after.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn process_ends(&self) {
+        self.removed();
     }
 
     fn is_removed(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.removed.load(Ordering::Relaxed)
     }
 }
 
@@ -554,6 +565,22 @@ fn who_waits_without_a_service_sees_it_start() {
     bed.service_ends();
     assert_eq!(bed.driver.wait_for_change(soon()), Ok(Wait::Changed));
     assert_eq!(bed.driver.wait_for_change(soon()), Ok(Wait::TimedOut));
+}
+
+#[test]
+fn the_end_of_the_process_reaches_the_cards_and_waits_for_no_lock() {
+    let bed = Bed::new(&[card("A", 1, KNOWN), empty("B", 0), card("C", 1, KNOWN)]);
+    let slots = bed.driver.slots();
+    let tokens: Vec<_> = slots.iter().filter_map(|slot| slot.token()).collect();
+    assert_eq!(tokens.len(), 2);
+    let held = bed.driver.slots.lock();
+    // As if this thread had been stopped in the middle of something.
+    bed.driver.process_ends();
+    let is_there = |token: &Arc<dyn Token>| slots.iter().any(|slot| slot.holds(token));
+    assert!(tokens.iter().all(is_there));
+    drop(held);
+    bed.driver.process_ends();
+    assert!(!tokens.iter().any(is_there));
 }
 
 #[test]

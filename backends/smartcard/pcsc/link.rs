@@ -28,10 +28,8 @@ const MIN_RESPONSE_LEN: usize = 2;
 const MAX_RESPONSE_LEN: usize = 65_538;
 /// How often somebody who waits for the card asks for it.
 const STEP: Duration = Duration::from_millis(5);
-/// How long a card that another program keeps is waited for, if what is to be done is one use of
-/// it…
-const PATIENCE: Duration = Duration::from_secs(60);
-/// … and if it is one command without a transaction, to see what card it is.
+/// How long a card that another program keeps is waited for by one command without a transaction,
+/// to see what card it is.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a card that another program has for itself is waited for: some take it for moments,
 /// some for ever.
@@ -52,6 +50,9 @@ self_cell! {
 enum Connection {
     Shared(Card),
     Kept(KeptCard),
+    /// Given up for another connection that did not come about. It is connected to when it is next
+    /// wanted.
+    Apart,
     Lost,
 }
 
@@ -60,6 +61,7 @@ impl Connection {
         match self {
             Self::Shared(card) => Ok(call(card)),
             Self::Kept(kept) => Ok(kept.with_dependent(|_, transaction| call(transaction))),
+            Self::Apart => Err(LinkError::Busy),
             Self::Lost => Err(LinkError::Removed),
         }
     }
@@ -80,6 +82,7 @@ pub(super) struct PcscLink {
     features: Features,
     max_command_len: usize,
     turn: Turn,
+    is_reset_when_dropped: bool,
     /// What was received last, for the length of one call.
     buffer: Zeroizing<Vec<u8>>,
 }
@@ -100,6 +103,7 @@ impl PcscLink {
             features: Features::default(),
             max_command_len: 0,
             turn: Turn::default(),
+            is_reset_when_dropped: false,
             buffer: Zeroizing::new(vec![0; MAX_RESPONSE_LEN]),
         };
         link.ask_abilities()?;
@@ -129,11 +133,11 @@ impl PcscLink {
 
     /// Waits until nobody else keeps the card. The library's own waiting has no limit and looks ten
     /// times a second only, while a command that needs no card is refused at once.
-    fn wait_for_others(&self) -> Result<(), LinkError> {
-        let deadline = Instant::now() + PATIENCE;
+    fn wait_for_others(&self, patience: Duration) -> Result<(), LinkError> {
+        let deadline = Instant::now() + patience;
         while self.is_kept_by_others()? {
             if Instant::now() >= deadline {
-                log::warn!("{}: another program keeps the card", self.reader);
+                log::debug!("{}: another program keeps the card", self.reader);
                 return Err(LinkError::Busy);
             }
             sleep(STEP);
@@ -211,7 +215,7 @@ impl PcscLink {
         let card = match self.connection.take() {
             Connection::Shared(card) => card,
             Connection::Kept(kept) => kept.into_owner().into_inner(),
-            Connection::Lost => return,
+            Connection::Apart | Connection::Lost => return,
         };
         // Dropped without this, the card would be reset.
         if let Err((_card, error)) = card.disconnect(disposition) {
@@ -254,7 +258,10 @@ impl PcscLink {
     fn share_again(&mut self) {
         match connect_patiently(&self.context, &self.reader) {
             Ok(card) => self.connection = Connection::Shared(card),
-            Err(error) => log::warn!("{}: not connected again: {error}", self.reader),
+            Err(error) => {
+                log::warn!("{}: not connected again: {error}", self.reader);
+                self.connection = Connection::Apart;
+            }
         }
     }
 }
@@ -302,18 +309,19 @@ impl Link for PcscLink {
     fn pinpad(&self) -> Pinpad {
         Pinpad {
             verify: self.features.verify_pin.is_some(),
-            modify: self.features.modify_pin.is_some(),
         }
     }
 
-    fn begin(&mut self) -> Result<(), LinkError> {
-        if matches!(self.connection, Connection::Kept(_)) {
-            return Ok(());
+    fn begin(&mut self, patience: Duration) -> Result<(), LinkError> {
+        match self.connection {
+            Connection::Kept(_) => return Ok(()),
+            Connection::Apart => self.share_again(),
+            Connection::Shared(_) | Connection::Lost => {}
         }
         if let Some(gap) = self.turn.gap(Instant::now()) {
             sleep(gap);
         }
-        self.wait_for_others()?;
+        self.wait_for_others(patience)?;
         let card = match self.connection.take() {
             Connection::Shared(card) => card,
             other => {
@@ -390,11 +398,36 @@ impl Link for PcscLink {
         self.end();
         self.reset_alone()
     }
+
+    fn reset(&mut self) -> bool {
+        let Connection::Kept(kept) = &mut self.connection else {
+            return false;
+        };
+        let reset = kept.with_dependent_mut(|_, transaction| {
+            transaction.reconnect(ShareMode::Shared, PROTOCOLS, Disposition::ResetCard)
+        });
+        self.end();
+        if let Err(error) = reset {
+            log::warn!("{}: no reset: {error}", self.reader);
+        }
+        reset.is_ok()
+    }
+
+    fn reset_when_dropped(&mut self) {
+        self.is_reset_when_dropped = true;
+    }
 }
 
 impl Drop for PcscLink {
     fn drop(&mut self) {
-        self.disconnect(Disposition::LeaveCard);
+        if !self.is_reset_when_dropped {
+            self.disconnect(Disposition::LeaveCard);
+            return;
+        }
+        if matches!(self.connection, Connection::Apart) {
+            self.share_again();
+        }
+        self.disconnect(Disposition::ResetCard);
     }
 }
 

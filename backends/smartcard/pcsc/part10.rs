@@ -18,8 +18,6 @@ const EXTENDED_OVERHEAD: usize = 9;
 
 /// FEATURE_VERIFY_PIN_DIRECT (§2.2).
 const FEATURE_VERIFY: u8 = 0x06;
-/// FEATURE_MODIFY_PIN_DIRECT.
-const FEATURE_MODIFY: u8 = 0x07;
 /// FEATURE_GET_TLV_PROPERTIES.
 const FEATURE_PROPERTIES: u8 = 0x12;
 /// The property dwMaxAPDUDataSize (§2.6.14).
@@ -34,7 +32,6 @@ pub(super) fn feature_request() -> DWORD {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Features {
     pub(super) verify_pin: Option<DWORD>,
-    pub(super) modify_pin: Option<DWORD>,
     properties: Option<DWORD>,
 }
 
@@ -53,7 +50,6 @@ pub(super) fn features(control: impl FnOnce(DWORD, &[u8], &mut [u8]) -> Option<u
         let code = Some(DWORD::from(u32::from_be_bytes(code)));
         match tag {
             FEATURE_VERIFY => features.verify_pin = code,
-            FEATURE_MODIFY => features.modify_pin = code,
             FEATURE_PROPERTIES => features.properties = code,
             _ => {}
         }
@@ -161,15 +157,14 @@ mod tests {
         ];
         let features = features(answering(&answer));
         assert_eq!(features.verify_pin, Some(0x4233_0006));
-        assert_eq!(features.modify_pin, None);
         assert_eq!(features.properties, Some(0x4233_0012));
     }
 
     #[test]
     fn a_list_that_breaks_off_says_what_it_says() {
-        let broken = [0x07, 4, 0, 0, 0, 7, 0x06, 4, 0x42];
+        let broken = [0x12, 4, 0, 0, 0, 7, 0x06, 4, 0x42];
         let found = features(answering(&broken));
-        assert_eq!(found.modify_pin, Some(7));
+        assert_eq!(found.properties, Some(7));
         assert_eq!(found.verify_pin, None);
         assert_eq!(features(answering(&[0x06, 1, 9])), Features::default());
         assert_eq!(features(|_, _, _| None), Features::default());

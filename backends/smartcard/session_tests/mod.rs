@@ -1,6 +1,8 @@
 //! What a session sends and what it does not, with a card that behaves and other programs that do
 //! not.
 
+mod exits;
+mod left_over;
 mod operations;
 mod reading;
 mod secrets;
@@ -9,10 +11,11 @@ mod sharing;
 use std::sync::Arc;
 
 use ctk_token::{
-    AuthSecret, KeyAlgorithm, ObjectId, Result, Role, Token, TokenError, TokenSession,
+    AuthSecret, KeyAlgorithm, ObjectId, Reason, Result, Role, Token, TokenError, TokenSession,
 };
 
 use crate::{
+    link::LinkError,
     test_applet::{EACH, PIN, SIGNATURE, TestCard},
     token::CardToken,
 };
@@ -58,6 +61,10 @@ fn logged_in() -> (TestCard, Arc<CardToken>, Arc<dyn TokenSession>) {
     log_in(&*session, Role::User, PIN).unwrap();
     card.sent();
     (card, token, session)
+}
+
+fn mute() -> LinkError {
+    LinkError::Mute(Reason::new("no answer"))
 }
 
 const WRONG: &[u8] = b"000000";

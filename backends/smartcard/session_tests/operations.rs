@@ -2,7 +2,7 @@
 
 use ctk_token::{KeyAlgorithm, ObjectId, Role, TokenError};
 
-use super::{NEEDED, authenticate, log_in, logged_in, ready, sign};
+use super::{NEEDED, authenticate, log_in, logged_in, mute, ready, sign};
 use crate::{
     link::LinkError,
     test_applet::{EACH, FREE, PIN, SESSION, TestCard, wire},
@@ -17,7 +17,13 @@ fn a_free_key_works_although_others_use_the_card() {
     sign(&*session, FREE).unwrap();
     assert_eq!(
         card.sent(),
-        [wire::FREE, wire::PROVE, wire::SELECT, wire::FREE]
+        [
+            wire::FREE,
+            wire::PROVE,
+            wire::SELECT,
+            wire::IDENTITY,
+            wire::FREE
+        ]
     );
     card.reset_by_others();
     sign(&*session, FREE).unwrap();
@@ -66,7 +72,7 @@ fn nothing_comes_between_an_authentication_and_its_operation() {
         authenticate(&*session, PIN).unwrap();
         assert!(card.wire.is_kept(), "others may come between");
         sign(&*session, EACH).unwrap();
-        assert_eq!(card.sent(), [wire::PROVE, wire::PIN, wire::EACH]);
+        assert_eq!(card.sent(), [wire::IDENTITY, wire::PIN, wire::EACH]);
         assert!(!card.wire.is_kept());
         assert_eq!(sign(&*session, EACH), NEEDED);
     }
@@ -108,12 +114,12 @@ fn an_authentication_ends_with_its_operation_that_never_comes() {
 
 #[test]
 fn an_operation_that_is_refused_here_ends_its_authentication() {
-    let (card, _, session) = logged_in();
+    let (card, _, session) = ready();
     authenticate(&*session, PIN).unwrap();
     let key = ObjectId::new(EACH);
     let answer = session.sign(&key, KeyAlgorithm::EcdsaDigest, &[1], &mut [0; 10]);
     assert_eq!(answer, Err(TokenError::BadParameter));
-    assert!(!card.wire.is_kept());
+    assert!(!card.wire.is_kept() && !card.is_logged_in());
     assert_eq!(sign(&*session, EACH), NEEDED);
 }
 
@@ -125,6 +131,43 @@ fn another_card_does_not_sign() {
     assert_eq!(sign(&*session, FREE), Err(TokenError::TokenRemoved));
     assert_eq!(card.sent(), [wire::SELECT, wire::IDENTITY]);
     assert!(token.is_removed());
+}
+
+#[test]
+fn another_card_that_nobody_has_seen_come_does_not_sign() {
+    // It is there instead of the other before its reader tells: nothing was reset.
+    for is_noticed in [false, true] {
+        let (card, token, session) = ready();
+        card.swap();
+        if is_noticed {
+            card.set(|card| card.failure = Some(mute()));
+            assert!(sign(&*session, FREE).is_err());
+        }
+        assert_eq!(sign(&*session, FREE), Err(TokenError::TokenRemoved));
+        assert!(token.is_removed());
+        let signed = card.sent().into_iter().filter(|sent| sent == wire::FREE);
+        assert_eq!(signed.count(), 1, "the one that was refused");
+    }
+    // Nor for who was logged in on the other.
+    let (card, token, session) = logged_in();
+    card.swap();
+    card.set(|card| card.failure = Some(mute()));
+    assert!(sign(&*session, SESSION).is_err());
+    card.set(|card| (card.is_selected, card.user) = (true, true));
+    assert_eq!(sign(&*session, SESSION), Err(TokenError::TokenRemoved));
+    assert!(token.is_removed());
+}
+
+#[test]
+fn a_card_that_was_silent_for_once_is_asked_who_it_is() {
+    let (card, _, session) = logged_in();
+    card.set(|card| card.failure = Some(mute()));
+    assert!(sign(&*session, SESSION).is_err());
+    card.sent();
+    sign(&*session, SESSION).unwrap();
+    sign(&*session, SESSION).unwrap();
+    assert_eq!(card.sent(), [wire::IDENTITY, wire::SESSION, wire::SESSION]);
+    card.wire.finish();
 }
 
 #[test]

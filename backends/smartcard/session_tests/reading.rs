@@ -6,8 +6,8 @@ use super::{log_in, ready, sign};
 use crate::{
     link::LinkError,
     test_applet::{PIN, ROW, SESSION, TestCard, wire},
-    testing::Wire,
-    token::recognize_among,
+    testing::{Wire, bytes},
+    token::{recognize, recognize_among},
 };
 
 #[test]
@@ -30,7 +30,7 @@ fn a_whole_process_asks_for_nothing_twice() {
     sign(&*session, SESSION).unwrap();
     assert_eq!(
         card.sent(),
-        [wire::PROVE, wire::PIN, wire::SESSION, wire::SESSION]
+        [wire::IDENTITY, wire::PIN, wire::SESSION, wire::SESSION]
     );
     drop(session);
     assert_eq!(card.sent(), [""; 0]);
@@ -74,6 +74,33 @@ fn a_card_in_use_is_not_selected_again() {
 }
 
 #[test]
+fn what_others_have_selected_does_not_make_it_another_token() {
+    // Both PIV and OpenPGP, as on security keys. Another program keeps OpenPGP selected.
+    const PIV: &str = "A000000308";
+    const OPENPGP: &str = "D27600012401";
+    let wire = Wire::new().with_in_use();
+    let mut selected = OPENPGP;
+    wire.answer_by(move |command| {
+        let is_of = |aid| command.get(5..).is_some_and(|data| data.starts_with(&bytes(aid)));
+        let answer = match (command, selected) {
+            ([0, 0xa4, 4, 0, ..], _) if is_of(PIV) => {
+                selected = PIV;
+                "9000"
+            }
+            ([0, 0xa4, 4, 0, ..], _) if is_of(OPENPGP) => {
+                selected = OPENPGP;
+                "9000"
+            }
+            ([0, 0xca, 0, 0x4f, ..], OPENPGP) => "D2760001240103040006000000010000 9000",
+            _ => "6D00",
+        };
+        Ok(bytes(answer))
+    });
+    let token = recognize(wire.link()).unwrap().expect("a known card");
+    assert_eq!(token.kind(), "PIV card");
+}
+
+#[test]
 fn an_unknown_card_is_no_token() {
     let card = TestCard::new();
     card.set(|card| card.has_applet = false);
@@ -88,6 +115,13 @@ fn an_unknown_card_is_no_token() {
             recognize_among(card.wire.link(), &[&ROW]).err(),
             Some(error)
         );
+    }
+    // An answer that says nothing of what is on it is not the last word.
+    for answer in ["6F00", "6985", ""] {
+        let garbled = Wire::new();
+        garbled.expect(wire::SELECT, answer);
+        let answer = recognize_among(garbled.link(), &[&ROW]);
+        assert!(matches!(answer, Err(LinkError::Mute(_))));
     }
     // A reset while it is asked is nothing to give up for.
     card.set(|card| (card.failure, card.has_applet) = (Some(LinkError::Reset), true));
@@ -104,6 +138,10 @@ fn a_card_that_says_nothing_is_told_by_its_kind() {
     let token = card.token();
     card.set(|card| card.failure = Some(LinkError::Busy));
     assert_eq!(token.info().label, "unread");
+    // Who must not take it for another token is told that it did not answer.
+    card.set(|card| card.failure = Some(LinkError::Busy));
+    assert!(matches!(token.read_info(), Err(TokenError::Unreachable(_))));
+    assert_eq!(token.read_info().unwrap().label, "Card");
     assert_eq!(token.info().label, "Card");
     card.set(|card| card.failure = Some(LinkError::Busy));
     assert!(matches!(token.load(), Err(TokenError::Unreachable(_))));
@@ -119,7 +157,7 @@ fn a_protected_object_is_read_by_who_is_logged_in() {
     assert_eq!(session.read(&data), Err(TokenError::AuthenticationNeeded));
     log_in(&*session, Role::User, PIN).unwrap();
     assert_eq!(session.read(&data).unwrap(), b"data");
-    assert_eq!(card.sent(), [wire::PROVE, wire::PIN, wire::READ]);
+    assert_eq!(card.sent(), [wire::IDENTITY, wire::PIN, wire::READ]);
     let nothing = ObjectId::new(b"nothing");
     assert_eq!(session.read(&nothing), Err(TokenError::ObjectNotFound));
 }

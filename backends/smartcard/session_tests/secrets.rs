@@ -15,10 +15,19 @@ use crate::{
 fn a_pin_goes_only_to_an_applet_that_has_just_answered() {
     let (card, _, session) = ready();
     log_in(&*session, Role::User, PIN).unwrap();
-    assert_eq!(card.sent(), [wire::PROVE, wire::PIN]);
+    assert_eq!(card.sent(), [wire::IDENTITY, wire::PIN]);
     card.select_other();
     log_in(&*session, Role::User, PIN).unwrap();
-    assert_eq!(card.sent(), [wire::PROVE, wire::SELECT, wire::PIN]);
+    assert_eq!(
+        card.sent(),
+        [
+            wire::IDENTITY,
+            wire::PROVE,
+            wire::SELECT,
+            wire::IDENTITY,
+            wire::PIN
+        ]
+    );
     card.reset_by_others();
     log_in(&*session, Role::User, PIN).unwrap();
     assert_eq!(card.sent(), [wire::SELECT, wire::IDENTITY, wire::PIN]);
@@ -41,6 +50,36 @@ fn another_card_gets_no_pin() {
         assert_eq!(card.tries(), 3);
         assert!(token.create_session().is_err());
     }
+}
+
+#[test]
+fn another_card_that_nobody_has_seen_come_gets_no_pin() {
+    for is_selected in [false, true] {
+        let (card, token, session) = ready();
+        card.swap();
+        card.set(|card| card.is_selected = is_selected);
+        let answer = log_in(&*session, Role::User, PIN);
+        assert_eq!(answer, Err(TokenError::TokenRemoved));
+        assert!(!card.sent().contains(&wire::PIN.to_owned()));
+        assert!(token.is_removed() && card.tries() == 3);
+    }
+}
+
+#[test]
+fn an_applet_that_is_not_selected_for_once_is_not_gone() {
+    let (card, token, session) = ready();
+    card.select_other();
+    card.wire
+        .expect(wire::IDENTITY, "6D00")
+        .expect(wire::PROVE, "6D00")
+        .expect(wire::SELECT, "6F00");
+    let answer = log_in(&*session, Role::User, PIN);
+    assert!(
+        matches!(answer, Err(TokenError::Corrupted(_))),
+        "{answer:?}"
+    );
+    assert!(!token.is_removed());
+    log_in(&*session, Role::User, PIN).unwrap();
 }
 
 #[test]
@@ -80,7 +119,7 @@ fn a_link_that_fails_under_a_pin_does_not_get_it_again() {
         // The question who answers goes through; the PIN does not.
         let error = failure.clone();
         card.wire.answer_by(move |command| match command.get(1) {
-            Some(0xca) => Ok(vec![0xaa, 0x90, 0]),
+            Some(0xca) => Ok(vec![7, 0x90, 0]),
             _ => Err(error.clone()),
         });
         card.sent();
@@ -238,7 +277,7 @@ fn a_card_that_takes_no_pin_says_so() {
     let (card, _, session) = ready();
     card.wire.answer_by(|command| match command.get(1) {
         Some(0x20) => Ok(vec![0x69, 0x82]),
-        _ => Ok(vec![0xaa, 0x90, 0]),
+        _ => Ok(vec![7, 0x90, 0]),
     });
     assert_eq!(log_in(&*session, Role::User, PIN), Err(TokenError::Denied));
     assert_eq!(card.wire.resets(), 1, "nobody knows what it has taken");

@@ -7,7 +7,7 @@ use ctk_token::{PinState, Role, Token, TokenError};
 use super::{NEEDED, WRONG, authenticate, log_in, logged_in, ready, sign};
 use crate::{
     link::LinkError,
-    test_applet::{ADMIN, EACH, FREE, PIN, SESSION, wire},
+    test_applet::{EACH, FREE, PIN, SESSION, wire},
 };
 
 #[test]
@@ -82,29 +82,6 @@ fn sessions_do_not_share_a_login() {
     drop(two);
     assert!(!card.is_logged_in());
     card.wire.finish();
-}
-
-#[test]
-fn a_login_never_outlives_us() {
-    for alone in [true, false] {
-        for role in [Role::User, Role::Admin] {
-            let (card, _, session) = ready();
-            card.wire.set_alone(alone);
-            let secret = if role == Role::User { PIN } else { ADMIN };
-            log_in(&*session, role, secret).unwrap();
-            card.sent();
-            session.end_auth(role);
-            let sent = card.sent();
-            match (alone, role) {
-                (true, _) => assert_eq!(sent, [""; 0]),
-                (false, Role::User) => assert_eq!(sent, [wire::FORGET]),
-                // This applet does not forget its administrator: another one is selected.
-                (false, _) => assert!(sent.iter().any(|sent| sent.starts_with("00A40400"))),
-            }
-            assert_eq!(card.wire.resets(), usize::from(alone));
-            card.wire.finish();
-        }
-    }
 }
 
 #[test]

@@ -121,6 +121,7 @@ impl Readers for Reader {
             events: state.events,
             resets: state.resets,
             is_keeping: false,
+            is_reset_when_dropped: false,
             max_command_len: state.max_command_len,
             was_in_use: was_in_use || reader.in_use,
             atr,
@@ -153,6 +154,7 @@ struct Connection {
     /// Of the card, as far as the product was told.
     resets: u64,
     is_keeping: bool,
+    is_reset_when_dropped: bool,
     max_command_len: usize,
     was_in_use: bool,
     atr: Vec<u8>,
@@ -192,7 +194,8 @@ impl Link for Connection {
         self.max_command_len
     }
 
-    fn begin(&mut self) -> Result<(), LinkError> {
+    fn begin(&mut self, patience: Duration) -> Result<(), LinkError> {
+        let deadline = Instant::now() + patience;
         loop {
             let mut state = self.connected()?;
             if !state.is_kept {
@@ -202,6 +205,9 @@ impl Link for Connection {
                 return Ok(());
             }
             drop(state);
+            if Instant::now() >= deadline {
+                return Err(LinkError::Busy);
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -223,17 +229,32 @@ impl Link for Connection {
     fn reset_if_alone(&mut self) -> bool {
         let is_alone = self.reader.lock().connections == 1;
         if is_alone {
-            self.reader.reset();
-            // This connection's own reset is no news to it.
-            self.resets = self.reader.lock().resets;
+            self.reset();
+        } else {
             self.end();
         }
         is_alone
+    }
+
+    fn reset(&mut self) -> bool {
+        self.reader.reset();
+        // This connection's own reset is no news to it.
+        self.resets = self.reader.lock().resets;
+        self.end();
+        true
+    }
+
+    fn reset_when_dropped(&mut self) {
+        self.is_reset_when_dropped = true;
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let is_there = self.reader.lock().events == self.events;
+        if self.is_reset_when_dropped && is_there {
+            self.reader.reset();
+        }
         self.end();
         self.reader.lock().connections -= 1;
     }
