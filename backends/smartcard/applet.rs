@@ -232,14 +232,27 @@ pub(crate) trait Applet: Send + Sync {
         Err(TokenError::NotSupported.into())
     }
 
+    /// As [`TokenSession::is_free`](ctk_token::TokenSession::is_free). `known` are the contents,
+    /// which tell of every key by default.
+    fn is_free(&self, card: &mut Transaction<'_>, known: &[Item], identity: &[u8]) -> Result<bool> {
+        let _ = card;
+        let is_there = |item: &Item| match item {
+            Item::Key(key) => key.identity == identity,
+            Item::Certificate(certificate) => certificate.identity == identity,
+            Item::Data(_) => false,
+        };
+        Ok(!known.iter().any(is_there))
+    }
+
     /// As [`TokenSession::generate_key`](ctk_token::TokenSession::generate_key); answers with the
-    /// key as it is to stand in the contents.
+    /// key as it is to stand in the contents. `known` are the contents.
     fn generate_key(
         &self,
         card: &mut Transaction<'_>,
+        known: &[Item],
         wanted: &NewKey<'_>,
     ) -> Result<ctk_token::Key> {
-        let _ = (card, wanted);
+        let _ = (card, known, wanted);
         Err(TokenError::NotSupported.into())
     }
 

@@ -4,7 +4,8 @@ use ctk_token::{Item, Key, KeychainContents, ObjectId, PublicKey};
 
 /// The items of a card with the keys that it has and does not tell of. Where the card tells of
 /// another key in the same place, it goes by a certificate of a key that is gone: both are left
-/// out.
+/// out. But what only a certificate has told of, which is gone (it has a subject), does not stand
+/// against what is told now.
 pub(crate) fn with_untold(mut items: Vec<Item>, untold: &[Key]) -> Vec<Item> {
     for key in untold {
         let is_told = items.iter().any(|item| match item {
@@ -19,6 +20,9 @@ pub(crate) fn with_untold(mut items: Vec<Item>, untold: &[Key]) -> Vec<Item> {
             Item::Certificate(_) | Item::Data(_) => false,
         };
         let place = items.iter().position(is_in_its_place);
+        if place.is_some() && key.subject.is_some() {
+            continue;
+        }
         let place = place.unwrap_or_else(|| {
             let last = items.iter().rposition(|item| matches!(item, Item::Key(_)));
             last.map_or(items.len(), |last| last + 1)
@@ -72,7 +76,8 @@ pub(crate) fn token_label(label: &str, name: &str) -> String {
     }
 }
 
-fn is_same(key: &Key, public_key: &PublicKey) -> bool {
+/// Whether it is the private key of this public one.
+pub(crate) fn is_same(key: &Key, public_key: &PublicKey) -> bool {
     key.public_key.material() == public_key.material()
 }
 
@@ -132,6 +137,20 @@ mod tests {
         // The certificate of the old key is left out as well: it is about no key that is there.
         assert_eq!(after, [item(&new), certificate(2), item(&other), data]);
         assert_eq!(with_untold(after.clone(), &[new]), after);
+    }
+
+    #[test]
+    fn what_only_a_deleted_certificate_told_of_gives_way() {
+        let told = key(1, 1);
+        let remembered = Key {
+            subject: Some(vec![0x30, 0]),
+            ..key(1, 2)
+        };
+        let remembered = [remembered];
+        let after = with_untold(Vec::new(), &remembered);
+        assert_eq!(after, [item(&remembered[0])]);
+        let now = vec![certificate(1), item(&told)];
+        assert_eq!(with_untold(now.clone(), &remembered), now);
     }
 
     #[test]

@@ -514,6 +514,10 @@ impl TokenSession for ConfiguredSession {
         self.inner.personalize()
     }
 
+    fn is_free(&self, identity: &[u8]) -> Result<bool> {
+        self.inner.is_free(identity)
+    }
+
     fn generate_key(&self, wanted: &NewKey<'_>) -> Result<ObjectId> {
         self.view.inner.load()?;
         let identity = wanted.identity;

@@ -258,6 +258,17 @@ pub trait TokenSession: Send + Sync {
         Err(TokenError::NotSupported)
     }
 
+    /// Whether the key store itself says that there is neither a key nor a certificate in the place of this identity.
+    /// Where it does not tell of every key, this is `false` and there may still be none.
+    ///
+    /// # Errors
+    /// [`ObjectNotFound`](TokenError::ObjectNotFound) for an identity that it has no place for, and whatever keeps the
+    /// key store from being reached. [`NotSupported`](TokenError::NotSupported) by default.
+    fn is_free(&self, identity: &[u8]) -> Result<bool> {
+        let _ = identity;
+        Err(TokenError::NotSupported)
+    }
+
     /// Makes a key pair in the key store, in the place of this identity, or the first place that is free. What was in
     /// the place is gone. The key is in the contents afterwards, also if the key store cannot tell it from then on
     /// without a certificate.
@@ -265,8 +276,9 @@ pub trait TokenSession: Send + Sync {
     /// # Errors
     /// [`TokenError::AuthenticationNeeded`] without the role that may (a card's administrator),
     /// [`BadParameter`](TokenError::BadParameter) for a type of key that the token does not have,
-    /// [`ObjectNotFound`](TokenError::ObjectNotFound) for an identity that it has no place for,
-    /// [`NoSpace`](TokenError::NoSpace), [`ReadOnly`](TokenError::ReadOnly), and whatever keeps the key store from
+    /// [`ObjectNotFound`](TokenError::ObjectNotFound) for an identity that it has no place for, and without an identity
+    /// where it cannot tell which place is free, [`NoSpace`](TokenError::NoSpace),
+    /// [`ReadOnly`](TokenError::ReadOnly), and whatever keeps the key store from
     /// being reached. [`NotSupported`](TokenError::NotSupported) by default.
     fn generate_key(&self, wanted: &NewKey<'_>) -> Result<ObjectId> {
         let _ = wanted;
@@ -298,7 +310,8 @@ pub trait TokenSession: Send + Sync {
         Err(TokenError::NotSupported)
     }
 
-    /// Deletes an item. Deleting a certificate leaves the key.
+    /// Deletes an item. Deleting a certificate leaves the key, which stays in the contents of this process also if nothing
+    /// else tells of it.
     ///
     /// # Errors
     /// As [`generate_key`](Self::generate_key), with [`TokenError::ReadOnly`] for an item that can be replaced at most.

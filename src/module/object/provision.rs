@@ -19,7 +19,8 @@ use crate::{
 ///
 /// # Errors
 /// CKR_TEMPLATE_INCONSISTENT if the templates name two identities, CKR_ATTRIBUTE_VALUE_INVALID for
-/// one that the token has no place for, CKR_USER_NOT_LOGGED_IN without the role that may, and what
+/// one that the token has no place for, CKR_TEMPLATE_INCOMPLETE for none where the token cannot
+/// tell which place is free, CKR_USER_NOT_LOGGED_IN without the role that may, and what
 /// the token lacks of this kind of key: CKR_CURVE_NOT_SUPPORTED and its siblings.
 pub(crate) fn generate_key_pair(
     session: &Session,
@@ -40,6 +41,12 @@ pub(crate) fn generate_key_pair(
     let (id, catalog) = change(session, |token| {
         token.generate_key(&wanted).map_err(|error| match error {
             TokenError::BadParameter => (lacking(key_type), error),
+            TokenError::ObjectNotFound if identity.is_none() => {
+                log::warn!(
+                    "the token does not tell which places hold a key: name the place by CKA_ID"
+                );
+                (Error::TemplateIncomplete, error)
+            }
             error => (Error::from_token(During::Making, &error), error),
         })
     })?;

@@ -386,7 +386,12 @@ impl Applet for OpenPgp {
         Ok(())
     }
 
-    fn generate_key(&self, card: &mut Transaction<'_>, wanted: &NewKey<'_>) -> Result<Key> {
+    fn generate_key(
+        &self,
+        card: &mut Transaction<'_>,
+        _known: &[Item],
+        wanted: &NewKey<'_>,
+    ) -> Result<Key> {
         let application = self.ask(card)?;
         provision::generate(card, &application, wanted)
     }

@@ -151,6 +151,10 @@ impl Piv {
         let tag = data::tag_of(id).or_else(|| yubikey::tag_of(id));
         let tag = tag.ok_or(TokenError::ObjectNotFound)?;
         let response = card.call(&get_data(&tag))?;
+        if tag == data::DISCOVERY && container::parse_discovery(&response.data).is_none() {
+            // Another applet's.
+            return Err(Failure::Status(Status::FILE_NOT_FOUND));
+        }
         prove_by(card, &response.data);
         Ok(response.data.to_vec())
     }
@@ -168,9 +172,7 @@ impl Piv {
         match response.status {
             Status::OK => {
                 prove_by(card, &response.data);
-                let is_empty = response.data.is_empty()
-                    || container::field(&response.data, CONTENT.into()) == Some(&[]);
-                Ok((!is_empty).then(|| response.data.to_vec()))
+                Ok(content_of(&response.data))
             }
             Status::FILE_NOT_FOUND | Status::REFERENCED_DATA_NOT_FOUND => Ok(None),
             // Cards have many ways to say that they do not know a container, and other applets one that needs no question.
@@ -180,6 +182,26 @@ impl Piv {
                 log::debug!("PIV: container {tag:02X?} is not read: {status}");
                 Ok(None)
             }
+            status => Err(Failure::Status(status)),
+        }
+    }
+
+    /// Reads a container whose place is about to be written: `None` if the card says that there is nothing.
+    ///
+    /// # Errors
+    /// Every other status: what could not be read is not nothing.
+    pub(super) fn container_before_writing(
+        &self,
+        card: &mut Transaction<'_>,
+        tag: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
+        let response = card.send(&get_data(tag))?;
+        match response.status {
+            Status::OK => {
+                prove_by(card, &response.data);
+                Ok(content_of(&response.data))
+            }
+            Status::FILE_NOT_FOUND | Status::REFERENCED_DATA_NOT_FOUND => Ok(None),
             status => Err(Failure::Status(status)),
         }
     }
@@ -251,11 +273,17 @@ fn knows_command(status: Status) -> bool {
     )
 }
 
-/// No other applet answers so to GET DATA with such a tag list.
+/// No other applet answers so to GET DATA with such a tag list. (A discovery object is ISO 7816-4's, and names its applet.)
 fn prove_by(card: &mut Transaction<'_>, answer: &[u8]) {
-    if let Some(&CONTENT | &0x7e) = answer.first() {
+    if answer.first() == Some(&CONTENT) || container::parse_discovery(answer).is_some() {
         card.prove(&ROW);
     }
+}
+
+/// An answer to GET DATA, if it is not that of an empty container.
+fn content_of(answer: &[u8]) -> Option<Vec<u8>> {
+    let is_empty = answer.is_empty() || container::field(answer, CONTENT.into()) == Some(&[]);
+    (!is_empty).then(|| answer.to_vec())
 }
 
 /// How much of a label is left beside the PIN's name, in bytes of the 32 that PKCS#11 shows.

@@ -34,6 +34,7 @@ use parking_lot::Mutex;
 
 use self::{
     container::{CardHolder, PinReference},
+    provisioning::Vacancy,
     slot::Slot,
 };
 use crate::{
@@ -278,9 +279,19 @@ impl Applet for Piv {
         self.write_identity(card)
     }
 
-    fn generate_key(&self, card: &mut Transaction<'_>, wanted: &NewKey<'_>) -> Result<Key> {
+    fn is_free(&self, card: &mut Transaction<'_>, known: &[Item], identity: &[u8]) -> Result<bool> {
+        let slot = Slot::of_identity(identity).ok_or(TokenError::ObjectNotFound)?;
+        Ok(self.vacancy(card, known, slot)? == Vacancy::Free)
+    }
+
+    fn generate_key(
+        &self,
+        card: &mut Transaction<'_>,
+        known: &[Item],
+        wanted: &NewKey<'_>,
+    ) -> Result<Key> {
         self.before_writing();
-        self.generate(card, wanted)
+        self.generate(card, known, wanted)
     }
 
     fn introduced_key(&self, identity: &[u8], public_key: &PublicKey) -> TokenResult<Key> {

@@ -9,7 +9,7 @@ use super::{
     container::{self, field},
     data, found, keys,
     slot::{self, RETIRED, Slot},
-    yubikey,
+    yubikey::{self, Told},
 };
 use crate::{
     apdu::{Command, Le},
@@ -21,10 +21,21 @@ use crate::{
 const PUT_DATA: u8 = 0xdb;
 const GENERATE_ASYMMETRIC_KEY_PAIR: u8 = 0x47;
 
+/// What is known of a slot before a key is made there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Vacancy {
+    /// The card says that there is neither a key nor a certificate.
+    Free,
+    /// There is something, or it could not be read.
+    Taken,
+    /// The card does not tell of keys without certificate.
+    Unknown,
+}
+
 impl Piv {
     /// Writes a card holder unique identifier and a card capability container where there is none.
     pub(super) fn write_identity(&self, card: &mut Transaction<'_>) -> Result<()> {
-        if self.read_container(card, data::CHUID)?.is_none() {
+        if self.container_before_writing(card, data::CHUID)?.is_none() {
             let mut guid = [0; 16];
             ctk_crypto::random(&mut guid)?;
             // A UUID of random numbers (RFC 9562 §5.4).
@@ -33,7 +44,7 @@ impl Piv {
             put(card, data::CHUID, &container::new_card_holder(&guid))?;
             self.known.lock().holder = None;
         }
-        if self.read_container(card, data::CCC)?.is_none() {
+        if self.container_before_writing(card, data::CCC)?.is_none() {
             let mut number = [0; 14];
             ctk_crypto::random(&mut number)?;
             put(card, data::CCC, &container::new_capabilities(&number))?;
@@ -41,13 +52,18 @@ impl Piv {
         Ok(())
     }
 
-    /// GENERATE ASYMMETRIC KEY PAIR, in a slot without certificate if no slot is named. The certificate of the key that
-    /// was there goes: whoever reads it would take its public key for the new one's.
-    pub(super) fn generate(&self, card: &mut Transaction<'_>, wanted: &NewKey<'_>) -> Result<Key> {
+    /// GENERATE ASYMMETRIC KEY PAIR, in a free slot if none is named. The certificate of the key that was there goes:
+    /// whoever reads it would take its public key for the new one's.
+    pub(super) fn generate(
+        &self,
+        card: &mut Transaction<'_>,
+        known: &[Item],
+        wanted: &NewKey<'_>,
+    ) -> Result<Key> {
         let algorithm = slot::algorithm_of(wanted.key_type).ok_or(TokenError::BadParameter)?;
         let slot = match wanted.identity {
             Some(identity) => Slot::of_identity(identity).ok_or(TokenError::ObjectNotFound)?,
-            None => self.free_slot(card)?,
+            None => self.free_slot(card, known)?,
         };
         let template = Writer::new().nest(0xac, &Writer::new().put(0x80, &[algorithm]));
         let command = Command::new(GENERATE_ASYMMETRIC_KEY_PAIR, 0, slot.key_reference())
@@ -60,26 +76,35 @@ impl Piv {
             }
             other => other,
         })?;
-        let public = field(&response.data, 0x7f49)
-            .and_then(|template| keys::public_key(wanted.key_type, template))
-            .ok_or_else(|| {
-                Failure::corrupted("the card's answer about its new key is malformed")
-            })?;
-        let origin = Origin::Generated;
-        let key = found::key(slot, public, None, None, origin, false);
         self.known.lock().taken.insert(slot);
         if let Err(failure) = self.delete_certificate(card, slot) {
             // The key is there all the same, and this process does not show the certificate with it.
             let (place, error) = (slot.key_reference(), failure.into_token_error());
             log::warn!("PIV: the certificate of the old key stays in slot {place:02X}: {error}");
         }
-        Ok(key)
+        let public = field(&response.data, 0x7f49)
+            .and_then(|template| keys::public_key(wanted.key_type, template))
+            .ok_or_else(|| {
+                Failure::corrupted("the card's answer about its new key is malformed")
+            })?;
+        Ok(found::key(
+            slot,
+            public,
+            None,
+            None,
+            Origin::Generated,
+            false,
+        ))
     }
 
+    /// Whatever cannot be read there is no certificate of the new key.
     fn delete_certificate(&self, card: &mut Transaction<'_>, slot: Slot) -> Result<()> {
-        match self.read_container(card, &slot.certificate_tag())? {
-            Some(_) => put(card, &slot.certificate_tag(), &Writer::new()),
-            None => Ok(()),
+        match self.container_before_writing(card, &slot.certificate_tag()) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(Failure::Status(_)) => {
+                put(card, &slot.certificate_tag(), &Writer::new())
+            }
+            Err(failure) => Err(failure),
         }
     }
 
@@ -116,10 +141,11 @@ impl Piv {
                 .and_then(|key| Slot::of_key(&key.id)),
         };
         let slot = slot.ok_or(TokenError::ObjectNotFound)?;
-        // A key that only a certificate tells of may be another one by now, if another program has made it: that certificate
-        // is what is being replaced. Whoever asks a person asks whether that is meant.
+        // What only a deleted certificate has told of may be another key by now. One that is there is not replaced unasked:
+        // whoever means it deletes it first.
+        let is_certified = known.iter().any(|item| *item.id() == slot.certificate_id());
         let is_other = |key: &Key| {
-            let is_known = self.is_yubikey || key.subject.is_none();
+            let is_known = is_certified || key.subject.is_none() || self.tells_keys();
             is_known && key.public_key.material() != certified.material()
         };
         if keys().any(|key| key.id == slot.key_id() && is_other(key)) {
@@ -135,6 +161,7 @@ impl Piv {
     /// Deletes a certificate; a key only where the card can.
     pub(super) fn delete_item(&self, card: &mut Transaction<'_>, item: &ObjectId) -> Result<()> {
         if let Some(slot) = Slot::of_certificate(item) {
+            self.known.lock().taken.insert(slot);
             return put(card, &slot.certificate_tag(), &Writer::new());
         }
         let Some(slot) = Slot::of_key(item) else {
@@ -159,31 +186,64 @@ impl Piv {
         }
     }
 
-    /// The first slot without certificate and without a key that is known of.
-    fn free_slot(&self, card: &mut Transaction<'_>) -> Result<Slot> {
+    /// The first slot that is sure to be free. On a card that tells nothing of its keys there is none: somebody has to say
+    /// where, or a key that waits for its certificate would be gone.
+    fn free_slot(&self, card: &mut Transaction<'_>, known: &[Item]) -> Result<Slot> {
+        let mut none = TokenError::NoSpace;
         for slot in Slot::ACTIVE {
-            if self.known.lock().taken.contains(&slot) {
-                continue;
-            }
-            let certificate = self.read_container(card, &slot.certificate_tag())?;
-            if certificate.is_none() && !self.tells_key(card, slot)? {
-                return Ok(slot);
+            match self.vacancy(card, known, slot)? {
+                Vacancy::Free => return Ok(slot),
+                Vacancy::Taken => {}
+                Vacancy::Unknown => none = TokenError::ObjectNotFound,
             }
         }
-        Err(TokenError::NoSpace.into())
+        Err(none.into())
     }
 
-    fn tells_key(&self, card: &mut Transaction<'_>, slot: Slot) -> Result<bool> {
-        if !self.is_yubikey {
-            return Ok(false);
+    /// Whether a key can be made in this slot without another's end.
+    pub(super) fn vacancy(
+        &self,
+        card: &mut Transaction<'_>,
+        known: &[Item],
+        slot: Slot,
+    ) -> Result<Vacancy> {
+        let is_there = |item: &Item| [slot.key_id(), slot.certificate_id()].contains(item.id());
+        if self.known.lock().taken.contains(&slot) || known.iter().any(is_there) {
+            return Ok(Vacancy::Taken);
         }
-        let told = yubikey::metadata(card, slot.key_reference())?;
-        Ok(matches!(told, yubikey::Told::Key(_)))
+        if !self.tells_keys() {
+            return Ok(Vacancy::Unknown);
+        }
+        match self.container_before_writing(card, &slot.certificate_tag()) {
+            Ok(None) => {}
+            Ok(Some(_)) | Err(Failure::Status(_)) => return Ok(Vacancy::Taken),
+            Err(failure) => return Err(failure),
+        }
+        Ok(match yubikey::metadata(card, slot.key_reference())? {
+            Told::NoKey => Vacancy::Free,
+            Told::Key(_) | Told::Nothing => Vacancy::Taken,
+            Told::NoCommand => Vacancy::Unknown,
+        })
+    }
+
+    /// Whether the card tells of a key that has no certificate.
+    fn tells_keys(&self) -> bool {
+        self.is_yubikey && !self.known.lock().tells_nothing
     }
 
     /// Has the key history count a retired key, so that its certificate is looked for.
     fn note_retired(&self, card: &mut Transaction<'_>, number: u8) -> Result<()> {
-        let older = self.read_container(card, data::KEY_HISTORY)?;
+        let older = match self.container_before_writing(card, data::KEY_HISTORY) {
+            Ok(older) => older,
+            // What else stands there would be lost, and the certificate is there all the same.
+            Err(Failure::Status(status)) => {
+                log::warn!(
+                    "PIV: the key history is not read, retired key {number} not counted: {status}"
+                );
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        };
         let counted = older.as_deref().and_then(container::parse_key_history);
         if counted.is_some_and(|count| count >= number.min(RETIRED)) {
             return Ok(());

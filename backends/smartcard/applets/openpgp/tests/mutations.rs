@@ -133,7 +133,7 @@ fn nothing_panics_and_no_pin_goes_out_twice() {
             identity: Some(&[1]),
             label: None,
         };
-        let _ = applet.generate_key(&mut card, &wanted);
+        let _ = applet.generate_key(&mut card, &[], &wanted);
         let _ = applet.random(&mut card, &mut [0; 300]);
     }
     // Damaged answers were not all there was.

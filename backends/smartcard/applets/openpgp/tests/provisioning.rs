@@ -30,7 +30,7 @@ fn generated(
         identity,
         label: None,
     };
-    let answer = OpenPgp::default().generate_key(&mut card.transaction().unwrap(), &wanted);
+    let answer = OpenPgp::default().generate_key(&mut card.transaction().unwrap(), &[], &wanted);
     wire.finish();
     answer
 }

@@ -302,9 +302,30 @@ fn whatever_a_card_answers_nothing_panics() {
             identity: None,
             label: None,
         };
-        let _ = piv.generate_key(&mut card, &wanted);
+        let _ = piv.generate_key(&mut card, &[], &wanted);
         let _ = piv.verify(&mut card, Role::Admin, None, &[b'1'; 48]);
     }
     // What is changed at random is not refused at the door.
     assert!(with_keys > 100, "{with_keys}");
+}
+
+#[test]
+fn the_discovery_object_of_another_applet_proves_nothing() {
+    let bench = Bench::new();
+    let id = data::object(data::DISCOVERY, None).unwrap().id;
+    bench.expect_read(data::DISCOVERY, "7E08 4F06 D27600012401 9000");
+    let proven = bench.run(|piv, card| {
+        let read = piv.read(card, &id);
+        assert_eq!(read, Err(Failure::Status(Status::FILE_NOT_FOUND)));
+        card.is_proven(&ROW)
+    });
+    assert!(!proven);
+
+    let discovery = "7E124F0BA0000003080000100001005F2F024000";
+    bench.expect_read(data::DISCOVERY, &format!("{discovery}9000"));
+    let proven = bench.run(|piv, card| {
+        assert_eq!(piv.read(card, &id), Ok(bytes(discovery)));
+        card.is_proven(&ROW)
+    });
+    assert!(proven);
 }
