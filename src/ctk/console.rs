@@ -138,7 +138,8 @@ impl Console {
         failure(match known.is_empty() {
             true => {
                 format!(
-                    "no token {name:?}: there are none yet; ctk add FILE.p12 registers one, and ctk doctor card says what is wrong with a smart card"
+                    "no token {name:?}: there are none yet; ctk add FILE.p12 registers one, \
+                     and ctk doctor card says what is wrong with a smart card"
                 )
             }
             false => format!("no token {name:?}; there are: {}", known.join(", ")),
