@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::{
     access::Access,
     authentication::{self, Authentication},
+    card::END_PATIENCE,
     input,
     link::LinkError,
     permit::Permit,
@@ -51,8 +52,12 @@ impl CardSession {
 
 impl Drop for CardSession {
     fn drop(&mut self) {
-        for role in [Role::Context, Role::User, Role::Admin] {
-            self.end_auth(role);
+        let resumed = self.resume(None);
+        let was_in = [Role::User, Role::Admin].map(|role| self.ended(role));
+        match resumed {
+            Some(mut card) => self.token.forget_left_over(&mut card),
+            None if was_in.contains(&true) => self.token.forget_within(END_PATIENCE),
+            None => {}
         }
     }
 }
@@ -60,6 +65,13 @@ impl Drop for CardSession {
 fn performs(token: &CardToken, operation: Operation, key: &Key, algorithm: KeyAlgorithm) -> bool {
     key.constraint(operation) != Constraint::Never
         && token.applet().supports(operation, key, algorithm)
+}
+
+fn check_room(out: &[u8], room: usize) -> TokenResult<()> {
+    match out.len() >= room {
+        true => Ok(()),
+        false => Err(TokenError::BadParameter),
+    }
 }
 
 impl TokenSession for CardSession {
@@ -76,12 +88,13 @@ impl TokenSession for CardSession {
         let is_owner = matches!(role, Role::Context | Role::User);
         let was_authenticated = is_owner && self.is_authenticated_for_any();
         let resumed = was_authenticated.then(|| self.resume(None)).flatten();
-        if !was_authenticated && !self.is_in(role) {
+        let is_over = || is_owner && self.token.has_left_over();
+        if !was_authenticated && !self.is_in(role) && !is_over() {
             return;
         }
         let card = match resumed {
             Some(card) => Ok(card),
-            None => self.token.card().transaction(),
+            None => self.token.card().transaction_within(END_PATIENCE),
         };
         if role != Role::Context {
             self.ended(role);
@@ -89,7 +102,7 @@ impl TokenSession for CardSession {
         match card {
             Ok(mut card) => self.token.forget_left_over(&mut card),
             Err(LinkError::Removed) => {}
-            Err(error) => log::warn!("card: it may stay logged in until it is taken out: {error}"),
+            Err(error) => log::warn!("card: it is still logged in: {error}"),
         }
     }
 
@@ -106,10 +119,11 @@ impl TokenSession for CardSession {
         signature: &mut [u8],
     ) -> TokenResult<usize> {
         let key = self.key(Operation::Sign, key, algorithm)?;
-        let permit = self.permit(key.sign, &key.id)?;
         let room = key.public_key.max_signature_len();
-        let signature = signature.get_mut(..room).ok_or(TokenError::BadParameter)?;
-        input::check_for_signature(&key.public_key, algorithm, data)?;
+        let permit = self.permit(key.sign, &key.id, || {
+            check_room(signature, room)?;
+            input::check_for_signature(&key.public_key, algorithm, data)
+        })?;
         let made = self.perform(permit, |card| {
             let mut made = Zeroizing::new(vec![0; room]);
             let applet = self.token.applet();
@@ -129,10 +143,11 @@ impl TokenSession for CardSession {
         plaintext: &mut [u8],
     ) -> TokenResult<usize> {
         let key = self.key(Operation::Decrypt, key, algorithm)?;
-        let permit = self.permit(key.decrypt, &key.id)?;
         let room = input::modulus(&key.public_key)?.len();
-        let plaintext = plaintext.get_mut(..room).ok_or(TokenError::BadParameter)?;
-        input::check_ciphertext(&key.public_key, data)?;
+        let permit = self.permit(key.decrypt, &key.id, || {
+            check_room(plaintext, room)?;
+            input::check_ciphertext(&key.public_key, data)
+        })?;
         let made = self.perform(permit, |card| {
             let mut made = Zeroizing::new(vec![0; room]);
             let len = self
@@ -153,10 +168,11 @@ impl TokenSession for CardSession {
         secret: &mut [u8],
     ) -> TokenResult<usize> {
         let key = self.key(Operation::KeyExchange, key, algorithm)?;
-        let permit = self.permit(key.key_exchange, &key.id)?;
         let room = key.public_key.shared_secret_len();
-        let secret = secret.get_mut(..room).ok_or(TokenError::BadParameter)?;
-        input::check_peer(&key.public_key, peer)?;
+        let permit = self.permit(key.key_exchange, &key.id, || {
+            check_room(secret, room)?;
+            input::check_peer(&key.public_key, peer)
+        })?;
         let made = self.perform(permit, |card| {
             let mut made = Zeroizing::new(vec![0; room]);
             let applet = self.token.applet();
@@ -171,7 +187,7 @@ impl TokenSession for CardSession {
         let Some(Item::Data(data)) = self.token.item(item) else {
             return Err(TokenError::ObjectNotFound);
         };
-        let permit = self.permit(data.read, item)?;
+        let permit = self.permit(data.read, item, || Ok(()))?;
         self.perform(permit, |card| {
             if data.read != Constraint::Free {
                 card.hush();

@@ -316,6 +316,10 @@ pub(crate) struct State {
     pub(crate) puk: Vec<u8>,
     pub(crate) tries: u8,
     pub(crate) identity: u8,
+    /// Whether it has a command to end a login.
+    pub(crate) forgets: bool,
+    /// Whether there is something else that can be selected.
+    pub(crate) has_other: bool,
     /// How many next commands fail to arrive, and how.
     pub(crate) failure: Option<LinkError>,
 }
@@ -340,6 +344,8 @@ impl TestCard {
             puk: PUK.to_vec(),
             tries: 3,
             identity: 7,
+            forgets: true,
+            has_other: false,
             failure: None,
         }));
         let card = state.clone();
@@ -364,6 +370,14 @@ impl TestCard {
     pub(crate) fn select_other(&self) {
         self.set(|card| {
             card.reset();
+        });
+    }
+
+    /// Another card of the kind takes its place, unnoticed.
+    pub(crate) fn swap(&self) {
+        self.set(|card| {
+            card.reset();
+            card.identity += 1;
         });
     }
 
@@ -408,6 +422,10 @@ impl State {
                 self.is_selected = true;
                 return Ok(bytes("9000"));
             }
+            if self.has_other && !is_ours {
+                self.reset();
+                return Ok(bytes("9000"));
+            }
             return Ok(bytes("6A82"));
         }
         if !self.is_selected {
@@ -421,7 +439,7 @@ impl State {
             (0xca, 0, 0x20) if self.user => "646174619000".into(),
             (0x20, 0, 0x80) if rest.is_empty() => format!("63C{}", self.tries),
             (0x20, 0, 0x80) => return Ok(self.verify(data)),
-            (0x20, 0xff, 0x80) => {
+            (0x20, 0xff, 0x80) if self.forgets => {
                 self.user = false;
                 "9000".into()
             }

@@ -1,18 +1,21 @@
 //! A card with a known applet as a token: what it is, read once, and what it holds, read when it is
 //! first wanted.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use ctk_token::{
-    Item, Key, KeychainContents, LoginPolicy, ObjectId, PinState, Result as TokenResult, Role,
-    Token, TokenError, TokenInfo, TokenSession,
+    Item, Key, KeychainContents, LoginPolicy, ObjectId, PinState, Reason, Result as TokenResult,
+    Role, Token, TokenError, TokenInfo, TokenSession,
 };
 use parking_lot::Mutex;
 
 use crate::{
     applet::{Applet, Failure, Result, Row, Tries},
     applets::ROWS,
-    card::{SmartCard, Transaction},
+    card::{END_PATIENCE, SHORT_PATIENCE, SmartCard, Transaction},
     contents,
     link::{Link, LinkError},
     logins::Logins,
@@ -33,8 +36,8 @@ pub(crate) struct CardToken {
 /// What is known of the card. Locked for moments only, also by who has the card.
 #[derive(Default)]
 struct Facts {
-    /// What no other card has, and in which epoch it was read.
-    identity: Option<(u64, Vec<u8>)>,
+    /// What no other card has.
+    identity: Option<Vec<u8>>,
     info: Option<TokenInfo>,
     user_pin: Option<Tries>,
     admin_pin: Option<Tries>,
@@ -80,23 +83,26 @@ fn find_applet(
     rows: &[&'static Row],
 ) -> std::result::Result<Option<Box<dyn Applet>>, LinkError> {
     let mut asked = card.unkept();
-    if card.was_in_use() {
-        // Somebody may be logged in there, and SELECT would end that.
-        for row in rows {
-            let Some(applet) = (row.open)(&[], card.atr()) else {
-                continue;
-            };
-            if is_selected(&*applet, &mut asked)? {
-                log::debug!("card: {} is selected", row.name);
-                return Ok(Some(applet));
-            }
-        }
+    let mut refused = None;
+    // Somebody may be logged in there, and SELECT would end that. But which token a card is does not
+    // depend on what others have selected: only the applet that comes first is taken as it is.
+    if card.was_in_use()
+        && let Some(row) = rows.first()
+        && let Some(applet) = (row.open)(&[], card.atr())
+        && is_selected(&*applet, &mut asked)?
+    {
+        log::debug!("card: {} is selected", row.name);
+        return Ok(Some(applet));
     }
     for row in rows {
         log::trace!("card: asked for {}: {}", row.name, row.reason);
         let selected = match asked.select(row) {
             Ok(selected) => selected,
             Err(Failure::Link(error)) => return Err(error),
+            Err(Failure::Status(status)) if !status.is_no_such_applet() => {
+                refused = Some(status);
+                continue;
+            }
             Err(_) => continue,
         };
         if let Some(applet) = (row.open)(&selected.data, card.atr()) {
@@ -104,7 +110,14 @@ fn find_applet(
             return Ok(Some(applet));
         }
     }
-    Ok(None)
+    match refused {
+        None => Ok(None),
+        // That says nothing of what is on it, and the next answer may.
+        Some(status) => Err(LinkError::Mute(Reason::new(format!(
+            "{} ({status}): take it out and put it in again",
+            status.words()
+        )))),
+    }
 }
 
 /// Whether the applet is the selected one. An answer that it cannot make sense of is another
@@ -153,13 +166,37 @@ impl CardToken {
         work(&mut self.facts.lock().logins)
     }
 
+    /// Keeps the card, which first is made to forget what no session counts on any more.
+    pub(crate) fn transaction(
+        &self,
+        patience: Duration,
+    ) -> std::result::Result<Transaction<'_>, LinkError> {
+        let mut card = self.card.transaction_within(patience)?;
+        if !self.has_left_over() {
+            return Ok(card);
+        }
+        self.forget_left_over(&mut card);
+        drop(card);
+        self.card.transaction_within(patience)
+    }
+
+    /// Ends what nobody waits for any more: an authentication whose operation does not come, for
+    /// which other programs wait without a limit, and a login that could not be ended before.
+    pub(crate) fn look_after(&self) {
+        let was_idle = self.card.end_idle_hold();
+        if (was_idle || self.card.is_idle()) && self.has_left_over() {
+            self.forget_within(Duration::ZERO);
+        }
+    }
+
     /// Works with the card without anybody's login, and once more if somebody has reset the card
     /// meanwhile.
     pub(crate) fn in_transaction<T>(
         &self,
+        patience: Duration,
         mut work: impl FnMut(&mut Transaction<'_>) -> Result<T>,
     ) -> TokenResult<T> {
-        let mut once = || work(&mut self.card.transaction()?);
+        let mut once = || work(&mut self.transaction(patience)?);
         match once() {
             Err(Failure::Link(LinkError::Reset)) => once(),
             answer => answer,
@@ -176,7 +213,7 @@ impl CardToken {
     pub(crate) fn select(&self, card: &mut Transaction<'_>) -> Result<()> {
         match card.select(self.applet.row()) {
             Ok(_) => Ok(()),
-            Err(Failure::Status(status)) => {
+            Err(Failure::Status(status)) if status.is_no_such_applet() => {
                 let name = self.applet.row().name;
                 log::warn!("card: {name} cannot be selected any more ({status})");
                 self.removed();
@@ -204,27 +241,53 @@ impl CardToken {
         if is_told || self.is_selected(card)? {
             return answer;
         }
-        self.select(card)?;
+        self.select_again(card)?;
         read(card)
     }
 
-    /// Makes sure that it is still the same card, if its state was lost since somebody looked.
+    /// Makes sure that it is still the same card, if anything has happened since somebody looked
+    /// that may have made it another.
     pub(crate) fn same_card(&self, card: &mut Transaction<'_>) -> Result<()> {
-        let known = self.facts.lock().identity.clone();
-        if known
-            .as_ref()
-            .is_some_and(|(epoch, _)| *epoch == card.epoch())
-        {
+        match card.is_identified() && self.facts.lock().identity.is_some() {
+            true => Ok(()),
+            false => self.identify(card),
+        }
+    }
+
+    /// Makes sure that it is still the same card.
+    fn identify(&self, card: &mut Transaction<'_>) -> Result<()> {
+        let row = self.applet.row();
+        let is_selected = card.is_selected_last(row);
+        if !is_selected {
+            self.select(card)?;
+        }
+        let mut identity = self.applet.identity(card);
+        let is_told = card.is_proven(row) || matches!(identity, Err(Failure::Link(_)));
+        if !is_told && !self.is_selected(card)? {
+            self.select(card)?;
+            identity = self.applet.identity(card);
+        }
+        self.compare(card, identity?)
+    }
+
+    fn compare(&self, card: &mut Transaction<'_>, identity: Vec<u8>) -> Result<()> {
+        let mut facts = self.facts.lock();
+        if facts.identity.get_or_insert_with(|| identity.clone()) == &identity {
+            card.identified();
             return Ok(());
         }
-        let identity = self.reading(card, |card| self.applet.identity(card))?;
-        if known.is_some_and(|(_, known)| known != identity) {
-            log::warn!("card: it is not the one that was there before");
-            self.removed();
-            return Err(TokenError::TokenRemoved.into());
-        }
-        self.facts.lock().identity = Some((card.epoch(), identity));
-        Ok(())
+        drop(facts);
+        log::warn!("card: it is not the one that was there before");
+        self.removed();
+        Err(TokenError::TokenRemoved.into())
+    }
+
+    /// Selects the applet after another one was found to be selected: by another program, or
+    /// because it is another card.
+    pub(crate) fn select_again(&self, card: &mut Transaction<'_>) -> Result<()> {
+        self.select(card)?;
+        let identity = self.applet.identity(card)?;
+        self.compare(card, identity)
     }
 
     /// Makes sure that a secret may be sent: the applet answers in this transaction, on the card
@@ -242,8 +305,12 @@ impl CardToken {
             }
         }
         let row = self.applet.row();
+        if !card.is_proven(row) {
+            // Which card it is proves the applet as well, if it says so.
+            self.identify(card)?;
+        }
         if !card.is_proven(row) && !self.is_selected(card)? {
-            self.select(card)?;
+            self.select_again(card)?;
         }
         match card.is_proven(row) {
             true => Ok(()),
@@ -364,7 +431,7 @@ impl CardToken {
         if is_normal || self.is_removed() || !self.card.is_idle() {
             return;
         }
-        let now = self.in_transaction(|card| {
+        let now = self.in_transaction(SHORT_PATIENCE, |card| {
             self.same_card(card)?;
             self.reading(card, |card| self.applet.tries(card, Role::User))
         });
@@ -375,7 +442,31 @@ impl CardToken {
         }
     }
 
-    fn read_info(&self, card: &mut Transaction<'_>) -> Result<()> {
+    /// Asks the card what it is, if nobody has yet, and the tries that are left if they may have
+    /// changed.
+    fn ask_info(&self) -> TokenResult<()> {
+        if self.facts.lock().info.is_none() && !self.is_removed() {
+            self.in_transaction(SHORT_PATIENCE, |card| self.ask_info_in(card))?;
+        }
+        self.look_at_tries_again();
+        Ok(())
+    }
+
+    fn info_from_memory(&self) -> TokenInfo {
+        let facts = self.facts.lock();
+        let info = facts.info.clone();
+        let info = info.unwrap_or_else(|| self.applet.info_unread());
+        let state = |tries: Option<Tries>| tries.map_or(PinState::Normal, |tries| tries.state);
+        TokenInfo {
+            label: contents::token_label(&info.label, self.applet.row().name),
+            login: self.login_policy(),
+            user_pin: state(facts.user_pin),
+            admin_pin: state(facts.admin_pin),
+            ..info
+        }
+    }
+
+    fn ask_info_in(&self, card: &mut Transaction<'_>) -> Result<()> {
         if self.facts.lock().info.is_some() {
             return Ok(());
         }
@@ -403,6 +494,17 @@ impl CardToken {
     }
 }
 
+impl Drop for CardToken {
+    fn drop(&mut self) {
+        if self.has_left_over() {
+            self.forget_within(END_PATIENCE);
+        }
+        if self.has_left_over() {
+            self.card.reset_when_dropped();
+        }
+    }
+}
+
 impl Facts {
     fn replace(&mut self, items: Vec<Item>) {
         self.contents = Arc::new(KeychainContents {
@@ -421,30 +523,20 @@ impl Facts {
 
 impl Token for CardToken {
     fn info(&self) -> TokenInfo {
-        if self.facts.lock().info.is_none() && !self.is_removed() {
-            let read = self.in_transaction(|card| self.read_info(card));
-            if let Err(error) = read {
-                log::warn!("card: it does not say what it is: {error}");
-            }
+        if let Err(error) = self.ask_info() {
+            log::warn!("card: it does not say what it is: {error}");
         }
-        self.look_at_tries_again();
-        let facts = self.facts.lock();
-        let info = facts.info.clone();
-        let info = info.unwrap_or_else(|| self.applet.info_unread());
-        let state = |tries: Option<Tries>| tries.map_or(PinState::Normal, |tries| tries.state);
-        TokenInfo {
-            label: contents::token_label(&info.label, self.applet.row().name),
-            login: self.login_policy(),
-            user_pin: state(facts.user_pin),
-            admin_pin: state(facts.admin_pin),
-            ..info
-        }
+        self.info_from_memory()
+    }
+
+    fn read_info(&self) -> TokenResult<TokenInfo> {
+        self.ask_info()?;
+        Ok(self.info_from_memory())
     }
 
     fn kind(&self) -> String {
         format!("{} card", self.applet.row().name)
     }
-
     fn tries_left(&self, role: Role) -> Option<u32> {
         self.facts
             .lock()
@@ -463,7 +555,7 @@ impl Token for CardToken {
         if self.is_loaded() {
             return Ok(());
         }
-        self.in_transaction(|card| {
+        self.in_transaction(SHORT_PATIENCE, |card| {
             // Somebody else may have had the card meanwhile, to read it.
             if self.is_loaded() {
                 return Ok(());
