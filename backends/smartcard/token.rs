@@ -267,12 +267,12 @@ impl CardToken {
             self.select(card)?;
             identity = self.applet.identity(card);
         }
-        self.compare(card, identity?)
+        self.compare(card, &identity?)
     }
 
-    fn compare(&self, card: &mut Transaction<'_>, identity: Vec<u8>) -> Result<()> {
+    fn compare(&self, card: &mut Transaction<'_>, identity: &[u8]) -> Result<()> {
         let mut facts = self.facts.lock();
-        if facts.identity.get_or_insert_with(|| identity.clone()) == &identity {
+        if facts.identity.get_or_insert_with(|| identity.to_vec()) == identity {
             card.identified();
             return Ok(());
         }
@@ -287,7 +287,7 @@ impl CardToken {
     pub(crate) fn select_again(&self, card: &mut Transaction<'_>) -> Result<()> {
         self.select(card)?;
         let identity = self.applet.identity(card)?;
-        self.compare(card, identity)
+        self.compare(card, &identity)
     }
 
     /// Makes sure that a secret may be sent: the applet answers in this transaction, on the card

@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn a_failed_start_leaves_nothing_behind() {
         assert_eq!(start(|| Err(Error::GeneralError)), Err(Error::GeneralError));
-        let panicked = std::panic::catch_unwind(|| start(|| panic!("on purpose")));
+        let panicked = catch_unwind(|| start(|| panic!("on purpose")));
         assert!(panicked.is_err());
         assert_eq!(end(), Err(Error::CryptokiNotInitialized));
         assert_eq!(start(|| Ok(Box::new(Nothing))), Ok(()));

@@ -227,7 +227,7 @@ mod tests {
             states.iter().map(|state| state.name().to_owned()).collect()
         };
         let new = PNP_NOTIFICATION().to_owned();
-        assert_eq!(names(0), [new.clone()]);
+        assert_eq!(names(0), std::slice::from_ref(&new));
         assert_eq!((names(15).len(), names(15).contains(&new)), (16, true));
         assert_eq!((names(16).len(), names(16).contains(&new)), (16, false));
         assert_eq!(names(17).len(), 16);

@@ -125,6 +125,15 @@ impl TokenSession for TestSession {
         signature[..input.len()].copy_from_slice(input);
         Ok(input.len())
     }
+    fn generate_key(&self, _: &NewKey<'_>) -> Result<ObjectId> {
+        Ok(ObjectId::new(b"new"))
+    }
+    fn introduce_key(&self, _: &[u8], _: &PublicKey) -> Result<ObjectId> {
+        Ok(ObjectId::new(b"new"))
+    }
+    fn import_certificate(&self, _: Option<&[u8]>, _: &[u8]) -> Result<ObjectId> {
+        Ok(ObjectId::new(b"new"))
+    }
     fn change_pin(&self, _: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
         let mut pin = self.store.pin.lock();
         match old {
@@ -268,6 +277,39 @@ fn hidden_identities_are_not_there() {
         assert_eq!(sign(&*session), Err(TokenError::ObjectNotFound));
         assert!(!session.supports(Operation::Sign, &key, KeyAlgorithm::EdDsa));
         assert!(session.begin_auth(Role::Context, Some(&key)).is_err());
+    }
+}
+
+#[test]
+fn nothing_is_put_in_the_place_of_a_hidden_identity() {
+    let store = Arc::new(Store::default());
+    for hidden in ["01", "one"] {
+        let mut config = config(PinSource::App, Login::App);
+        config.hidden = vec![hidden.into()];
+        let token = slot(config, &store).token().unwrap();
+        let session = token.create_session().unwrap();
+        let keys = [identity(1, "one"), identity(2, "two")].map(|[_, key]| match key {
+            Item::Key(key) => key.public_key,
+            _ => panic!("the second is the key"),
+        });
+        for ((place, key), is_hidden) in (1..).zip(&keys).zip([true, false]) {
+            let expected = match is_hidden {
+                true => Err(TokenError::ObjectNotFound),
+                false => Ok(ObjectId::new(b"new")),
+            };
+            let place: &[u8] = &[place];
+            let generated = session.generate_key(&NewKey {
+                key_type: key.key_type(),
+                identity: Some(place),
+                label: None,
+            });
+            assert_eq!(generated, expected, "{hidden}");
+            assert_eq!(session.introduce_key(place, key), expected, "{hidden}");
+            let certificate = [b"certificate", key.spki()].concat();
+            let import = |place| session.import_certificate(place, &certificate);
+            assert_eq!(import(Some(place)), expected, "{hidden}");
+            assert_eq!(import(None), expected, "{hidden}");
+        }
     }
 }
 
