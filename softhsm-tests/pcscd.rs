@@ -29,7 +29,8 @@ pub const YUBIKEY: &str = "Yubico YubiKey";
 pub struct Pcscd {
     work: Work,
     name: String,
-    has_readers: bool,
+    /// How many drivers of two readers each.
+    pairs: u16,
     port: u16,
     server: Option<Server>,
 }
@@ -53,25 +54,30 @@ impl Pcscd {
 
     /// Two readers with this name and a number behind it.
     pub fn with_readers_named(name: &str) -> Self {
-        Self::launched(name, true)
+        Self::launched(name, 1)
     }
 
     /// No readers yet.
     pub fn without_readers() -> Self {
-        Self::launched("Virtual Reader", false)
+        Self::launched("Virtual Reader", 0)
+    }
+
+    /// As many readers as it can have. No card can be put in: the readers' driver mixes them up.
+    pub fn with_sixteen_readers() -> Self {
+        Self::launched("Virtual Reader", 8)
     }
 
     /// Starts it again, with its two readers now. Debian's pcscd takes only USB readers without a new start.
     pub fn plug_in_readers(&mut self) {
-        self.has_readers = true;
+        self.pairs = 1;
         self.restart();
     }
 
-    fn launched(name: &str, has_readers: bool) -> Self {
+    fn launched(name: &str, pairs: u16) -> Self {
         let mut pcscd = Self {
             work: Work::new(),
             name: name.to_owned(),
-            has_readers,
+            pairs,
             port: 0,
             server: None,
         };
@@ -148,16 +154,17 @@ impl Pcscd {
     }
 
     fn launch(&mut self) {
-        if !self.has_readers {
+        if self.pairs == 0 {
             self.server = Some(self.started(""));
             return;
         }
         for _ in 0..10 {
             if self.port == 0 {
-                self.port = free_pair();
+                self.port = free_ports(2 * self.pairs);
             }
             let server = self.started(&self.configuration());
-            if listens(server.id(), self.port) && listens(server.id(), self.port + 1) {
+            let mut ports = self.port..self.port + 2 * self.pairs;
+            if ports.all(|port| listens(server.id(), port)) {
                 self.server = Some(server);
                 return;
             }
@@ -165,15 +172,21 @@ impl Pcscd {
             drop(server);
             self.port = 0;
         }
-        panic!("pcscd found no two free ports for its readers in ten tries");
+        panic!("pcscd found no free ports for its readers in ten tries");
     }
 
     fn configuration(&self) -> String {
-        let port = self.port;
-        format!(
-            "FRIENDLYNAME \"{}\"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {DRIVER}\nCHANNELID 0x{port:X}\n",
-            self.name
-        )
+        let entry = |pair| {
+            let port = self.port + 2 * pair;
+            let name = match pair {
+                0 => self.name.clone(),
+                more => format!("{} {more}", self.name),
+            };
+            format!(
+                "FRIENDLYNAME \"{name}\"\nDEVICENAME /dev/null:0x{port:X}\nLIBPATH {DRIVER}\nCHANNELID 0x{port:X}\n"
+            )
+        };
+        (0..self.pairs).map(entry).collect()
     }
 
     /// As a service manager starts it: the socket is there already and becomes descriptor 3.
@@ -255,11 +268,14 @@ impl Environment for Pcscd {
     }
 }
 
-/// Two ports side by side of 127.0.0.1 that nothing listens on.
-fn free_pair() -> u16 {
+/// The first of so many ports side by side of 127.0.0.1 that nothing listens on.
+fn free_ports(count: u16) -> u16 {
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     loop {
         let port = free_port();
-        if port < u16::MAX && TcpListener::bind((Ipv4Addr::LOCALHOST, port + 1)).is_ok() {
+        if let Some(end) = port.checked_add(count)
+            && (port..end).all(is_free)
+        {
             return port;
         }
     }

@@ -3,9 +3,11 @@
    exit plain    after a signature.
    exit context  when a key that wants the PIN each time has got it, and has not been used.
    exit busy     while another thread signs.
+   exit signal   by the handler of a signal, in the middle of a signature: nothing of that thread goes on.
    exit late     and calls C_Finalize then, after what the module itself has registered.
    exit fork     of a child only, which has nothing of its own; its parent goes on and then ends properly. */
 #include "host.h"
+#include <signal.h>
 
 static CK_FUNCTION_LIST *p11;
 static CK_SESSION_HANDLE session;
@@ -63,6 +65,20 @@ static void sign_meanwhile(void)
         usleep(1000);
 }
 
+static void end(int number)
+{
+    exit(number == SIGALRM ? 0 : 1);
+}
+
+static void sign_until_the_signal(void)
+{
+    MUST(signal(SIGALRM, end) != SIG_ERR);
+    /* A signature by a card that takes its time. */
+    ualarm(100 * 1000, 0);
+    for (;;)
+        MUST_GIVE(CKR_OK, sign_once());
+}
+
 static void finalize(void)
 {
     MUST_GIVE(CKR_OK, p11->C_Finalize(NULL));
@@ -96,6 +112,8 @@ int main(int count, char **arguments)
         authenticate_for_nothing();
     else if (strcmp(how, "busy") == 0)
         sign_meanwhile();
+    else if (strcmp(how, "signal") == 0)
+        sign_until_the_signal();
     else if (strcmp(how, "fork") == 0)
         end_a_child();
     else

@@ -1,6 +1,6 @@
 //! Programs that end without C_Finalize leave no card logged in. hosts/exit.c.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 use softhsm_tests::{
     cards::{Options, PIN, Profile, VirtualCard},
@@ -57,9 +57,12 @@ fn a_program_that_exits_is_logged_out() {
 
 #[test]
 fn a_program_that_exits_alone_is_logged_out_at_once() {
-    for how in ["plain", "busy"] {
+    for how in ["plain", "busy", "signal"] {
         let pcscd = Pcscd::start();
-        let _card = pcscd.insert(0, Profile::PivFour, Options::default());
+        let mut card = pcscd.insert(0, Profile::PivFour, Options::default());
+        if how == "signal" {
+            card.delay(Duration::from_millis(300));
+        }
         exit(&pcscd, how);
         let mut next = OtherProgram::start(&pcscd, 0);
         assert_eq!(next.ask("status"), NOT_VERIFIED, "{how}");

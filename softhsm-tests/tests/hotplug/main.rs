@@ -359,6 +359,39 @@ fn who_waits_is_told() {
 }
 
 #[test]
+fn who_waits_with_sixteen_readers_waits() {
+    alone("who_waits_with_sixteen_readers_waits", || {
+        let program = Program::of(Pcscd::with_sixteen_readers());
+        program.initialize();
+        assert_eq!(program.slots(false).len(), 16);
+        let before = processor_time();
+        let waited = Duration::from_secs(2);
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| program.event(0));
+            thread::sleep(waited);
+            let used = processor_time() - before;
+            program.finalize();
+            let told = waiter.join().expect("the waiter");
+            assert_eq!(told, Err(CKR_CRYPTOKI_NOT_INITIALIZED));
+            // One that asks again and again takes all of a processor.
+            assert!(used < waited / 10, "{used:?}");
+        });
+    });
+}
+
+/// How long all threads of this process have worked.
+fn processor_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the time is written.
+    let rv = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(rv, 0, "clock_gettime");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[test]
 fn who_waits_is_told_of_the_service() {
     alone("who_waits_is_told_of_the_service", || {
         let mut program = Program::start();
