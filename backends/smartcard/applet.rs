@@ -21,7 +21,8 @@ pub(crate) struct Row {
     pub(crate) reason: &'static str,
     /// Makes the applet of a card that has just answered SELECT with `selected`. `None` if that
     /// answer, with status 9000, is not this applet's. An empty `selected` is no refusal: a card
-    /// that is in use is asked [`Applet::is_selected`] before anything is selected there.
+    /// that is in use is asked [`Applet::is_selected`] of the first row before anything is selected
+    /// there.
     pub(crate) open: Open,
 }
 
