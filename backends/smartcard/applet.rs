@@ -154,7 +154,8 @@ pub(crate) trait Applet: Send + Sync {
     /// PIN in the whole command: for a pinpad. `None` if this role's secret cannot be typed on one.
     fn verify_template(&self, role: Role, key: Option<&ObjectId>) -> Option<(Vec<u8>, usize)>;
 
-    /// Makes the card forget that `role` is authenticated. `false` if the applet has no command for
+    /// Makes the card forget that `role` is authenticated; for [`Role::Context`] an authentication
+    /// that was not used, and not that of the user. `false` if the applet has no command for
     /// it: then the card is reset or another applet selected.
     fn forget(&self, card: &mut Transaction<'_>, role: Role) -> Result<bool>;
 

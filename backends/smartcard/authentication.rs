@@ -54,15 +54,20 @@ impl<'a> Authentication<'a> {
         token.asks_by_itself(self.role, self.key.as_ref())
     }
 
-    fn send(&self, card: &mut Transaction<'_>, secret: AuthSecret<'_>) -> Result<()> {
+    fn send(
+        &self,
+        card: &mut Transaction<'_>,
+        form: SecretForm,
+        secret: AuthSecret<'_>,
+    ) -> Result<()> {
         let applet = self.session.token.applet();
         match secret {
             AuthSecret::Pin(secret) => applet.verify(card, self.role, self.key.as_ref(), secret),
-            AuthSecret::FromToken => self.send_by_pinpad(card),
+            AuthSecret::FromToken => self.send_by_pinpad(card, form),
         }
     }
 
-    fn send_by_pinpad(&self, card: &mut Transaction<'_>) -> Result<()> {
+    fn send_by_pinpad(&self, card: &mut Transaction<'_>, form: SecretForm) -> Result<()> {
         let applet = self.session.token.applet();
         let template = applet.verify_template(self.role, self.key.as_ref());
         let (template, offset) = template.ok_or(TokenError::BadParameter)?;
@@ -71,8 +76,8 @@ impl<'a> Authentication<'a> {
         let verify = PinpadVerify {
             template,
             pin_offset: in_one_byte(offset),
-            min_len: in_one_byte(self.form.min),
-            max_len: in_one_byte(self.form.max),
+            min_len: in_one_byte(form.min),
+            max_len: in_one_byte(form.max),
         };
         let status = card.verify_on_pinpad(&verify)?;
         // PC/SC part 10 §2.5.5: what the reader answers by itself.
@@ -81,8 +86,8 @@ impl<'a> Authentication<'a> {
             0x6400 => Err(TokenError::TimedOut.into()),
             0x6401 => Err(TokenError::CanceledByUser.into()),
             0x6402 | 0x6403 => Err(TokenError::PinLength {
-                min: self.form.min,
-                max: self.form.max,
+                min: form.min,
+                max: form.max,
             }
             .into()),
             _ => Err(Failure::Status(status)),
@@ -116,10 +121,15 @@ impl AuthOperation for Authentication<'_> {
         drop(session.resume(None));
         let mut card = token.transaction(PATIENCE)?;
         token.prove(&mut card).map_err(Failure::into_token_error)?;
+        // Only now the card has been asked for sure how long its PINs may be.
+        let form = token.applet().secret_form(role)?;
+        if let AuthSecret::Pin(secret) = secret {
+            check_present(form, secret)?;
+        }
         let epoch = card.epoch();
         let was_told = token.with_logins(|logins| logins.is_told(role, epoch));
         token.with_logins(|logins| logins.told(role, epoch));
-        let answer = self.send(&mut card, secret);
+        let answer = self.send(&mut card, form, secret);
         token.note_tries(role, &answer);
         let Err(failure) = answer else {
             match self.key {
@@ -129,8 +139,8 @@ impl AuthOperation for Authentication<'_> {
             return Ok(());
         };
         let error = failure.into_token_error();
-        if is_certain(&error) && !was_told {
-            token.with_logins(|logins| logins.forgotten(role));
+        if is_certain(&error) {
+            token.with_logins(|logins| logins.refused(role, was_told));
         }
         token.forget_left_over(&mut card);
         match error {
@@ -174,18 +184,21 @@ pub(crate) fn change(
         return Err(TokenError::NotSupported);
     }
     let token = &session.token;
-    let form = token.applet().secret_form(role)?;
     let AuthSecret::Pin(old) = old else {
         return Err(TokenError::BadParameter);
     };
-    check_present(form, old)?;
-    check_new(form, new)?;
+    let check = || {
+        let form = token.applet().secret_form(role)?;
+        check_present(form, old)?;
+        check_new(form, new)
+    };
+    check()?;
     // Some cards take the owner of the old secret for logged in.
     let told = match role {
         Role::Admin if !token.applet().is_unblocking_secret(old) => Role::Admin,
         _ => Role::User,
     };
-    with_secret(session, role, told, |card| {
+    with_secret(session, role, told, check, |card| {
         token.applet().change_secret(card, role, old, new)
     })?;
     if session
@@ -201,16 +214,18 @@ pub(crate) fn change(
 /// As [`TokenSession::unblock_pin`](ctk_token::TokenSession::unblock_pin).
 pub(crate) fn unblock(session: &CardSession, new: &[u8]) -> TokenResult<()> {
     let token = &session.token;
-    check_new(token.applet().secret_form(Role::User)?, new)?;
+    let check = || check_new(token.applet().secret_form(Role::User)?, new);
+    check()?;
     let secret = session.unblocking_secret();
     let secret = secret.ok_or(TokenError::AuthenticationNeeded)?;
     let answer = match &secret {
-        Some(secret) => with_secret(session, Role::Unblock, Role::User, |card| {
+        Some(secret) => with_secret(session, Role::Unblock, Role::User, check, |card| {
             token.applet().unblock(card, Some(secret), new)
         }),
         None => session.as_admin(|card| {
             // The new PIN is a secret as well, and goes to this applet only.
             token.prove(card)?;
+            check()?;
             token.applet().unblock(card, None, new)
         }),
     };
@@ -222,17 +237,21 @@ pub(crate) fn unblock(session: &CardSession, new: &[u8]) -> TokenResult<()> {
     answer
 }
 
-/// Sends a command with a secret of `role` in it, which is no login, and after which the card may take `told` for logged in.
+/// Sends a command with a secret of `role` in it, which is no login, and after which the card may
+/// take `told` for logged in. The form of what is in it is checked when the card has said for sure
+/// how long it may be.
 fn with_secret(
     session: &CardSession,
     role: Role,
     told: Role,
+    check: impl FnOnce() -> TokenResult<()>,
     send: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
 ) -> TokenResult<()> {
     drop(session.resume(None));
     let token = &session.token;
     let mut card = token.transaction(PATIENCE)?;
     token.prove(&mut card).map_err(Failure::into_token_error)?;
+    check()?;
     let epoch = card.epoch();
     let was_told = token.with_logins(|logins| logins.is_told(told, epoch));
     token.with_logins(|logins| logins.told(told, epoch));

@@ -22,6 +22,9 @@ const ISSUER_SECURITY_DOMAIN: &[u8] = &[0xa0, 0, 0, 1, 0x51, 0, 0, 0];
 pub(crate) struct Logins {
     user: Login,
     admin: Login,
+    /// In which epoch the card was told of an authentication for one operation that has not come
+    /// yet.
+    unused: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +47,24 @@ impl Logins {
     /// else as well.
     pub(crate) fn told(&mut self, role: Role, epoch: u64) {
         self.of(role).on_card = Some(epoch);
+        if role == Role::Context {
+            self.unused = Some(epoch);
+        }
+    }
+
+    /// Takes note that the operation has come that was authenticated for.
+    pub(crate) fn used(&mut self) {
+        self.unused = None;
+    }
+
+    /// Takes note that the card has accepted nothing, and of what it was told before.
+    pub(crate) fn refused(&mut self, role: Role, was_told: bool) {
+        if role == Role::Context {
+            self.unused = None;
+        }
+        if !was_told {
+            self.of(role).on_card = None;
+        }
     }
 
     /// Whether the card knows of a login of this role that was made here.
@@ -53,7 +74,11 @@ impl Logins {
 
     /// Takes note that the card does not know of it.
     pub(crate) fn forgotten(&mut self, role: Role) {
-        self.of(role).on_card = None;
+        match role {
+            // The user stays logged in.
+            Role::Context => self.unused = None,
+            role => self.of(role).on_card = None,
+        }
     }
 
     /// One more session counts on the login.
@@ -70,12 +95,17 @@ impl Logins {
     /// The roles that the card may know of and no session counts on.
     fn left_over(&mut self, epoch: u64) -> Vec<Role> {
         let roles = [Role::User, Role::Admin].into_iter();
-        roles
+        let mut roles: Vec<_> = roles
             .filter(|role| {
                 let login = self.of(*role);
                 login.sessions == 0 && login.on_card == Some(epoch)
             })
-            .collect()
+            .collect();
+        if self.unused == Some(epoch) {
+            // First: a login that ends may be all that it was.
+            roles.insert(0, Role::Context);
+        }
+        roles
     }
 
     /// Takes note that the card has lost all that it knew before this epoch.
@@ -83,6 +113,7 @@ impl Logins {
         for login in [&mut self.user, &mut self.admin] {
             login.on_card.take_if(|on_card| *on_card != epoch);
         }
+        self.unused.take_if(|unused| *unused != epoch);
     }
 
     /// Whether the card may know of a login that was made here.
@@ -108,6 +139,12 @@ impl CardToken {
             let mut logins = [&logins.user, &logins.admin].into_iter();
             logins.any(|login| login.sessions == 0 && login.on_card.is_some())
         })
+    }
+
+    /// Whether the card may know of an authentication whose operation has not come, from memory. It
+    /// may still come, but for who has the card.
+    pub(crate) fn has_unused(&self) -> bool {
+        self.with_logins(|logins| logins.unused.is_some())
     }
 
     /// Makes the card forget such logins, if nobody keeps it for longer than `patience`. Otherwise

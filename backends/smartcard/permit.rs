@@ -9,6 +9,7 @@ use crate::{
     applet::{Failure, Result},
     card::{PATIENCE, Transaction},
     link::LinkError,
+    logins::Logins,
     session::CardSession,
     status::Status,
 };
@@ -75,11 +76,33 @@ impl CardSession {
                 // Nothing comes between the authentication and this, not even a question who
                 // answers.
                 let answer = work(&mut card);
+                if answer.is_ok() {
+                    self.token.with_logins(Logins::used);
+                }
                 self.token.forget_left_over(&mut card);
                 answer.map_err(Failure::into_token_error)
             }
         }
         .inspect_err(|error| log::debug!("card: {error}"))
+    }
+
+    /// Changes the card as administrator. Whatever a change that has failed has left there is read
+    /// again; the key of `identity` may be another one then.
+    pub(crate) fn changing<T>(
+        &self,
+        identity: Option<&[u8]>,
+        work: impl Fn(&mut Transaction<'_>) -> Result<T>,
+    ) -> TokenResult<T> {
+        self.as_admin(|card| {
+            let before = card.commands();
+            let answer = work(card);
+            match &answer {
+                Ok(_) => self.token.reload_from(card),
+                Err(_) if card.commands() > before => self.token.mistrust(identity),
+                Err(_) => {}
+            }
+            answer
+        })
     }
 
     /// Does what needs somebody to be logged in as administrator.

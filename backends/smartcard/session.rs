@@ -205,11 +205,7 @@ impl TokenSession for CardSession {
     }
 
     fn personalize(&self) -> TokenResult<()> {
-        self.as_admin(|card| {
-            self.token.applet().personalize(card)?;
-            self.token.reload_from(card);
-            Ok(())
-        })?;
+        self.changing(None, |card| self.token.applet().personalize(card))?;
         self.token.forget_info();
         Ok(())
     }
@@ -226,12 +222,11 @@ impl TokenSession for CardSession {
     fn generate_key(&self, wanted: &NewKey<'_>) -> TokenResult<ObjectId> {
         self.token.load()?;
         let known = self.token.contents();
-        self.as_admin(|card| {
+        self.changing(wanted.identity, |card| {
             let applet = self.token.applet();
             let key = applet.generate_key(card, &known.items, wanted)?;
             let id = key.id.clone();
             self.token.tell(key);
-            self.token.reload_from(card);
             Ok(id)
         })
     }
@@ -254,11 +249,9 @@ impl TokenSession for CardSession {
     fn import_certificate(&self, identity: Option<&[u8]>, der: &[u8]) -> TokenResult<ObjectId> {
         self.token.load()?;
         let known = self.token.contents();
-        self.as_admin(|card| {
+        self.changing(None, |card| {
             let applet = self.token.applet();
-            let id = applet.import_certificate(card, &known.items, identity, der)?;
-            self.token.reload_from(card);
-            Ok(id)
+            applet.import_certificate(card, &known.items, identity, der)
         })
     }
 
@@ -267,10 +260,9 @@ impl TokenSession for CardSession {
         if self.token.item(item).is_none() {
             return Err(TokenError::ObjectNotFound);
         }
-        self.as_admin(|card| {
+        self.changing(None, |card| {
             self.token.applet().delete(card, item)?;
             self.token.keep_key_of(item);
-            self.token.reload_from(card);
             Ok(())
         })
     }

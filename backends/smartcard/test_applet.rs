@@ -1,7 +1,10 @@
 //! An applet for tests, as small as one can be, and a card with it that behaves: PINs count, a
 //! reset forgets, another program may select something else.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use ctk_token::{
     AuthId, Certificate, Constraint, Curve, DataObject, Item, Key, KeyAlgorithm, NewKey, ObjectId,
@@ -23,7 +26,10 @@ pub(crate) const ROW: Row = Row {
     name: "Test",
     aid: &[0xf0, 0, 0, 0, 1],
     reason: "the only one",
-    open: |_, _| Some(Box::new(TestApplet)),
+    open: |_, _| {
+        let longest = AtomicUsize::new(100);
+        Some(Box::new(TestApplet { longest }))
+    },
 };
 
 pub(crate) const PIN: &[u8] = b"123456";
@@ -40,6 +46,7 @@ pub(crate) mod wire {
     pub(crate) const READ: &str = "00CA002000";
     pub(crate) const PIN: &str = "0020008006313233343536";
     pub(crate) const FORGET: &str = "0020FF80";
+    pub(crate) const FORGET_EACH: &str = "0020FF81";
     pub(crate) const FREE: &str = "00880001040102030400";
     pub(crate) const SESSION: &str = "00880002040102030400";
     pub(crate) const EACH: &str = "00880003040102030400";
@@ -55,7 +62,10 @@ static EC_KEY: LazyLock<PublicKey> = LazyLock::new(|| {
     PublicKey::ec(Curve::P256, &[&[4][..], &[0x11; 64]].concat()).expect("a point")
 });
 
-struct TestApplet;
+struct TestApplet {
+    /// The longest PIN: what the contents say, and much until they are read.
+    longest: AtomicUsize,
+}
 
 fn get(p2: u8) -> Command {
     // An exact length keeps every command in the short form.
@@ -113,6 +123,7 @@ impl Applet for TestApplet {
     fn contents(&self, card: &mut Transaction<'_>) -> Result<Vec<Item>> {
         let keys = card.call(&get(0x10))?.data.to_vec();
         card.prove(&ROW);
+        self.longest.store(8, Ordering::Relaxed);
         let auth = |reuse| Constraint::Auth(AuthId(1), reuse);
         let mut items: Vec<_> = keys
             .iter()
@@ -157,7 +168,7 @@ impl Applet for TestApplet {
         match role {
             Role::User | Role::Context => Ok(SecretForm {
                 min: 6,
-                max: 8,
+                max: self.longest.load(Ordering::Relaxed),
                 digits_only: true,
             }),
             Role::Admin => Ok(SecretForm {
@@ -184,10 +195,12 @@ impl Applet for TestApplet {
     }
 
     fn forget(&self, card: &mut Transaction<'_>, role: Role) -> Result<bool> {
-        if role == Role::Admin {
-            return Ok(false);
-        }
-        card.call(&Command::new(0x20, 0xff, 0x80))?;
+        let mode = match role {
+            Role::Context => 0x81,
+            Role::User => 0x80,
+            Role::Admin | Role::Unblock => return Ok(false),
+        };
+        card.call(&Command::new(0x20, 0xff, mode))?;
         Ok(true)
     }
 
@@ -439,6 +452,7 @@ impl State {
             (0xca, 0, 0x20) if self.user => "646174619000".into(),
             (0x20, 0, 0x80) if rest.is_empty() => format!("63C{}", self.tries),
             (0x20, 0, 0x80) => return Ok(self.verify(data)),
+            (0x20, 0xff, 0x81) if self.forgets => "9000".into(),
             (0x20, 0xff, 0x80) if self.forgets => {
                 self.user = false;
                 "9000".into()

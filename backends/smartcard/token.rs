@@ -172,7 +172,7 @@ impl CardToken {
         patience: Duration,
     ) -> std::result::Result<Transaction<'_>, LinkError> {
         let mut card = self.card.transaction_within(patience)?;
-        if !self.has_left_over() {
+        if !self.has_left_over() && !self.has_unused() {
             return Ok(card);
         }
         self.forget_left_over(&mut card);
@@ -184,7 +184,8 @@ impl CardToken {
     /// which other programs wait without a limit, and a login that could not be ended before.
     pub(crate) fn look_after(&self) {
         let was_idle = self.card.end_idle_hold();
-        if (was_idle || self.card.is_idle()) && self.has_left_over() {
+        let is_over = || self.has_left_over() || self.has_unused();
+        if (was_idle || self.card.is_idle()) && is_over() {
             self.forget_within(Duration::ZERO);
         }
     }
@@ -352,6 +353,18 @@ impl CardToken {
         facts.untold.push(key);
         let items = contents::with_untold(facts.contents.items.clone(), &facts.untold);
         facts.replace(items);
+    }
+
+    /// Takes note that a change of the card has failed, nobody knows where: it is read again by the
+    /// next who wants to know what it holds. The key of `identity` may be another one now.
+    pub(crate) fn mistrust(&self, identity: Option<&[u8]>) {
+        let mut facts = self.facts.lock();
+        if let Some(identity) = identity {
+            facts.untold.retain(|key| key.identity != identity);
+        }
+        let items = facts.contents.items.clone();
+        facts.replace(items);
+        facts.is_loaded = false;
     }
 
     /// Takes note that the key of an identity has to be told, because what told of it is about to

@@ -1,6 +1,6 @@
 //! Operations: in whose name they are performed, and what another program's doing makes of them.
 
-use ctk_token::{KeyAlgorithm, ObjectId, Role, TokenError};
+use ctk_token::{KeyAlgorithm, ObjectId, Role, Token, TokenError, TokenSession};
 
 use super::{NEEDED, authenticate, log_in, logged_in, mute, ready, sign};
 use crate::{
@@ -121,6 +121,35 @@ fn an_operation_that_is_refused_here_ends_its_authentication() {
     assert_eq!(answer, Err(TokenError::BadParameter));
     assert!(!card.wire.is_kept() && !card.is_logged_in());
     assert_eq!(sign(&*session, EACH), NEEDED);
+}
+
+#[test]
+fn the_card_forgets_an_authentication_that_was_not_used() {
+    let (card, token, session) = logged_in();
+    let give_up: [fn(&dyn TokenSession); 2] = [
+        |session| session.end_auth(Role::Context),
+        |session| {
+            let key = ObjectId::new(EACH);
+            let answer = session.sign(&key, KeyAlgorithm::EcdsaDigest, &[1], &mut [0; 10]);
+            assert_eq!(answer, Err(TokenError::BadParameter));
+        },
+    ];
+    for give_up in give_up {
+        authenticate(&*session, PIN).unwrap();
+        card.sent();
+        give_up(&*session);
+        assert_eq!(card.sent(), [wire::FORGET_EACH]);
+        // The user stays, and it is not told a second time.
+        sign(&*session, SESSION).unwrap();
+        assert_eq!(card.sent(), [wire::SESSION]);
+    }
+    // Broken by somebody else.
+    let other = token.create_session().unwrap();
+    authenticate(&*session, PIN).unwrap();
+    card.sent();
+    sign(&*other, FREE).unwrap();
+    assert_eq!(card.sent(), [wire::FORGET_EACH, wire::FREE]);
+    card.wire.finish();
 }
 
 #[test]

@@ -81,7 +81,11 @@ fn what_others_have_selected_does_not_make_it_another_token() {
     let wire = Wire::new().with_in_use();
     let mut selected = OPENPGP;
     wire.answer_by(move |command| {
-        let is_of = |aid| command.get(5..).is_some_and(|data| data.starts_with(&bytes(aid)));
+        let is_of = |aid| {
+            command
+                .get(5..)
+                .is_some_and(|data| data.starts_with(&bytes(aid)))
+        };
         let answer = match (command, selected) {
             ([0, 0xa4, 4, 0, ..], _) if is_of(PIV) => {
                 selected = PIV;

@@ -1,7 +1,8 @@
 //! Secrets: when they are sent, to which card, and what becomes of a wrong one.
 
 use ctk_token::{
-    AuthMethod, AuthSecret, Curve, KeyType, LoginPolicy, NewKey, PinState, Role, Token, TokenError,
+    AuthMethod, AuthSecret, Curve, KeyType, LoginPolicy, NewKey, PinState, Result, Role, Token,
+    TokenError, TokenSession,
 };
 
 use super::{NEEDED, WRONG, authenticate, log_in, logged_in, ready, sign};
@@ -159,6 +160,47 @@ fn a_secret_of_the_wrong_form_costs_no_try() {
     );
     assert_eq!(card.sent(), [""; 0]);
     sign(&*session, SESSION).unwrap();
+}
+
+#[test]
+fn a_secret_too_long_for_a_card_that_nobody_has_asked_costs_no_try() {
+    let long = Err(TokenError::PinLength { min: 6, max: 8 });
+    let tried: [fn(&dyn TokenSession) -> Result<()>; 3] = [
+        |session| log_in(session, Role::User, b"123456789"),
+        |session| session.change_pin(Role::User, AuthSecret::Pin(b"123456789"), PIN),
+        |session| session.change_pin(Role::User, AuthSecret::Pin(PIN), b"123456789"),
+    ];
+    for tried in tried {
+        let card = TestCard::new();
+        let token = card.token();
+        let session = token.create_session().unwrap();
+        assert_eq!(tried(&*session), long);
+        assert_eq!(card.sent(), [wire::SELECT, wire::IDENTITY, wire::CONTENTS]);
+        assert_eq!(sign(&*session, SESSION), NEEDED);
+        drop(session);
+        assert_eq!(card.wire.resets(), 0, "the card was told nothing");
+    }
+}
+
+#[test]
+fn a_key_that_was_made_halfway_is_not_shown_as_the_old_one() {
+    let (card, token, session) = ready();
+    log_in(&*session, Role::Admin, ADMIN).unwrap();
+    let wanted = NewKey {
+        key_type: KeyType::Ec(Curve::P256),
+        identity: Some(&[9]),
+        label: None,
+    };
+    let id = session.generate_key(&wanted).unwrap();
+    let before = token.generation();
+    card.sent();
+    card.wire.expect(wire::GENERATE, "6581");
+    assert!(session.generate_key(&wanted).is_err());
+    // Whoever looks reads the card again, which does not tell of that key.
+    assert!(token.generation() > before);
+    token.load().unwrap();
+    assert_eq!(card.sent(), [wire::GENERATE, wire::CONTENTS]);
+    assert!(token.contents().key(&id).is_none());
 }
 
 #[test]

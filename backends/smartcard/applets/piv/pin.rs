@@ -78,10 +78,13 @@ impl Piv {
         Some(([&header[..], &[PADDING; MAX_LEN]].concat(), header.len()))
     }
 
-    /// Ends a login (since SP 800-73-4). Says whether the card knows how.
+    /// Ends a login (since SP 800-73-4). Says whether the card knows how. There is nothing to end
+    /// after an authentication for one operation: the PIN counts for a command that follows at once.
     pub(super) fn forget_pin(&self, card: &mut Transaction<'_>, role: Role) -> Result<bool> {
-        if !matches!(role, Role::User | Role::Context) {
-            return Ok(false);
+        match role {
+            Role::User => {}
+            Role::Context => return Ok(true),
+            Role::Admin | Role::Unblock => return Ok(false),
         }
         let reference = self.known.lock().pin.unwrap_or(PinReference::Application);
         let command = Command::new(VERIFY, LOGS_OUT, reference.number());
