@@ -28,6 +28,8 @@ mod exchange;
 mod fuzz_tests;
 mod input;
 mod link;
+#[cfg(test)]
+mod log_tests;
 mod logins;
 mod pcsc;
 mod permit;

@@ -75,7 +75,8 @@ pub(super) fn sign(
         Some(Place::Authentication) => Command::new(INTERNAL_AUTHENTICATE, 0, 0),
         _ => return Err(TokenError::NotSupported.into()),
     };
-    let response = card.send(&command.data(input).le(Le::All))?;
+    // An Ed25519 key signs the message itself.
+    let response = card.send(&command.data(input).le(Le::All).secret())?;
     let made = succeeded(response).map_err(|status| too_long(status, key_type, input.len()))?;
     write_signature(key_type, &made, signature)
 }
