@@ -3,7 +3,7 @@
 
 use ctk_token::{KeyType, PinState};
 
-use super::{attributes, fingerprint, place::Place};
+use super::{attributes, fingerprint, kdf::Secret, place::Place};
 use crate::{
     applet::{Failure, Result, Tries},
     tlv,
@@ -106,6 +106,9 @@ pub(super) struct PinStatus {
     pub(super) resetting: u8,
     /// Tries left for the administrator's PIN.
     pub(super) admin: u8,
+    /// The first bits of the lengths above, in their order: the secret is sent as a PIN block of
+    /// format 2, which nothing here makes.
+    is_block: [bool; 3],
 }
 
 impl PinStatus {
@@ -124,8 +127,6 @@ impl PinStatus {
         else {
             return None;
         };
-        // The first bit of a length says that the PIN is sent in format 2, which cards never asked
-        // for in practice.
         let len = |byte: u8| usize::from(byte & 0x7F);
         Some(Self {
             each_signature: validity == 0,
@@ -135,7 +136,29 @@ impl PinStatus {
             user,
             resetting,
             admin,
+            is_block: [max_user, max_resetting, max_admin].map(|byte| byte & 0x80 != 0),
         })
+    }
+
+    /// Refuses a secret that the card wants in a form that nothing here makes: in another one it
+    /// would be a wrong one.
+    ///
+    /// # Errors
+    /// [`Failure::Token`] with `Corrupted`.
+    pub(super) fn check_format(&self, which: Secret) -> Result<()> {
+        let [user, resetting, admin] = self.is_block;
+        let (is_block, name) = match which {
+            Secret::User => (user, "PIN"),
+            Secret::ResettingCode => (resetting, "resetting code"),
+            Secret::Admin => (admin, "admin PIN"),
+        };
+        match is_block {
+            false => Ok(()),
+            true => Err(Failure::corrupted(format!(
+                "the OpenPGP card wants its {name} as a PIN block of format 2, which is not \
+                 supported: it was not sent"
+            ))),
+        }
     }
 }
 
@@ -159,8 +182,11 @@ pub(super) struct KeyFacts {
     pub(super) key_type: Option<KeyType>,
     /// As the card has written them.
     pub(super) attributes: Vec<u8>,
-    /// There is a key.
+    /// There is a key, as far as is known.
     pub(super) exists: bool,
+    /// The card says itself whether there is one (DE); otherwise it is guessed from the fingerprint,
+    /// which nobody need have written.
+    pub(super) is_told: bool,
     /// It was made on the card.
     pub(super) generated: bool,
     /// The card wants to be touched for each use (§4.4.3.6).
@@ -255,6 +281,7 @@ impl KeyFacts {
             key_type: attributes::key_type(place, attributes),
             attributes: attributes.into(),
             exists: state.map_or(has_fingerprint, |state| state != 0),
+            is_told: state.is_some(),
             generated: state == Some(1),
             touch,
         }

@@ -6,6 +6,7 @@ use crate::{
     apdu::{Command, Le},
     applet::{Failure, Result},
     card::Transaction,
+    status::Status,
 };
 
 const SELECT_DATA: u8 = 0xA5;
@@ -88,9 +89,15 @@ pub(super) fn write_certificate(
     write(card, CERTIFICATE, der)
 }
 
-/// The first certificate, of a card that has no more.
+/// The first certificate, of a card that has no more, for who is about to write another: empty if
+/// there is none, and an error if that is not certain.
 pub(super) fn only_certificate(card: &mut Transaction<'_>) -> Result<Zeroizing<Vec<u8>>> {
-    read_optional(card, CERTIFICATE)
+    match read(card, CERTIFICATE) {
+        Err(Failure::Status(Status::FILE_NOT_FOUND | Status::REFERENCED_DATA_NOT_FOUND)) => {
+            Ok(Zeroizing::default())
+        }
+        other => other,
+    }
 }
 
 /// Decides which certificate the next commands mean.

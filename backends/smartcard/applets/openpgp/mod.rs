@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 
 use self::{
     application::{Application, Identifier, PinStatus},
-    kdf::Kdf,
+    kdf::{Kdf, Secret},
     place::Place,
     rejection::RejectionKey,
 };
@@ -238,7 +238,12 @@ impl Applet for OpenPgp {
             .map(|known| known.pins);
         let (min, max) = match role {
             Role::User | Role::Context => (pin::MIN_USER, pins.map(|pins| pins.max_user)),
-            Role::Admin => (pin::MIN_ADMIN, pins.map(|pins| pins.max_admin)),
+            // Either of the two: which it is, and its own length, is seen before it is sent.
+            Role::Admin => {
+                let code = |max| pin::RESETTING_CODE.len() + max;
+                let longest = pins.map(|pins| pins.max_admin.max(code(pins.max_resetting)));
+                (pin::MIN_ADMIN, longest)
+            }
             Role::Unblock => (pin::MIN_RESETTING, pins.map(|pins| pins.max_resetting)),
         };
         Ok(SecretForm {
@@ -262,8 +267,9 @@ impl Applet for OpenPgp {
             Some(kdf) => kdf,
             None => self.kdf(card)?,
         };
-        let each_signature = self.application(card)?.pins.each_signature;
-        pin::verify(card, &kdf, role, key, each_signature, secret)
+        let pins = self.application(card)?.pins;
+        pin::check(&pins, secret_of(role), secret)?;
+        pin::verify(card, &kdf, role, key, pins.each_signature, secret)
     }
 
     fn verify_template(&self, role: Role, key: Option<&ObjectId>) -> Option<(Vec<u8>, usize)> {
@@ -291,6 +297,10 @@ impl Applet for OpenPgp {
     ) -> Result<usize> {
         if !self.supports(Operation::Sign, key, algorithm) {
             return Err(TokenError::NotSupported.into());
+        }
+        // Unless the applet is selected, the key may be another one (see `rejection`).
+        if Place::of_key(&key.id) == Some(Place::Authentication) && !card.is_selected_last(&ROW) {
+            card.select(&ROW)?;
         }
         operations::sign(card, key, input, signature)
     }
@@ -362,6 +372,13 @@ impl Applet for OpenPgp {
         old: &[u8],
         new: &[u8],
     ) -> Result<()> {
+        if !matches!(role, Role::User | Role::Admin) {
+            return Err(TokenError::NotSupported.into());
+        }
+        let pins = self.application(card)?.pins;
+        for secret in [old, new] {
+            pin::check(&pins, secret_of(role), secret)?;
+        }
         let kdf = self.kdf(card)?;
         pin::change(card, &kdf, role, old, new)
     }
@@ -372,6 +389,11 @@ impl Applet for OpenPgp {
         unblocking: Option<&[u8]>,
         new: &[u8],
     ) -> Result<()> {
+        let pins = self.application(card)?.pins;
+        pin::check(&pins, Secret::User, new)?;
+        if let Some(code) = unblocking {
+            pin::check(&pins, Secret::ResettingCode, pin::resetting_code(code))?;
+        }
         let kdf = self.kdf(card)?;
         pin::unblock(card, &kdf, unblocking, new)
     }
@@ -384,6 +406,17 @@ impl Applet for OpenPgp {
         // A card is made with all that it needs.
         let _ = card;
         Ok(())
+    }
+
+    fn is_free(&self, card: &mut Transaction<'_>, known: &[Item], identity: &[u8]) -> Result<bool> {
+        let place = Place::of_identity(identity).ok_or(TokenError::ObjectNotFound)?;
+        let has_identity = |item: &Item| match item {
+            Item::Key(key) => key.identity == identity,
+            Item::Certificate(certificate) => certificate.identity == identity,
+            Item::Data(_) => false,
+        };
+        let application = self.ask(card)?;
+        Ok(!known.iter().any(has_identity) && provision::is_free(card, &application, place)?)
     }
 
     fn generate_key(
@@ -410,6 +443,14 @@ impl Applet for OpenPgp {
     fn delete(&self, card: &mut Transaction<'_>, item: &ObjectId) -> Result<()> {
         let application = self.application(card)?;
         provision::delete(card, &application, item)
+    }
+}
+
+fn secret_of(role: Role) -> Secret {
+    match role {
+        Role::User | Role::Context => Secret::User,
+        Role::Admin => Secret::Admin,
+        Role::Unblock => Secret::ResettingCode,
     }
 }
 

@@ -37,6 +37,23 @@ pub(super) const MIN_USER: usize = 6;
 pub(super) const MIN_ADMIN: usize = 8;
 pub(super) const MIN_RESETTING: usize = 8;
 
+/// Refuses a secret that the card would count as a wrong one because of its form.
+///
+/// # Errors
+/// [`Failure::Token`] with `PinLength`, or as [`PinStatus::check_format`].
+pub(super) fn check(pins: &PinStatus, which: Secret, secret: &[u8]) -> Result<()> {
+    pins.check_format(which)?;
+    let (min, max) = match which {
+        Secret::User => (MIN_USER, pins.max_user),
+        Secret::ResettingCode => (MIN_RESETTING, pins.max_resetting),
+        Secret::Admin => (MIN_ADMIN, pins.max_admin),
+    };
+    match (min..=max).contains(&secret.len()) {
+        true => Ok(()),
+        false => Err(TokenError::PinLength { min, max }.into()),
+    }
+}
+
 /// What an administrator's secret begins with if it is the resetting code: PW3 and the code look
 /// the same, and to try the one as the other would cost tries.
 pub(super) const RESETTING_CODE: &[u8] = b"resetting-code:";
@@ -145,7 +162,7 @@ pub(super) fn unblock(
         card.call(&command)?;
         return Ok(());
     };
-    let code = code.strip_prefix(RESETTING_CODE).unwrap_or(code);
+    let code = resetting_code(code);
     let both = joined(&kdf.derive(Secret::ResettingCode, code)?, &new);
     let command = Command::new(RESET_RETRY_COUNTER, WITH_CODE, SIGNING)
         .data(&both)
@@ -154,6 +171,11 @@ pub(super) fn unblock(
         Status::OK => Ok(()),
         status => Err(refusal(card, status, Secret::ResettingCode)),
     }
+}
+
+/// The resetting code itself.
+pub(super) fn resetting_code(secret: &[u8]) -> &[u8] {
+    secret.strip_prefix(RESETTING_CODE).unwrap_or(secret)
 }
 
 fn send(card: &mut Transaction<'_>, mode: u8, pin: &[u8]) -> Result<()> {

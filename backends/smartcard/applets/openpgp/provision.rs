@@ -23,7 +23,7 @@ pub(super) fn generate(
     application: &Application,
     wanted: &NewKey<'_>,
 ) -> Result<Key> {
-    let place = place_for(application, wanted)?;
+    let place = place_for(card, application, wanted)?;
     let facts = application.key(place);
     if facts.key_type != Some(wanted.key_type) {
         change_type(card, application, place, wanted.key_type)?;
@@ -33,8 +33,13 @@ pub(super) fn generate(
     // The card has four bytes for it.
     let time = time.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
     let fingerprint = fingerprint::of(place, &public_key, time)?;
-    data::write(card, place.fingerprint_tag(), &fingerprint)?;
-    data::write(card, place.time_tag(), &time.to_be_bytes())?;
+    let told = data::write(card, place.fingerprint_tag(), &fingerprint)
+        .and_then(|()| data::write(card, place.time_tag(), &time.to_be_bytes()));
+    if let Err(failure) = told {
+        // The key is there all the same, and the old one is gone.
+        let (label, error) = (place.key_label(), failure.into_token_error());
+        log::warn!("{label}: GnuPG will not know it, its fingerprint is not on the card: {error}");
+    }
     let mut key = contents::key(place, public_key, application);
     key.origin = Origin::Generated;
     Ok(key)
@@ -53,11 +58,12 @@ pub(super) fn import_certificate(
         return Err(TokenError::DataInvalid.into());
     }
     let about = about.ok();
-    let is_about = |key: &Key| {
+    let is_about_key = |key: &PublicKey| {
         about
             .as_ref()
-            .is_some_and(|about| about.material() == key.public_key.material())
+            .is_some_and(|about| about.material() == key.material())
     };
+    let is_about = |key: &Key| is_about_key(&key.public_key);
     let mut keys = known.iter().filter_map(|item| match item {
         Item::Key(key) => Some(&**key),
         Item::Certificate(_) | Item::Data(_) => None,
@@ -82,12 +88,12 @@ pub(super) fn import_certificate(
         data::write_certificate(card, Some(place.occurrence()), der)?;
         return Ok(place.certificate_id());
     }
-    // The only one there is may be another key's: then it is not replaced unasked.
+    // The only one there is may be another key's, or who knows what: then it is not replaced
+    // unasked.
     let there = data::only_certificate(card)?;
     let about_there = PublicKey::from_certificate(&there).ok();
-    if about_there
-        .is_some_and(|there| Some(there.material()) != about.as_ref().map(PublicKey::material))
-    {
+    let is_of_same_key = about_there.is_some_and(|there| is_about_key(&there));
+    if !there.is_empty() && !is_of_same_key {
         return Err(TokenError::NoSpace.into());
     }
     data::write_certificate(card, None, der)?;
@@ -120,13 +126,27 @@ pub(super) fn delete(
     Err(TokenError::ObjectNotFound.into())
 }
 
+/// Whether it is certain that there is no key in `place`, not even one that is of no use here.
+pub(super) fn is_free(
+    card: &mut Transaction<'_>,
+    application: &Application,
+    place: Place,
+) -> Result<bool> {
+    let facts = application.key(place);
+    Ok(!facts.exists && (facts.is_told || public_key::is_none(card, place)?))
+}
+
 /// The name of the only certificate: as if it stood first.
 fn only_certificate_id() -> ObjectId {
     Place::Authentication.certificate_id()
 }
 
 /// The place of this identity, or the first that is free and takes such a key.
-fn place_for(application: &Application, wanted: &NewKey<'_>) -> Result<Place> {
+fn place_for(
+    card: &mut Transaction<'_>,
+    application: &Application,
+    wanted: &NewKey<'_>,
+) -> Result<Place> {
     let takes = |place: &Place| place.takes(wanted.key_type);
     if let Some(identity) = wanted.identity {
         let place = Place::of_identity(identity).ok_or(TokenError::ObjectNotFound)?;
@@ -139,8 +159,12 @@ fn place_for(application: &Application, wanted: &NewKey<'_>) -> Result<Place> {
     if places.peek().is_none() {
         return Err(TokenError::BadParameter.into());
     }
-    let free = places.find(|place| !application.key(*place).exists);
-    free.ok_or_else(|| TokenError::NoSpace.into())
+    for place in places {
+        if is_free(card, application, place)? {
+            return Ok(place);
+        }
+    }
+    Err(TokenError::NoSpace.into())
 }
 
 /// Has `place` take another type of key, where the card allows that. The key that is there is gone

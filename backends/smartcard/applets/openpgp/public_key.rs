@@ -11,6 +11,9 @@ use crate::{
 };
 
 const GENERATE_ASYMMETRIC_KEY_PAIR: u8 = 0x47;
+/// Its P1: make a key, or answer with the public half of the one that is there.
+const GENERATE: u8 = 0x80;
+const READ: u8 = 0x81;
 
 /// Asks for the public half of the key in `place`, which is of this type.
 pub(super) fn read(
@@ -18,7 +21,7 @@ pub(super) fn read(
     place: Place,
     key_type: KeyType,
 ) -> Result<PublicKey> {
-    ask(card, 0x81, place, key_type)
+    ask(card, READ, place, key_type)
 }
 
 /// Makes a new key of the place's type, which is this one, and answers with its public half.
@@ -27,14 +30,23 @@ pub(super) fn generate(
     place: Place,
     key_type: KeyType,
 ) -> Result<PublicKey> {
-    ask(card, 0x80, place, key_type)
+    ask(card, GENERATE, place, key_type)
+}
+
+/// Whether the card is sure that there is no key in `place`.
+pub(super) fn is_none(card: &mut Transaction<'_>, place: Place) -> Result<bool> {
+    let status = card.send(&command(READ, place))?.status;
+    Ok(status.error() == TokenError::ObjectNotFound)
 }
 
 fn ask(card: &mut Transaction<'_>, p1: u8, place: Place, key_type: KeyType) -> Result<PublicKey> {
-    let command = Command::new(GENERATE_ASYMMETRIC_KEY_PAIR, p1, 0)
+    parse(&card.call(&command(p1, place))?.data, key_type)
+}
+
+fn command(p1: u8, place: Place) -> Command {
+    Command::new(GENERATE_ASYMMETRIC_KEY_PAIR, p1, 0)
         .data(place.control_reference())
-        .le(Le::All);
-    parse(&card.call(&command)?.data, key_type)
+        .le(Le::All)
 }
 
 /// Takes a public key template (7F49).

@@ -248,9 +248,10 @@ fn new_pins() {
     wire.expect("00240081 0C 313233343536 363534333231", "9000");
     let change = |card: &mut _, role| applet.change_secret(card, role, b"123456", b"654321");
     assert_eq!(change(&mut card, Role::User), Ok(()));
-    wire.expect("00240083 0C 313233343536 363534333231", "6300");
+    wire.expect("00240083 10 3132333435363738 3837363534333231", "6300");
     wire.expect("00CA00C400", "017F7F7F0300029000");
-    assert_eq!(change(&mut card, Role::Admin), Err(failed(2)));
+    let answer = applet.change_secret(&mut card, Role::Admin, b"12345678", b"87654321");
+    assert_eq!(answer, Err(failed(2)));
     for role in [Role::Context, Role::Unblock] {
         assert_eq!(
             change(&mut card, role),
@@ -288,4 +289,73 @@ fn forms_are_what_the_card_says() {
     assert_eq!(form(Role::User), Ok((6, 32)));
     assert_eq!(form(Role::Unblock), Ok((8, 48)));
     assert_eq!(form(Role::Admin), Ok((8, 64)));
+
+    // With the words before a resetting code it may be longer than PW3.
+    let said = Said {
+        pins: [1, 32, 32, 32, 3, 3, 3],
+        ..Said::default()
+    };
+    let applet = OpenPgp::default();
+    let wire = Wire::new();
+    let card = asked(&wire, &said);
+    let mut card = opened(&card, &applet);
+    assert_eq!(
+        applet.secret_form(Role::Admin).map(|form| form.max),
+        Ok(32 + "resetting-code:".len())
+    );
+    // Each has its own length all the same, without costing a try.
+    let (digits, prefix) = ([b'1'; 33], &b"resetting-code:"[..]);
+    let refused = Err(TokenError::PinLength { min: 8, max: 32 }.into());
+    assert_eq!(
+        applet.verify(&mut card, Role::Admin, None, &digits),
+        refused
+    );
+    for code in [&digits[..], &digits[..7]] {
+        let code = [prefix, code].concat();
+        assert_eq!(applet.unblock(&mut card, Some(&code), b"654321"), refused);
+    }
+    let change = |card: &mut _, old, new| applet.change_secret(card, Role::Admin, old, new);
+    assert_eq!(change(&mut card, &digits, &digits[..8]), refused);
+    assert_eq!(change(&mut card, &digits[..8], &digits), refused);
+    let code = [prefix, &digits[..32]].concat();
+    wire.expect(
+        &format!("002C0081 26 {} 363534333231", "31".repeat(32)),
+        "9000",
+    );
+    assert_eq!(applet.unblock(&mut card, Some(&code), b"654321"), Ok(()));
+    drop(card);
+    wire.finish();
+}
+
+#[test]
+fn a_pin_that_is_to_be_a_block_is_not_sent() {
+    for (pins, role) in [
+        ([1, 0x88, 127, 127, 3, 3, 3], Role::User),
+        ([1, 127, 127, 0x88, 3, 3, 3], Role::Admin),
+    ] {
+        let said = Said {
+            pins,
+            ..Said::default()
+        };
+        let answer = verified(&said, &[], role, None, b"12345678");
+        let Err(Failure::Token(TokenError::Corrupted(reason))) = answer else {
+            panic!("{answer:?}");
+        };
+        assert!(reason.as_str().contains("format 2"), "{reason:?}");
+    }
+    let said = Said {
+        pins: [1, 127, 0x88, 127, 3, 3, 3],
+        ..Said::default()
+    };
+    let login = [("00200083 08 3132333435363738", "9000")];
+    let answer = verified(&said, &login, Role::Admin, None, b"12345678");
+    assert_eq!(answer, Ok(()), "another secret is not one");
+    let wire = Wire::new();
+    let card = asked(&wire, &said);
+    let applet = OpenPgp::default();
+    let mut card = opened(&card, &applet);
+    let code = applet.unblock(&mut card, Some(b"12345678"), b"654321");
+    assert!(code.is_err());
+    drop(card);
+    wire.finish();
 }

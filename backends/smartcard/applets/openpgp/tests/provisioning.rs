@@ -3,7 +3,10 @@
 use ctk_token::{Curve, Item, NewKey, ObjectId, Origin, TokenError};
 
 use super::{super::OpenPgp, *};
-use crate::applet::{Applet, Failure, Result};
+use crate::{
+    applet::{Applet, Failure, Result},
+    status::Status,
+};
 
 /// Nothing on the card yet but RSA in the attributes.
 fn blank() -> Said {
@@ -54,6 +57,75 @@ fn a_key_is_made_and_gets_its_fingerprint() {
     ];
     let key = generated(&Said::default(), &third, rsa, Some(&[3])).unwrap();
     assert_eq!(key.identity, [3]);
+}
+
+#[test]
+fn a_new_key_is_there_whatever_becomes_of_its_fingerprint() {
+    let template = rsa_template(2048);
+    let rsa = KeyType::Rsa { bits: 2048 };
+    let made = ("00478000 02 B600 00", &*template);
+    for commands in [
+        vec![made, ("00DA00C7 14*", "6581")],
+        vec![made, ("00DA00C7 14*", "9000"), ("00DA00CE 04*", "6982")],
+    ] {
+        let key = generated(&blank(), &commands, rsa, Some(&[1])).unwrap();
+        let public_key = PublicKey::rsa(&modulus(2048), &[1, 0, 1]).unwrap();
+        assert_eq!(key.public_key, public_key);
+    }
+}
+
+#[test]
+fn a_place_is_free_if_the_card_says_so() {
+    let old = Said {
+        version: [2, 1],
+        information: None,
+        ..blank()
+    };
+    let template = rsa_template(2048);
+    let rsa = KeyType::Rsa { bits: 2048 };
+    // Keys without fingerprints, one way or the other: the first that is certainly none.
+    for is_there in [&*template, "6F00", "6982"] {
+        let commands = [
+            ("00478100 02 B600 00", is_there),
+            ("00478100 02 B800 00", "6A88"),
+            ("00478000 02 B800 00", &*template),
+            ("00DA00C8 14*", "9000"),
+            ("00DA00CF 04*", "9000"),
+        ];
+        let key = generated(&old, &commands, rsa, None).unwrap();
+        assert_eq!(key.identity, [2]);
+    }
+    let full = [
+        ("00478100 02 B600 00", &*template),
+        ("00478100 02 B800 00", &*template),
+        ("00478100 02 A400 00", "6F00"),
+    ];
+    let answer = generated(&old, &full, rsa, None);
+    assert_eq!(answer, Err(TokenError::NoSpace.into()));
+}
+
+#[test]
+fn a_key_of_an_unknown_kind_is_one() {
+    let said = Said {
+        // Brainpool, or whatever it is.
+        attributes: [&[19, 1, 2, 3], RSA_2048, RSA_2048],
+        information: Some([1, 2, 2, 0, 3, 0]),
+        ..Said::default()
+    };
+    let is_free = |known: &[Item], identity: &[u8]| {
+        let wire = Wire::new();
+        let card = asked(&wire, &said);
+        let mut card = card.transaction().unwrap();
+        OpenPgp::default().is_free(&mut card, known, identity)
+    };
+    assert_eq!(is_free(&[], &[1]), Ok(false));
+    assert_eq!(is_free(&[], &[2]), Ok(true));
+    let known = Item::Key(Box::new(key(
+        Place::Encryption,
+        KeyType::Rsa { bits: 2048 },
+        &said,
+    )));
+    assert_eq!(is_free(&[known], &[2]), Ok(false));
 }
 
 #[test]
@@ -202,9 +274,21 @@ fn the_only_certificate_is_not_taken_from_another_key() {
     assert!(imported(&old, &same, &known, None, &der).is_ok());
     let other = PublicKey::ec(Curve::P256, &[&[4][..], &[8; 64]].concat()).unwrap();
     let other = contents::certificate(other.spki());
-    let taken = [("00CA7F2100", &*ok(&other))];
-    let answer = imported(&old, &taken, &known, None, &der);
-    assert_eq!(answer, Err(TokenError::NoSpace.into()));
+    for there in [&*other, b"who knows what"] {
+        let taken = [("00CA7F2100", &*ok(there))];
+        let answer = imported(&old, &taken, &known, None, &der);
+        assert_eq!(answer, Err(TokenError::NoSpace.into()));
+    }
+    // What cannot be read may be one as well.
+    for status in [0x6F00, 0x6581, 0x6982] {
+        let unread = [("00CA7F2100", &*format!("{status:04X}"))];
+        let answer = imported(&old, &unread, &known, None, &der);
+        assert_eq!(answer, Err(Failure::Status(Status(status))));
+    }
+    for none in ["6A82", "6A88"] {
+        let free = [("00CA7F2100", none), (&*put, "9000")];
+        assert!(imported(&old, &free, &known, None, &der).is_ok());
+    }
 }
 
 #[test]
