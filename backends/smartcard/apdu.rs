@@ -164,6 +164,8 @@ impl Le {
 pub(crate) struct Response {
     pub(crate) data: Zeroizing<Vec<u8>>,
     pub(crate) status: Status,
+    /// The card has refused a piece of a chain before its last: it has not seen all of the command.
+    pub(crate) is_early: bool,
 }
 
 impl Response {
@@ -177,7 +179,11 @@ impl Response {
             return None;
         }
         data.truncate(len);
-        Some(Self { data, status })
+        Some(Self {
+            data,
+            status,
+            is_early: false,
+        })
     }
 }
 

@@ -64,7 +64,10 @@ fn request(
     for piece in before {
         let response = transmit(link, piece, command.secret)?;
         if !response.status.is_ok() {
-            return Ok(response);
+            return Ok(Response {
+                is_early: true,
+                ..response
+            });
         }
     }
     let response = transmit(link, last, command.secret)?;
@@ -137,6 +140,7 @@ fn no_answer(why: &str) -> Response {
     Response {
         data: Zeroizing::new(Vec::new()),
         status: Status::NO_ANSWER,
+        is_early: false,
     }
 }
 

@@ -7,15 +7,16 @@
 //! undoes that as it does for a key in software, in constant time. What remains is what the card
 //! itself shows by the time that it takes.
 //!
-//! Implicit rejection hashes the ciphertext with a secret of the key. A card gives none, but a key
-//! can make one: the decryption key's own signature over a text that nobody else has signed is
-//! always the same and nobody else's.
+//! Implicit rejection hashes the ciphertext with a secret of the key. A card gives none, but an RSA
+//! key can make one: its v1.5 signature over a text that nobody has signed by accident is always the
+//! same and nobody else's. (An Ed25519 key signs any text for whoever may use it, like this one for
+//! an agent that was forwarded, and is not asked.)
 
 use ctk_crypto::{Decryption, RsaEncryption};
 use ctk_token::{Digest, Key, KeyAlgorithm, KeyType, PublicKey, PublicKeyMaterial, TokenError};
 use zeroize::Zeroizing;
 
-use super::{application::Application, operations, place::Place};
+use super::{ROW, application::Application, operations, place::Place};
 use crate::{
     apdu::Command,
     applet::{Failure, Result},
@@ -24,7 +25,7 @@ use crate::{
 };
 
 const MANAGE_SECURITY_ENVIRONMENT: u8 = 0x22;
-/// What is signed. It is no DigestInfo, so that it is no signature over anything.
+/// What is signed with RSA. It is no DigestInfo, so that it is no signature over anything.
 const TEXT: &[u8] = b"ctk-pkcs11 implicit rejection 1";
 
 /// The secret of one key's implicit rejection.
@@ -77,7 +78,8 @@ pub(super) fn decrypt(
     let response = operations::decipher(card, ciphertext)?;
     let opened = match response.status {
         Status::OK => Some(&response.data[..]),
-        status if is_about_padding(status, touch) => None,
+        // A card looks for the padding when it has the whole ciphertext.
+        status if is_about_padding(status, touch) && !response.is_early => None,
         status => return Err(Failure::Status(status)),
     };
     let block = block(unpadding.input_len(), opened)?;
@@ -132,13 +134,16 @@ fn block(len: usize, message: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>> {
 
 /// Whether a card answers so for a wrong padding. They do not agree on a status, so it is every one
 /// that has no other meaning for a command that the card knows, in its applet, with the right
-/// length.
+/// length. What is no refusal of the card's says nothing of the padding.
 fn is_about_padding(status: Status, touch: bool) -> bool {
     let nobody_touched = touch && status == Status::CONDITIONS_NOT_SATISFIED;
+    // Not a status word of ISO 7816-4 §5.6, like our own NO_ANSWER; more data, warnings, a wrong Le.
+    let is_no_refusal = matches!(status.sw1(), 0..=0x63 | 0x6C | 0x70..=0x8F | 0xA0..);
+    // A memory failure, a kind of command, a length, a login, what is not there.
     let is_known_otherwise = matches!(
         status.0,
-        0x6700 | 0x6881
-            ..=0x6884
+        0x6581 | 0x6700 | 0x6800
+            ..=0x68FF
                 | 0x6982
                 | 0x6983
                 | 0x6A81
@@ -148,36 +153,62 @@ fn is_about_padding(status: Status, touch: bool) -> bool {
                 | 0x6B00
                 | 0x6D00
                 | 0x6E00
+                | 0x9000
     );
-    !nobody_touched && !is_known_otherwise
+    !nobody_touched && !is_no_refusal && !is_known_otherwise
 }
 
-/// A signature over [`TEXT`] that is the same every time, by the decryption key itself or else by
-/// the one for authentication. `None` if the card cannot do it, or not without being touched for
-/// it.
+/// A signature over [`TEXT`] that is the same every time: by the key for authentication, or else by
+/// the decryption key itself. `None` if the card cannot do it, or not without being touched for it.
 fn secret_signature(
     card: &mut Transaction<'_>,
     application: &Application,
 ) -> Result<Option<Zeroizing<Vec<u8>>>> {
-    if application.capabilities.swaps_keys && !application.key(Place::Encryption).touch {
-        if !let_authenticate(card, Place::Encryption)? {
-            return Ok(None);
-        }
-        let signature = operations::authenticate(card, TEXT);
-        // Everybody's signatures would come from the wrong key.
-        if !let_authenticate(card, Place::Authentication)? {
-            return Err(Failure::corrupted(
-                "the OpenPGP card does not go back to its authentication key",
-            ));
-        }
-        return unless_refused(signature);
-    }
     let other = application.key(Place::Authentication);
-    let same_every_time = matches!(other.key_type, Some(KeyType::Rsa { .. } | KeyType::Ed25519));
-    if other.exists && same_every_time && !other.touch {
+    if other.exists && matches!(other.key_type, Some(KeyType::Rsa { .. })) && !other.touch {
         return unless_refused(operations::authenticate(card, TEXT));
     }
-    Ok(None)
+    match application.capabilities.swaps_keys && !application.key(Place::Encryption).touch {
+        true => signature_of_decryption_key(card),
+        false => Ok(None),
+    }
+}
+
+/// The decryption key's signature. Other programs' signatures would come from the wrong key if it
+/// stayed the one for authentication.
+fn signature_of_decryption_key(card: &mut Transaction<'_>) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    // There need be no key for authentication, and some cards do not go back to none.
+    if !let_authenticate(card, Place::Authentication)? {
+        return Ok(None);
+    }
+    let signature = match let_authenticate(card, Place::Encryption) {
+        Ok(true) => unless_refused(operations::authenticate(card, TEXT)),
+        Ok(false) => Ok(None),
+        Err(failure) => Err(failure),
+    };
+    // A reset goes back by itself, and ends the transaction.
+    if card.is_proven(&ROW) {
+        go_back(card)?;
+    }
+    signature
+}
+
+/// Has INTERNAL AUTHENTICATE use its own key again. If the card does not say that it does, the
+/// applet is selected, which does it as well and ends the login; and if that fails too, it does not
+/// count as selected.
+fn go_back(card: &mut Transaction<'_>) -> Result<()> {
+    let failure = match let_authenticate(card, Place::Authentication) {
+        Ok(true) => return Ok(()),
+        Ok(false) => Failure::corrupted(
+            "the OpenPGP card does not go back to its authentication key: log in again",
+        ),
+        Err(failure) => failure,
+    };
+    if let Err(failure) = card.select(&ROW) {
+        let error = failure.into_token_error();
+        log::warn!("OpenPGP: the card may use its decryption key to authenticate: {error}");
+    }
+    Err(failure)
 }
 
 /// A card need not sign such a text; that nobody is logged in is the caller's to hear.
@@ -215,10 +246,13 @@ mod tests {
 
     #[test]
     fn a_state_is_no_padding() {
-        for status in [0x6982, 0x6D00, 0x6E00, 0x6A88, 0x6700] {
-            assert!(!is_about_padding(Status(status), false));
+        for status in [
+            0x0000, 0x6100, 0x6281, 0x6300, 0x63C2, 0x6581, 0x6700, 0x6800, 0x6882, 0x6982, 0x6A88,
+            0x6C00, 0x6D00, 0x6E00, 0x9000, 0xFFFF,
+        ] {
+            assert!(!is_about_padding(Status(status), false), "{status:04X}");
         }
-        for status in [0x6A80, 0x6F00, 0x6F13, 0x6400, 0x6985] {
+        for status in [0x6A80, 0x6F00, 0x6F13, 0x6400, 0x6985, 0x9F01] {
             assert!(is_about_padding(Status(status), false));
         }
         assert!(!is_about_padding(Status::CONDITIONS_NOT_SATISFIED, true));

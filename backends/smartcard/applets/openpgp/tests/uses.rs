@@ -5,6 +5,7 @@ use ctk_token::{Curve, Digest, KeyAlgorithm, Operation, Pss, TokenError};
 use super::{super::OpenPgp, *};
 use crate::{
     applet::{Applet, Failure, Result},
+    link::LinkError,
     status::Status,
 };
 
@@ -24,6 +25,7 @@ fn signed(
     let key = key(place, key_type, &Said::default());
     let mut signature = vec![0; key.public_key.max_signature_len()];
     let mut transaction = card.transaction().unwrap();
+    transaction.prove(&super::super::ROW);
     let applet = OpenPgp::default();
     let len = applet.sign(&mut transaction, &key, algorithm, input, &mut signature)?;
     signature.truncate(len);
@@ -275,12 +277,24 @@ impl Decrypting {
         self
     }
 
-    /// Those that make the secret of implicit rejection.
+    /// The one that makes the secret of implicit rejection, with the key for authentication.
     fn secret(&self, signature: &str) -> &Self {
+        self.wire.expect("00880000*", signature);
+        self
+    }
+
+    /// Those that make it with the decryption key.
+    fn own_secret(&self, signature: &str) -> &Self {
+        self.lends("9000").secret(signature);
+        self.wire.expect(LET_AUTHENTICATION_KEY_SIGN, "9000");
+        self
+    }
+
+    /// Those before the decryption key signs.
+    fn lends(&self, answer: &str) -> &Self {
         self.wire
-            .expect(LET_DECRYPTION_KEY_SIGN, "9000")
-            .expect("00880000*", signature)
-            .expect(LET_AUTHENTICATION_KEY_SIGN, "9000");
+            .expect(LET_AUTHENTICATION_KEY_SIGN, "9000")
+            .expect(LET_DECRYPTION_KEY_SIGN, answer);
         self
     }
 
@@ -333,7 +347,9 @@ fn a_wrong_padding_is_no_error() {
 
 #[test]
 fn what_is_no_padding_is_an_error() {
-    for status in [0x6982, 0x6D00, 0x6E00, 0x6A88] {
+    for status in [
+        0x6982, 0x6D00, 0x6E00, 0x6A88, 0x6281, 0x6300, 0x6581, 0x6882,
+    ] {
         let card = Decrypting::new(&Said::default());
         card.proof()
             .secret(&ok(&[5; 256]))
@@ -341,6 +357,27 @@ fn what_is_no_padding_is_an_error() {
         let answer = card.decrypt(&[1; 256]);
         assert_eq!(answer, Err(Failure::Status(Status(status))));
     }
+    // No status word at all, more data without an end, a wrong Le twice.
+    for (answer, status) in [
+        ("", Status::NO_ANSWER),
+        ("90", Status::NO_ANSWER),
+        ("6100", Status::NO_ANSWER),
+        ("6C00", Status(0x6C00)),
+    ] {
+        let card = Decrypting::new(&Said::default());
+        card.proof().secret(&ok(&[5; 256])).answers(answer);
+        card.wire.answer_always(answer);
+        let failed = Err(Failure::Status(status));
+        assert_eq!(card.decrypt(&[1; 256]), failed, "{answer}");
+    }
+    // To a piece of the ciphertext.
+    let card = Decrypting::new(&Said::default());
+    card.proof().secret(&ok(&[5; 256]));
+    card.wire.expect("102A8086FF00*", "6A80");
+    let failed = Err(Failure::Status(Status(0x6A80)));
+    assert_eq!(card.decrypt(&[1; 256]), failed);
+    card.wire.finish();
+
     let card = Decrypting::new(&Said::default());
     card.proof().secret("6982");
     assert_eq!(
@@ -370,40 +407,61 @@ fn what_is_no_padding_is_an_error() {
     assert_eq!(card.wire.count(), sent);
 }
 
-#[test]
-fn the_secret_comes_from_where_the_card_allows_it() {
-    let without_swap = [0x7C, 0, 0, 0xFF, 8, 0, 8, 0, 0, 0];
-    let by_authentication_key = Said {
-        capabilities: without_swap,
-        ..Said::default()
-    };
-    let card = Decrypting::new(&by_authentication_key);
-    card.proof().wire.expect("00880000*", &ok(&[5; 256]));
-    card.answers("6A80");
-    let made_up = card.decrypt(&[2; 256]).unwrap();
-    let again = Decrypting::new(&by_authentication_key);
-    again.proof().wire.expect("00880000*", &ok(&[5; 256]));
-    again.answers("6A80");
-    assert_eq!(again.decrypt(&[2; 256]), Ok(made_up));
-
-    // An ECDSA signature is another one each time, and nobody is there to touch the card for it.
-    for said in [
+/// Cards whose key for authentication cannot make the secret, or not without a person.
+fn without_authentication_key() -> [Said; 4] {
+    [
         Said {
-            capabilities: without_swap,
-            attributes: [RSA_2048, RSA_2048, P256],
-            ..Said::default()
-        },
-        Said {
-            capabilities: without_swap,
-            touch: [0, 0, 1],
-            ..Said::default()
-        },
-        Said {
-            touch: [0, 1, 1],
             information: Some([1, 1, 2, 1, 3, 0]),
             ..Said::default()
         },
-    ] {
+        Said {
+            touch: [0, 0, 1],
+            ..Said::default()
+        },
+        // An ECDSA signature is another one each time, …
+        Said {
+            attributes: [RSA_2048, RSA_2048, P256],
+            ..Said::default()
+        },
+        // … and whoever may use an Ed25519 key may have it sign any text.
+        Said {
+            attributes: [RSA_2048, RSA_2048, ED25519],
+            ..Said::default()
+        },
+    ]
+}
+
+#[test]
+fn the_secret_comes_from_where_the_card_allows_it() {
+    for said in without_authentication_key() {
+        let card = Decrypting::new(&said);
+        card.proof().own_secret(&ok(&[5; 256])).answers("6A80");
+        let made_up = card.decrypt(&[2; 256]).unwrap();
+        card.wire.finish();
+        let again = Decrypting::new(&said);
+        again.proof().own_secret(&ok(&[5; 256])).answers("6A80");
+        assert_eq!(again.decrypt(&[2; 256]), Ok(made_up));
+    }
+
+    // A card that does not swap its keys, or wants to be touched for it.
+    let cannot = |said: Said| Said {
+        capabilities: [0x7C, 0, 0, 0xFF, 8, 0, 8, 0, 0, 0],
+        ..said
+    };
+    let touched = |said: Said| Said {
+        touch: [0, 1, 1],
+        ..said
+    };
+    let each = without_authentication_key();
+    for said in each.into_iter().flat_map(|said| {
+        let again = Said {
+            attributes: said.attributes,
+            information: said.information,
+            touch: said.touch,
+            ..Said::default()
+        };
+        [cannot(said), touched(again)]
+    }) {
         let card = Decrypting::new(&said);
         card.proof().answers("6A80");
         let made_up = card.decrypt(&[2; 256]).unwrap();
@@ -414,28 +472,111 @@ fn the_secret_comes_from_where_the_card_allows_it() {
 }
 
 #[test]
+fn a_card_that_would_not_go_back_decrypts_all_the_same() {
+    for answer in ["6A88", "6A80", "6D00"] {
+        let [said, ..] = without_authentication_key();
+        let card = Decrypting::new(&said);
+        card.proof()
+            .wire
+            .expect(LET_AUTHENTICATION_KEY_SIGN, answer);
+        card.answers(&ok(b"a secret"));
+        assert_eq!(card.decrypt(&[1; 256]), Ok(b"a secret".to_vec()));
+        card.wire.finish();
+    }
+}
+
+#[test]
 fn the_authentication_key_is_given_back() {
-    // Whatever becomes of the signature.
+    let [said, ..] = without_authentication_key();
+    // Whatever becomes of the signature, and of the question before it.
     for (signature, goes_on) in [("6A80", true), ("6982", false)] {
-        let card = Decrypting::new(&Said::default());
-        card.proof().secret(signature);
+        let card = Decrypting::new(&said);
+        card.proof().own_secret(signature);
         if goes_on {
             card.answers("6A80");
         }
         assert_eq!(card.decrypt(&[1; 256]).is_ok(), goes_on);
         card.wire.finish();
     }
-    let card = Decrypting::new(&Said::default());
+    let card = Decrypting::new(&said);
+    card.proof()
+        .lends("6F00")
+        .wire
+        .expect(LET_AUTHENTICATION_KEY_SIGN, "9000");
+    card.answers("6A80");
+    assert!(card.decrypt(&[1; 256]).is_ok());
+    card.wire.finish();
+
+    let mute = || LinkError::Mute(ctk_token::Reason::new("no answer"));
+    let card = Decrypting::new(&said);
     card.proof()
         .wire
+        .expect(LET_AUTHENTICATION_KEY_SIGN, "9000")
+        .expect_failure(LET_DECRYPTION_KEY_SIGN, mute())
+        .expect(LET_AUTHENTICATION_KEY_SIGN, "9000");
+    assert_eq!(card.decrypt(&[1; 256]), Err(Failure::Link(mute())));
+    card.wire.finish();
+
+    // A reset does it, and nothing is sent to a card that others may have now.
+    let card = Decrypting::new(&said);
+    card.proof()
+        .wire
+        .expect(LET_AUTHENTICATION_KEY_SIGN, "9000")
         .expect(LET_DECRYPTION_KEY_SIGN, "9000")
-        .expect("00880000*", &ok(&[5; 256]))
-        .expect(LET_AUTHENTICATION_KEY_SIGN, "6A80");
-    let stuck = card.decrypt(&[1; 256]);
-    assert!(matches!(
-        stuck,
-        Err(Failure::Token(TokenError::Corrupted(_)))
-    ));
+        .expect_failure("00880000*", LinkError::Reset);
+    assert_eq!(card.decrypt(&[1; 256]), Err(LinkError::Reset.into()));
+    card.wire.finish();
+}
+
+#[test]
+fn the_decryption_key_never_signs_for_anybody() {
+    const SELECT: &str = "00A40400 06 D27600012401 00";
+    let [said, ..] = without_authentication_key();
+    let signed = |card: &Decrypting| {
+        let key = key(Place::Authentication, RSA, &said);
+        let mut transaction = card.card.transaction().unwrap();
+        let (algorithm, mut signature) = (KeyAlgorithm::RsaPkcs1, [0; 256]);
+        card.applet
+            .sign(&mut transaction, &key, algorithm, &[1; 32], &mut signature)
+    };
+    // A card that does not go back has its applet selected, which goes back and ends the login.
+    let stuck = |select: &str| {
+        let card = Decrypting::new(&said);
+        card.proof().lends("9000").secret(&ok(&[5; 256]));
+        card.wire
+            .expect(LET_AUTHENTICATION_KEY_SIGN, "6F00")
+            .expect(SELECT, select);
+        let answer = card.decrypt(&[1; 256]);
+        assert!(matches!(
+            answer,
+            Err(Failure::Token(TokenError::Corrupted(_)))
+        ));
+        card.wire.finish();
+        card
+    };
+    let card = stuck("9000");
+    card.wire.expect("00880000*", "6982");
+    assert_eq!(signed(&card), Err(Failure::Status(Status(0x6982))));
+    card.wire.finish();
+    // If that fails too, no signature is asked for before it has succeeded.
+    let card = stuck("6F00");
+    card.wire.expect(SELECT, "6F00");
+    assert_eq!(signed(&card), Err(Failure::Status(Status(0x6F00))));
+    card.wire.expect(SELECT, "9000").expect("00880000*", "6982");
+    assert_eq!(signed(&card), Err(Failure::Status(Status(0x6982))));
+    card.wire.finish();
+
+    // So it is after a fault of the reader.
+    let card = Decrypting::new(&said);
+    card.proof().lends("9000").secret(&ok(&[5; 256]));
+    let mute = LinkError::Mute(ctk_token::Reason::new("no answer"));
+    card.wire
+        .expect_failure(LET_AUTHENTICATION_KEY_SIGN, mute.clone())
+        .expect_failure(SELECT, mute.clone());
+    assert_eq!(card.decrypt(&[1; 256]), Err(mute.into()));
+    card.wire.expect(SELECT, "9000").expect("00880000*", "6982");
+    assert!(signed(&card).is_err());
+    card.wire.finish();
 }
 
 #[test]
