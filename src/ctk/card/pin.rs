@@ -155,7 +155,7 @@ fn ask_old(console: &Console, card: &Card, name: &str) -> Outcome<Zeroizing<Vec<
 
 fn locked(card: &Card, role: Role, name: &str) -> String {
     match role {
-        Role::User => explain(card, Role::User, &TokenError::PinLocked),
+        Role::User | Role::Unblock => explain(card, role, &TokenError::PinLocked),
         _ => format!(
             "the {name} of {} is locked after too many wrong ones; who issued the card can reset it, and what is on it is lost \
              then",

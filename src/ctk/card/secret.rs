@@ -134,7 +134,7 @@ pub(crate) fn typed(
                 if role != Role::Admin && !secret.iter().all(u8::is_ascii_digit) =>
             {
                 return failure(format!(
-                    "a {name} of {} has the digits 0 to 9 only; no try was spent",
+                    "wrong {name}; on {} it may have the digits 0 to 9 only",
                     card.named()
                 ));
             }
@@ -223,6 +223,8 @@ pub(crate) fn refuse_locked(card: &Card, role: Role) -> Outcome {
         Role::User | Role::Context => info.user_pin,
         // A PIV card's state is that of its PUK, which is not asked for here.
         Role::Admin if card.kind() == Kind::Piv => PinState::Normal,
+        // An OpenPGP card's is that of its admin PIN, and a resetting code helps where that is locked.
+        Role::Unblock if card.kind() == Kind::OpenPgp => PinState::Normal,
         Role::Admin | Role::Unblock => info.admin_pin,
     };
     match state {
@@ -270,18 +272,7 @@ pub(crate) fn explain(card: &Card, role: Role, error: &TokenError) -> String {
             format!("wrong {name}; {tries} tries are left")
         }
         TokenError::AuthenticationFailed { tries: None } => format!("wrong {name} for {which}"),
-        TokenError::PinLocked => match (role, kind) {
-            (Role::User | Role::Context, Kind::Piv) => format!(
-                "the PIN of {which} is locked after too many wrong ones; ctk pin unblock sets a new one with the PUK"
-            ),
-            (Role::User | Role::Context, _) => format!(
-                "the PIN of {which} is locked after too many wrong ones; ctk pin unblock sets a new one with the admin PIN"
-            ),
-            _ => format!(
-                "the {name} of {which} is locked after too many wrong ones; who issued the card can reset it, and what is \
-                 on it is lost then"
-            ),
-        },
+        TokenError::PinLocked => locked(&which, kind, role),
         TokenError::PinLength { min, max } if min == max => {
             format!("the {name} has {min} characters; no try was spent")
         }
@@ -297,6 +288,27 @@ pub(crate) fn explain(card: &Card, role: Role, error: &TokenError) -> String {
         }
         TokenError::NotSupported => format!("{which} has no {name}, or cannot do that"),
         error => format!("{which}: {error}"),
+    }
+}
+
+/// A sentence about a secret that has no tries left, and what helps.
+fn locked(which: &str, kind: Kind, role: Role) -> String {
+    match (role, kind) {
+        (Role::User | Role::Context, Kind::Piv) => format!(
+            "the PIN of {which} is locked after too many wrong ones; ctk pin unblock sets a new one with the PUK"
+        ),
+        (Role::User | Role::Context, _) => format!(
+            "the PIN of {which} is locked after too many wrong ones; ctk pin unblock sets a new one with the admin PIN"
+        ),
+        // A card without one says the same, and comes so.
+        (Role::Unblock, Kind::OpenPgp) => format!(
+            "{which} has no resetting code, or it is locked; ctk pin unblock sets a new PIN with the admin PIN"
+        ),
+        _ => format!(
+            "the {} of {which} is locked after too many wrong ones; who issued the card can reset it, and what is on it is \
+             lost then",
+            name(kind, role)
+        ),
     }
 }
 
@@ -384,6 +396,17 @@ mod tests {
         assert!(again(TokenError::PinLength { min: 6, max: 8 }, Role::User));
         assert!(!again(TokenError::PinLocked, Role::User));
         assert!(!again(TokenError::TokenRemoved, Role::User));
+    }
+
+    #[test]
+    fn who_has_no_resetting_code_is_not_told_that_the_card_is_lost() {
+        let code = locked("the card", Kind::OpenPgp, Role::Unblock);
+        assert!(code.contains("no resetting code") && code.contains("admin PIN"));
+        assert!(!code.contains("lost"), "{code}");
+        let puk = locked("the card", Kind::Piv, Role::Unblock);
+        assert!(puk.contains("the PUK of the card is locked") && puk.contains("lost"));
+        let admin = locked("the card", Kind::OpenPgp, Role::Admin);
+        assert!(admin.contains("the admin PIN") && admin.contains("lost"));
     }
 
     #[test]
