@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ctk_token::{KeychainContents, Reason, TokenError, TokenInfo, TokenSession};
 
-use super::*;
+use super::{slot::Found, *};
 
 /// The first byte of the answer to reset says what becomes of a card.
 const KNOWN: u8 = 1;
