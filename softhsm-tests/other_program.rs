@@ -37,12 +37,18 @@ impl OtherProgram {
         }
     }
 
-    /// The status word for "verify", or for "status", as four hexadecimal digits.
+    /// The status word for "verify", "status" or "openpgp", as four hexadecimal digits.
     pub fn ask(&mut self, what: &str) -> String {
         writeln!(self.stdin, "{what}").expect("the other program reads");
         let mut answer = String::new();
         self.stdout.read_line(&mut answer).expect("an answer");
         answer.trim().to_owned()
+    }
+
+    /// Selects the OpenPGP application, and leaves it selected.
+    #[track_caller]
+    pub fn select_openpgp(&mut self) {
+        assert_eq!(self.ask("openpgp"), "9000");
     }
 
     /// Verifies the PIN.

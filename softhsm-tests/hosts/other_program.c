@@ -1,8 +1,8 @@
 /* Another program that uses the same PIV card: connected all the time, logged in when it is told so.
 
-   other_program READER PIN   a line "verify" on standard input verifies the PIN, "status" asks whether it is verified; each is
-                              answered by the status word, four hexadecimal digits. It ends with its input, and leaves the card as
-                              it is. */
+   other_program READER PIN   a line "verify" on standard input verifies the PIN, "status" asks whether it is verified, "openpgp"
+                              selects the OpenPGP application; each is answered by the status word, four hexadecimal digits. It
+                              ends with its input, and leaves the card as it is. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +47,18 @@ static unsigned select_and(const unsigned char *command, DWORD length)
     return status;
 }
 
+/* SELECT of the OpenPGP application, as programs for it leave the card. */
+static unsigned select_openpgp(void)
+{
+    static const unsigned char select[] = { 0x00, 0xA4, 0x04, 0x00, 0x06, 0xD2, 0x76, 0x00, 0x01, 0x24, 0x01, 0x00 };
+    unsigned status;
+
+    must(SCardBeginTransaction(card), "SCardBeginTransaction");
+    status = transmit(select, sizeof select);
+    must(SCardEndTransaction(card, SCARD_LEAVE_CARD), "SCardEndTransaction");
+    return status;
+}
+
 int main(int count, char **arguments)
 {
     unsigned char verify[13] = { 0x00, 0x20, 0x00, 0x80, 8, 255, 255, 255, 255, 255, 255, 255, 255 };
@@ -63,9 +75,12 @@ int main(int count, char **arguments)
          "SCardConnect");
     protocol = active == SCARD_PROTOCOL_T0 ? SCARD_PCI_T0 : SCARD_PCI_T1;
     while (fgets(line, sizeof line, stdin) != NULL) {
-        int is_verify = strcmp(line, "verify\n") == 0;
-
-        printf("%04X\n", is_verify ? select_and(verify, sizeof verify) : select_and(status, sizeof status));
+        if (strcmp(line, "openpgp\n") == 0)
+            printf("%04X\n", select_openpgp());
+        else if (strcmp(line, "verify\n") == 0)
+            printf("%04X\n", select_and(verify, sizeof verify));
+        else
+            printf("%04X\n", select_and(status, sizeof status));
         fflush(stdout);
     }
     SCardDisconnect(card, SCARD_LEAVE_CARD);

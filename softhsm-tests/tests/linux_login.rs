@@ -12,7 +12,7 @@ use std::{
 
 use softhsm_tests::{
     bed::{Bed, Identity, Kind},
-    cards::{self, Options, Profile, VirtualCard},
+    cards::{self, Apdu, Options, Profile, VirtualCard},
     login::{Machine, OTHER_USER, USER, Way, can_replace_etc},
     other_program::OtherProgram,
     pcscd::Pcscd,
@@ -146,6 +146,14 @@ impl Card {
         self.card.folder().join(format!("{}.crt", self.name))
     }
 
+    /// The header of each command with a PIN in it that the card was sent, and its answer.
+    fn pins_sent(&self) -> Vec<String> {
+        let log = self.card.log().into_iter();
+        log.filter(|apdu| is_pin(apdu))
+            .map(|apdu| format!("{}={:04X}", &apdu.command[..8], apdu.status.unwrap_or(0)))
+            .collect()
+    }
+
     /// The answers of the card to each PIN that was sent to it.
     fn answers(&self) -> Vec<u16> {
         pins(&self.card)
@@ -155,9 +163,11 @@ impl Card {
 /// The answers of a card to each PIN that was sent to it: VERIFY with data.
 fn pins(card: &VirtualCard) -> Vec<u16> {
     let log = card.log().into_iter();
-    log.filter(|apdu| apdu.command.starts_with("0020") && apdu.command.len() > 10)
-        .filter_map(|apdu| apdu.status)
-        .collect()
+    log.filter(is_pin).filter_map(|apdu| apdu.status).collect()
+}
+
+fn is_pin(apdu: &Apdu) -> bool {
+    apdu.command.starts_with("0020") && apdu.command.len() > 10
 }
 
 #[test]
@@ -412,6 +422,28 @@ fn a_login_of_another_program_opens_nothing() {
     other.log_in();
     let by_child = machine.log_in_by_p11_child(LABEL, ID, WRONG_PIN);
     by_child.refused().says("C_Login failed [160]");
+}
+
+#[test]
+fn a_card_with_two_applets_is_the_same_token_whatever_others_have_selected() {
+    if !can_replace_etc() {
+        return;
+    }
+    let card = Card::of(Profile::Both, "9a");
+    // pam_p11 crashes on a token with several keys.
+    card.configure("[smartcard]\nhidden = [\"02\", \"03\", \"04\"]\n");
+    let machine = card.machine();
+    let mut other = OtherProgram::start(&card.pcscd, 0);
+    for way in Way::ALL {
+        other.select_openpgp();
+        let before = card.pins_sent();
+        machine.log_in(way, USER, PIN).succeeded().says(LET_IN);
+        assert_eq!(
+            card.pins_sent()[before.len()..],
+            ["00200080=9000"],
+            "{way:?}"
+        );
+    }
 }
 
 #[test]
