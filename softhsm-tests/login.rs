@@ -96,7 +96,7 @@ pub fn can_replace_etc() -> bool {
     if run(&mut unshare).status.success() {
         return true;
     }
-    let line = "linux login: only root can give a program another /etc";
+    let line = "linux login: a program cannot be given another /etc here: unshare --mount --pid is refused";
     println!("skipped: {line}");
     if let Some(file) = std::env::var_os("CTK_TEST_SKIPS") {
         let mut file = File::options()
