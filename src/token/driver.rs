@@ -198,7 +198,7 @@ pub trait Token: Send + Sync {
     /// The same for whoever must not take a token that does not answer for another one.
     ///
     /// # Errors
-    /// [`TokenError::TokenRemoved`](crate::TokenError::TokenRemoved) and whatever else keeps the key store from saying
+    /// [`TokenError::TokenRemoved`] and whatever else keeps the key store from saying
     /// what it is.
     fn read_info(&self) -> Result<TokenInfo> {
         Ok(self.info())
