@@ -21,14 +21,17 @@ fn a_key_made_on_an_empty_card_gets_a_certificate_and_signs() {
         .succeeded()
         .says("none that the card tells of");
 
-    desk.admin(
-        &[
-            "card", "generate", "9a", "--type", "rsa2048", "--out", "9a.pub",
-        ],
-        "",
-    )
-    .succeeded()
-    .says("RSA-2048 made in 9a");
+    // The card does not tell of a key without certificate, so that nobody knows that it is empty.
+    let generate = [
+        "card", "generate", "9a", "--type", "rsa2048", "--out", "9a.pub",
+    ];
+    desk.admin(&generate, "")
+        .refused()
+        .says("does not tell whether 9a holds a key, which would be destroyed for good");
+    assert_eq!(desk.sent("0047"), 0, "a key was made all the same");
+    desk.admin(&[&generate[..], &["--force"]].concat(), "")
+        .succeeded()
+        .says("RSA-2048 made in 9a");
     desk.openssl(&["pkey", "-pubin", "-in", "9a.pub", "-noout", "-text"])
         .succeeded()
         .says("(2048 bit)");
@@ -170,6 +173,7 @@ fn key_and_request_are_made_together() {
         "p256",
         "--request",
         "9c.csr",
+        "--force",
     ];
     let subject = ["--subject", "CN=Alice signs"];
     let generate = [&generate[..], &subject].concat();

@@ -36,7 +36,7 @@ fn a_pin_is_changed_locked_and_unblocked() {
     // This card refuses letters by itself, and does not count them.
     desk.ctk(&change, "12345x\n")
         .refused()
-        .says("no try was spent");
+        .says("the digits 0 to 9 only");
     desk.ctk(&["card", "info"], "")
         .succeeded()
         .says("3 tries left");
@@ -118,7 +118,7 @@ fn a_management_key_is_changed_for_one_that_nobody_knows() {
     desk.ctk(&change, &format!("default\n{new}\n"))
         .succeeded()
         .says("has a new management key");
-    let generate = ["card", "generate", "9a", "--type", "p256"];
+    let generate = ["card", "generate", "9a", "--type", "p256", "--force"];
     desk.admin(&generate, "")
         .refused()
         .says("wrong management key");

@@ -48,12 +48,13 @@ pub(crate) fn import(console: &Console, arguments: &ImportArguments) -> Outcome 
         "{shown} is about another key than the one in {place} of {}",
         card.named()
     );
+    let mut replaced = None;
     if of_place.is_some_and(|key| key.public_key.material() != public.material()) {
         // What is known of the key may be no more than its certificate says.
-        let certified = contents
+        replaced = contents
             .certificates()
-            .any(|certificate| certificate.identity == place.identity);
-        if !certified {
+            .find(|certificate| certificate.identity == place.identity);
+        if replaced.is_none() {
             return failure(other_key);
         }
         if !arguments.force {
@@ -68,9 +69,20 @@ pub(crate) fn import(console: &Console, arguments: &ImportArguments) -> Outcome 
     let session = card.token.create_session().or_else(failure)?;
     let file = admin.management_key_file.as_deref();
     log_in_admin(console, &card, &*session, file)?;
+    if let Some(old) = replaced {
+        session
+            .delete(&old.id)
+            .or_else(|error| failure(explain(&card, Role::Admin, &error)))?;
+    }
     session
         .import_certificate(Some(&place.identity), &der)
         .or_else(|error| {
+            if let Some(old) = replaced
+                && let Err(error) = session.import_certificate(Some(&place.identity), &old.der)
+            {
+                let said = explain(&card, Role::Admin, &error);
+                console.warn(format!("the certificate that was in {place} is gone: {said}"));
+            }
             failure(match error {
                 TokenError::DataInvalid => other_key,
                 TokenError::ObjectNotFound => format!("{} has no place {place}", card.named()),

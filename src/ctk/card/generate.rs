@@ -41,10 +41,10 @@ pub(crate) fn run(console: &Console, arguments: &GenerateArguments) -> Outcome {
     card.token
         .load()
         .or_else(|error| failure(explain(&card, Role::Admin, &error)))?;
-    if !arguments.force {
-        confirm(console, &card, &place)?;
-    }
     let session = card.token.create_session().or_else(failure)?;
+    if !arguments.force {
+        confirm(console, &card, &*session, &place)?;
+    }
     // Whoever cannot sign the request finds out before the old key is gone.
     let pin = match &arguments.request {
         Some(_) => {
@@ -116,8 +116,8 @@ pub(crate) fn run(console: &Console, arguments: &GenerateArguments) -> Outcome {
     }
 }
 
-/// Asks whether the key in this place may go, if there is one that the card tells of.
-fn confirm(console: &Console, card: &Card, place: &Place) -> Outcome {
+/// Asks whether the key in this place may go, unless the card says that there is none.
+fn confirm(console: &Console, card: &Card, session: &dyn TokenSession, place: &Place) -> Outcome {
     let contents = card.token.contents();
     let key = contents.keys().find(|key| key.identity == place.identity);
     let certificate = contents
@@ -126,7 +126,7 @@ fn confirm(console: &Console, card: &Card, place: &Place) -> Outcome {
     let there = match (key, certificate) {
         (Some(key), _) => format!("the key {:?} ({})", key.label, key.public_key.key_type()),
         (None, Some(certificate)) => format!("the key of {:?}", certificate.label),
-        (None, None) => return Ok(()),
+        (None, None) => return confirm_unknown(console, card, session, place),
     };
     console.confirm(
         &format!(
@@ -136,6 +136,33 @@ fn confirm(console: &Console, card: &Card, place: &Place) -> Outcome {
         ),
         &["yes"],
         &format!("{place} holds {there}, which would be destroyed for good; to do that: --force"),
+        "nothing was changed",
+    )
+}
+
+/// Asks the same about a key that the card may have and does not tell of: one that waits for its certificate.
+fn confirm_unknown(
+    console: &Console,
+    card: &Card,
+    session: &dyn TokenSession,
+    place: &Place,
+) -> Outcome {
+    let is_free = session.is_free(&place.identity).or_else(|error| {
+        failure(match error {
+            TokenError::ObjectNotFound => format!("{} has no place {place}", card.named()),
+            error => explain(card, Role::Admin, &error),
+        })
+    })?;
+    if is_free {
+        return Ok(());
+    }
+    let unknown = format!("{} does not tell whether {place} holds a key", card.named());
+    console.confirm(
+        &format!("{unknown}. One that is there is destroyed for good. Type yes to go on:"),
+        &["yes"],
+        &format!(
+            "{unknown}, which would be destroyed for good; if there is none, or it may go: --force"
+        ),
         "nothing was changed",
     )
 }

@@ -113,6 +113,54 @@ fn a_new_key_takes_the_old_one_s_place_everywhere() {
 }
 
 #[test]
+fn a_key_that_waits_for_its_certificate_is_not_destroyed_unasked() {
+    let reader = blank();
+    let anywhere = NewKey {
+        key_type: KeyType::Ec(Curve::P256),
+        identity: None,
+        label: None,
+    };
+    let key = {
+        let program = Program::start(&reader);
+        program.log_in(Role::Admin, MANAGEMENT_KEY).unwrap();
+        let wanted = new_key(KeyType::Ec(Curve::P256), &[1]);
+        program.session.generate_key(&wanted).unwrap();
+        program.key(1)
+    };
+    // The next program knows nothing of it, and the card does not tell.
+    let program = Program::start(&reader);
+    assert_eq!(program.identities(), []);
+    program.log_in(Role::Admin, MANAGEMENT_KEY).unwrap();
+    assert_eq!(program.session.is_free(&[1]), Ok(false));
+    let unasked = program.session.generate_key(&anywhere);
+    assert_eq!(unasked, Err(TokenError::ObjectNotFound));
+    program.certify(Some(&[1]), &key.public_key).unwrap();
+    program.log_in(Role::User, PIN).unwrap();
+    program.sign(&program.key(1)).unwrap();
+}
+
+#[test]
+fn a_wrong_certificate_is_refused_and_one_that_is_there_can_go() {
+    let reader = insert(&Bench::new(Profile::PivFour), false);
+    let program = Program::start(&reader);
+    let (right, wrong) = (program.key(2).public_key, program.key(3).public_key);
+    program.log_in(Role::Admin, MANAGEMENT_KEY).unwrap();
+    let refused = program.certify(Some(&[2]), &wrong);
+    assert_eq!(refused, Err(TokenError::DataInvalid));
+    assert_eq!(program.key(2).public_key, right);
+    // Whoever means it deletes first, and back again: what a certificate has told of the key goes with it.
+    for next in [wrong, right] {
+        let contents = program.token.contents();
+        let mut certificates = contents.certificates();
+        let old = certificates.find(|found| found.identity == [2]).unwrap();
+        program.session.delete(&old.id).unwrap();
+        program.certify(Some(&[2]), &next).unwrap();
+        assert_eq!(program.key(2).public_key, next);
+        assert_eq!(program.certified(), [1, 2, 3, 4]);
+    }
+}
+
+#[test]
 fn certificates_come_and_go_and_keys_stay() {
     let reader = insert(&Bench::new(Profile::PivFour), false);
     let program = Program::start(&reader);
