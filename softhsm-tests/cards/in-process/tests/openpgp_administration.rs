@@ -434,11 +434,11 @@ fn what_a_use_costs() {
     decrypt(&[1; 256]).unwrap();
     assert_eq!(
         count(),
-        27,
-        "the proof, three for the secret, the decryption"
+        25,
+        "the proof, one for the secret, the decryption"
     );
     decrypt(&[2; 256]).unwrap();
-    assert_eq!(count(), 29);
+    assert_eq!(count(), 27);
     drop(session);
-    assert_eq!(count(), 29, "a reset ends the login");
+    assert_eq!(count(), 27, "a reset ends the login");
 }
