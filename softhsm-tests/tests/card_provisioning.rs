@@ -124,6 +124,11 @@ fn pkcs11_tool_makes_a_piv_card_ready() {
         .refused()
         .says("CKR_ATTRIBUTE_VALUE_INVALID");
 
+    // Without a place it could be the one of this key: the card does not tell where there is one.
+    desk.so(MANAGEMENT_KEY, &generate[..3])
+        .refused()
+        .says("CKR_TEMPLATE_INCOMPLETE");
+
     // The card does not tell of the key again before it has a certificate.
     std::fs::write(desk.path("key.der"), public_key(&made)).expect("write");
     let pem = [
