@@ -149,7 +149,7 @@ impl Card {
     /// The header of each command with a PIN in it that the card was sent, and its answer.
     fn pins_sent(&self) -> Vec<String> {
         let log = self.card.log().into_iter();
-        log.filter(|apdu| is_pin(apdu))
+        log.filter(is_pin)
             .map(|apdu| format!("{}={:04X}", &apdu.command[..8], apdu.status.unwrap_or(0)))
             .collect()
     }
