@@ -432,11 +432,7 @@ fn what_a_use_costs() {
         session.decrypt(&key.id, KeyAlgorithm::RsaPkcs1, ciphertext, &mut plaintext)
     };
     decrypt(&[1; 256]).unwrap();
-    assert_eq!(
-        count(),
-        25,
-        "the proof, one for the secret, the decryption"
-    );
+    assert_eq!(count(), 25, "the proof, one for the secret, the decryption");
     decrypt(&[2; 256]).unwrap();
     assert_eq!(count(), 27);
     drop(session);
