@@ -16,7 +16,8 @@ use crate::{
     link::{Link, LinkError},
     pcsc::PcscReaders,
     readers::{ReaderStatus, Readers},
-    token::{self, CardToken},
+    recognition,
+    token::CardToken,
 };
 use slot::ReaderSlot;
 
@@ -67,7 +68,7 @@ impl Driver {
     /// The cards in other readers, such as virtual ones in a test.
     pub fn with_readers(configuration: Configuration, readers: Box<dyn Readers>) -> Self {
         Self::recognizing(configuration, readers, |link| {
-            Ok(token::recognize(link)?.map(|token| -> Arc<dyn Inserted> { token }))
+            Ok(recognition::recognize(link)?.map(|token| -> Arc<dyn Inserted> { token }))
         })
     }
 

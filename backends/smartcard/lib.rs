@@ -34,6 +34,7 @@ mod logins;
 mod pcsc;
 mod permit;
 mod readers;
+mod recognition;
 mod session;
 #[cfg(test)]
 mod session_tests;

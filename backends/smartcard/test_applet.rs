@@ -17,9 +17,10 @@ use crate::{
     applet::{Applet, Failure, Result, Row, SecretForm, Tries},
     card::Transaction,
     link::LinkError,
+    recognition::recognize_among,
     status::Status,
     testing::{Wire, bytes},
-    token::{CardToken, recognize_among},
+    token::CardToken,
 };
 
 pub(crate) const ROW: Row = Row {

@@ -7,23 +7,20 @@ use std::{
 };
 
 use ctk_token::{
-    Item, Key, KeychainContents, LoginPolicy, ObjectId, PinState, Reason, Result as TokenResult,
-    Role, Token, TokenError, TokenInfo, TokenSession,
+    Item, Key, KeychainContents, LoginPolicy, ObjectId, PinState, Result as TokenResult, Role,
+    Token, TokenError, TokenInfo, TokenSession,
 };
 use parking_lot::Mutex;
 
 use crate::{
-    applet::{Applet, Failure, Result, Row, Tries},
-    applets::ROWS,
+    applet::{Applet, Failure, Result, Tries},
     card::{END_PATIENCE, SHORT_PATIENCE, SmartCard, Transaction},
     contents,
-    link::{Link, LinkError},
+    link::LinkError,
     logins::Logins,
+    recognition::is_selected,
     session::CardSession,
 };
-
-/// How often a card is asked what it is, if it is reset in between.
-const MAX_ATTEMPTS: usize = 3;
 
 /// A card in a reader that an applet is known of.
 pub(crate) struct CardToken {
@@ -48,93 +45,8 @@ struct Facts {
     logins: Logins,
 }
 
-/// Asks a card that has just come what it is. `None` if nothing on it is known here.
-///
-/// # Errors
-/// [`LinkError`] if it does not answer, so that it may be asked again.
-pub(crate) fn recognize(
-    link: Box<dyn Link>,
-) -> std::result::Result<Option<Arc<CardToken>>, LinkError> {
-    recognize_among(link, ROWS)
-}
-
-/// The same with these applets.
-pub(crate) fn recognize_among(
-    link: Box<dyn Link>,
-    rows: &[&'static Row],
-) -> std::result::Result<Option<Arc<CardToken>>, LinkError> {
-    let card = SmartCard::new(link);
-    let mut last = LinkError::Reset;
-    for _ in 0..MAX_ATTEMPTS {
-        match find_applet(&card, rows) {
-            Ok(found) => return Ok(found.map(|applet| CardToken::new(card, applet))),
-            Err(LinkError::Reset) => {}
-            Err(error) => last = error,
-        }
-        if last != LinkError::Reset {
-            break;
-        }
-    }
-    Err(last)
-}
-
-fn find_applet(
-    card: &SmartCard,
-    rows: &[&'static Row],
-) -> std::result::Result<Option<Box<dyn Applet>>, LinkError> {
-    let mut asked = card.unkept();
-    let mut refused = None;
-    // Somebody may be logged in there, and SELECT would end that. But which token a card is does not
-    // depend on what others have selected: only the applet that comes first is taken as it is.
-    if card.was_in_use()
-        && let Some(row) = rows.first()
-        && let Some(applet) = (row.open)(&[], card.atr())
-        && is_selected(&*applet, &mut asked)?
-    {
-        log::debug!("card: {} is selected", row.name);
-        return Ok(Some(applet));
-    }
-    for row in rows {
-        log::trace!("card: asked for {}: {}", row.name, row.reason);
-        let selected = match asked.select(row) {
-            Ok(selected) => selected,
-            Err(Failure::Link(error)) => return Err(error),
-            Err(Failure::Status(status)) if !status.is_no_such_applet() => {
-                refused = Some(status);
-                continue;
-            }
-            Err(_) => continue,
-        };
-        if let Some(applet) = (row.open)(&selected.data, card.atr()) {
-            log::debug!("card: {} is there", row.name);
-            return Ok(Some(applet));
-        }
-    }
-    match refused {
-        None => Ok(None),
-        // That says nothing of what is on it, and the next answer may.
-        Some(status) => Err(LinkError::Mute(Reason::new(format!(
-            "{} ({status}): take it out and put it in again",
-            status.words()
-        )))),
-    }
-}
-
-/// Whether the applet is the selected one. An answer that it cannot make sense of is another
-/// applet's.
-fn is_selected(
-    applet: &dyn Applet,
-    card: &mut Transaction<'_>,
-) -> std::result::Result<bool, LinkError> {
-    match applet.is_selected(card) {
-        Ok(is_selected) => Ok(is_selected),
-        Err(Failure::Link(error)) => Err(error),
-        Err(_) => Ok(false),
-    }
-}
-
 impl CardToken {
-    fn new(card: SmartCard, applet: Box<dyn Applet>) -> Arc<Self> {
+    pub(crate) fn new(card: SmartCard, applet: Box<dyn Applet>) -> Arc<Self> {
         Arc::new_cyclic(|itself| Self {
             card,
             applet,

@@ -25,9 +25,10 @@ use crate::{
     atr,
     exchange::exchange,
     link::LinkError,
+    recognition::recognize,
     testing::Wire,
     tlv::{self, Reader},
-    token::{CardToken, recognize},
+    token::CardToken,
 };
 
 /// How many cards a short walk meets.

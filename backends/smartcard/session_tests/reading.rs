@@ -5,9 +5,9 @@ use ctk_token::{ObjectId, PinState, Role, Token, TokenError};
 use super::{log_in, ready, sign};
 use crate::{
     link::LinkError,
+    recognition::{recognize, recognize_among},
     test_applet::{PIN, ROW, SESSION, TestCard, wire},
     testing::{Wire, bytes},
-    token::{recognize, recognize_among},
 };
 
 #[test]
