@@ -221,7 +221,13 @@ fn an_access_control_list_stays() {
         list.extend(id.to_le_bytes());
     }
     if !sys::set_access_list(&file, &list) {
-        println!("skipped: this file system has no access control lists");
+        let line = "access control lists: this file system has none\n";
+        eprint!("skipped: {line}");
+        // Where whoever counts the tests looks.
+        if let Some(file) = std::env::var_os("CTK_TEST_SKIPS") {
+            let mut file = OpenOptions::new().append(true).open(file).unwrap();
+            Write::write_all(&mut file, line.as_bytes()).unwrap();
+        }
         return;
     }
     let mode = |folder: &Folder| fs::metadata(folder.file()).unwrap().mode() & 0o777;
