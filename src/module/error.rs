@@ -187,6 +187,7 @@ impl Error {
                 }
                 _ => Self::FunctionFailed,
             },
+            TokenError::Refused(_) => Self::FunctionFailed,
             TokenError::NotSupported => match during {
                 // The only thing that a token can lack at login is the role.
                 During::Login => Self::UserTypeInvalid,
@@ -322,6 +323,7 @@ mod tests {
             TokenError::BadCiphertext,
             TokenError::ObjectNotFound,
             TokenError::ReadOnly(reason()),
+            TokenError::Refused(reason()),
             TokenError::NoSpace,
             TokenError::TokenRemoved,
             TokenError::StateLost,
@@ -345,14 +347,15 @@ mod tests {
             TokenError::BadCiphertext => 11,
             TokenError::ObjectNotFound => 12,
             TokenError::ReadOnly(_) => 13,
-            TokenError::NoSpace => 14,
-            TokenError::TokenRemoved => 15,
-            TokenError::StateLost => 16,
-            TokenError::Unreachable(_) => 17,
-            TokenError::TimedOut => 18,
-            TokenError::Corrupted(_) => 19,
+            TokenError::Refused(_) => 14,
+            TokenError::NoSpace => 15,
+            TokenError::TokenRemoved => 16,
+            TokenError::StateLost => 17,
+            TokenError::Unreachable(_) => 18,
+            TokenError::TimedOut => 19,
+            TokenError::Corrupted(_) => 20,
         };
-        assert!(all.iter().map(place).eq(0..20));
+        assert!(all.iter().map(place).eq(0..21));
         all
     }
 

@@ -57,6 +57,9 @@ pub enum TokenError {
     CanceledByUser,
     /// Policy forbids this program or this use.
     Denied,
+    /// The service behind the token is there and refuses: its own credentials, permissions, a quota, a key that is
+    /// switched off. No secret of the user helps.
+    Refused(Reason),
     /// This token cannot do that, whatever the parameters.
     #[doc(alias = "TKErrorCodeNotImplemented")]
     NotSupported,
@@ -115,7 +118,10 @@ impl fmt::Display for TokenError {
             Self::TokenRemoved => f.write_str("the token was removed"),
             Self::StateLost => f.write_str("the token was reset, log in again"),
             Self::TimedOut => f.write_str("the key store did not answer in time"),
-            Self::ReadOnly(reason) | Self::Unreachable(reason) | Self::Corrupted(reason) => {
+            Self::ReadOnly(reason)
+            | Self::Refused(reason)
+            | Self::Unreachable(reason)
+            | Self::Corrupted(reason) => {
                 write!(f, "{reason}")
             }
         }

@@ -1,0 +1,23 @@
+//! Tokens whose keys are in a service: a trust provider's remote signing (CSC API) or a cloud's key management (AWS KMS).
+//!
+//! A protocol is one [`Protocol`] row and one [`Service`] in `protocols`; everything else is the same for all: the
+//! `Driver` with its slots, tokens and sessions, and the HTTP client with its endpoints, limits and repetitions. What a
+//! token holds is configured with it ([`Inventory`]), so that only using a key, and asking for what there is
+//! ([`Service::list`]), touches the network.
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod configuration;
+mod finding;
+pub mod http;
+mod protocol;
+mod protocols;
+
+pub use configuration::{
+    CertificateRecord, Configuration, Inventory, KeyRecord, RunCommand, Secret, Settings,
+    Surroundings, Value,
+};
+pub use finding::{Finding, Step};
+pub use protocol::{Kind, Protocol, Service, ServiceSession, SettingRow};
+pub use protocols::PROTOCOLS;
