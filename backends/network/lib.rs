@@ -4,15 +4,20 @@
 //! `Driver` with its slots, tokens and sessions, and the HTTP client with its endpoints, limits and repetitions. What a
 //! token holds is configured with it ([`Inventory`]), so that only using a key, and asking for what there is
 //! ([`Service::list`]), touches the network.
+//!
+//! A protocol makes the inventory with [`Records`]: it gives it each key with its certificates, and gets names, identities
+//! and pairs that are the same for all protocols.
 
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod configuration;
 mod finding;
 pub mod http;
 mod protocol;
 mod protocols;
+mod records;
 
 pub use configuration::{
     CertificateRecord, Configuration, Inventory, KeyRecord, RunCommand, Secret, Settings,
@@ -21,3 +26,4 @@ pub use configuration::{
 pub use finding::{Finding, Step};
 pub use protocol::{Kind, Protocol, Service, ServiceSession, SettingRow};
 pub use protocols::PROTOCOLS;
+pub use records::{MAX_CERTIFICATE, MAX_CHAIN, MAX_KEYS, Records};
