@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod base64;
 mod certificate;
 mod configuration;
 mod finding;
