@@ -44,6 +44,7 @@ mod secret;
 mod stream;
 #[allow(unsafe_code)]
 mod sys;
+pub mod tls;
 mod unpadding;
 mod verify;
 
