@@ -14,16 +14,23 @@
 mod base64;
 mod certificate;
 mod configuration;
+mod driver;
 mod finding;
 pub mod http;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
+mod json;
 mod protocol;
 mod protocols;
 mod records;
+mod session;
+mod token;
 
 pub use configuration::{
     CertificateRecord, Configuration, Inventory, KeyRecord, RunCommand, Secret, Settings,
     Surroundings, Value,
 };
+pub use driver::Driver;
 pub use finding::{Finding, Step};
 pub use protocol::{Kind, Protocol, Service, ServiceSession, SettingRow};
 pub use protocols::PROTOCOLS;
