@@ -108,6 +108,17 @@ pub trait ServiceSession: Send + Sync {
         let _ = role;
     }
 
+    /// Whether this session may do `operation` with a key that is not free, as far as it knows: asked before anything
+    /// else is looked at, from memory, and before each operation.
+    ///
+    /// # Errors
+    /// [`TokenError::AuthenticationNeeded`] without what [`login`](Self::login) opens, and
+    /// [`StateLost`](TokenError::StateLost) if it was there and has ended. By default the operation itself tells.
+    fn check_authenticated(&self, key: &KeyRecord, operation: Operation) -> Result<()> {
+        let _ = (key, operation);
+        Ok(())
+    }
+
     /// Signs; ECDSA signatures are DER, RSA's as long as the modulus.
     ///
     /// # Errors

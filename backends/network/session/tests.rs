@@ -1,0 +1,409 @@
+//! Tokens of a service in memory keep every rule of the contract, and what a service does wrong stays with it.
+
+use std::sync::Arc;
+
+use ctk_crypto::{PrivateKey, RsaEncryption};
+use ctk_token::{
+    AuthSecret, Constraint, Curve, Digest, KeyAlgorithm, KeyType, KeychainContents, LoginPolicy,
+    ObjectId, PublicKey, PublicKeyMaterial, Reason, Role, Token, TokenDriver, TokenError,
+    TokenSession, conformance,
+};
+
+use crate::{
+    Configuration, Driver,
+    certificate::made,
+    memory::{Needs, PROTOCOL, Server},
+};
+
+const PIN: &[u8] = b"123456";
+
+struct Services(Vec<Configuration>, Option<&'static [u8]>);
+
+impl conformance::Fixture for Services {
+    fn driver(&self) -> Box<dyn TokenDriver> {
+        Box::new(Driver::new(&PROTOCOL, self.0.clone()))
+    }
+
+    fn pin(&self) -> Option<&[u8]> {
+        self.1
+    }
+
+    fn wrong_pin(&self) -> &[u8] {
+        b"wrong"
+    }
+
+    fn verify(&self, key: &PublicKey, how: KeyAlgorithm, input: &[u8], signature: &[u8]) -> bool {
+        ctk_crypto::verify(key, how, input, signature).unwrap()
+    }
+
+    fn encrypt(&self, key: &PublicKey, how: KeyAlgorithm, plaintext: &[u8]) -> Option<Vec<u8>> {
+        let how = match how {
+            KeyAlgorithm::RsaRaw => RsaEncryption::Raw,
+            KeyAlgorithm::RsaOaep(oaep) => RsaEncryption::Oaep {
+                digest: oaep.digest,
+                mgf: oaep.mgf,
+                label: Vec::new(),
+            },
+            _ => return None,
+        };
+        let mut ciphertext = vec![0; key.max_signature_len()];
+        ctk_crypto::encrypt(&how, key, plaintext, &mut ciphertext).unwrap();
+        Some(ciphertext)
+    }
+
+    fn peer(&self, key: &PublicKey, how: KeyAlgorithm) -> Option<(Vec<u8>, Vec<u8>)> {
+        let bytes = |key: &PublicKey| match key.material() {
+            PublicKeyMaterial::Ec { point, .. } => point.to_vec(),
+            PublicKeyMaterial::Raw { bytes, .. } => bytes.to_vec(),
+            PublicKeyMaterial::Rsa { .. } => panic!("RSA agrees on nothing"),
+        };
+        let other = PrivateKey::generate(key.key_type()).unwrap();
+        let mut secret = vec![0; key.shared_secret_len()];
+        other.key_exchange(how, &bytes(key), &mut secret).unwrap();
+        Some((bytes(other.public_key()), secret))
+    }
+}
+
+const P256: KeyType = KeyType::Ec(Curve::P256);
+
+/// A server with a key of every kind, each with the same needs.
+fn server(name: &str, needs: Needs) -> Arc<Server> {
+    let server = Server::start(name, PIN);
+    let kinds = [
+        KeyType::Rsa { bits: 2048 },
+        P256,
+        KeyType::Ec(Curve::P521),
+        KeyType::Ed25519,
+        KeyType::X25519,
+        KeyType::MlDsa44,
+    ];
+    for kind in kinds {
+        server.add(&kind.to_string(), kind, needs);
+    }
+    server.certify("P-256", |spki| {
+        made::certificate("Alice", "250101000000Z", spki)
+    });
+    server
+}
+
+/// The rules that cannot be broken here, as the suite says.
+fn not_applicable(services: &Services) -> Vec<&'static str> {
+    conformance::run(services)
+        .into_iter()
+        .filter(|outcome| outcome.not_applicable.is_some())
+        .map(|outcome| outcome.rule)
+        .collect()
+}
+
+const NEW_SECRETS: [&str; 2] = [
+    "a new secret replaces the old one",
+    "a new secret of the wrong length is refused",
+];
+
+#[test]
+fn free_keys_conform() {
+    let server = server("free", Needs::Nothing);
+    let services = Services(vec![server.configuration()], None);
+    let expected = [
+        "a wrong secret changes nothing",
+        "an abandoned authentication changes nothing",
+        "the end of an authentication is its end",
+        "sessions do not share authentication",
+        "a login that races its end is whole or not at all",
+        NEW_SECRETS[0],
+        NEW_SECRETS[1],
+    ];
+    assert_eq!(not_applicable(&services), expected);
+    assert_eq!((server.logins(), server.lists()), (0, 0));
+}
+
+#[test]
+fn keys_with_a_login_conform() {
+    let first = server("session", Needs::Session);
+    let second = server("another session", Needs::Session);
+    let configurations = vec![first.configuration(), second.configuration()];
+    let services = Services(configurations, Some(PIN));
+    assert_eq!(not_applicable(&services), NEW_SECRETS);
+}
+
+#[test]
+fn keys_with_a_login_each_time_conform() {
+    let server = server("operation", Needs::Operation);
+    let services = Services(vec![server.configuration()], Some(PIN));
+    let expected = [
+        "a login that races its end is whole or not at all",
+        "several threads sign",
+        NEW_SECRETS[0],
+        NEW_SECRETS[1],
+    ];
+    assert_eq!(not_applicable(&services), expected);
+}
+
+fn token(configuration: Configuration) -> Arc<dyn Token> {
+    let driver = Driver::new(&PROTOCOL, vec![configuration]);
+    driver.slots()[0].token().unwrap()
+}
+
+fn id(contents: &KeychainContents, label: &str) -> ObjectId {
+    let mut keys = contents.keys();
+    keys.find(|key| key.label == label).unwrap().id.clone()
+}
+
+fn sign(session: &dyn TokenSession, key: &ObjectId) -> Result<usize, TokenError> {
+    session.sign(key, KeyAlgorithm::EcdsaDigest, &[7; 32], &mut [0; 80])
+}
+
+#[test]
+fn a_key_that_is_gone_has_the_service_asked_once() {
+    let server = Server::start("gone", PIN);
+    server.add("stays", P256, Needs::Nothing);
+    server.add("goes", P256, Needs::Nothing);
+    let token = token(server.configuration());
+    let session = token.create_session().unwrap();
+    let before = token.contents();
+    let (stays, goes) = (id(&before, "stays"), id(&before, "goes"));
+    assert!(sign(&*session, &goes).is_ok());
+    server.remove("goes");
+    server.add("new", P256, Needs::Nothing);
+    assert_eq!(server.lists(), 0);
+
+    assert_eq!(sign(&*session, &goes), Err(TokenError::ObjectNotFound));
+    assert_eq!(server.lists(), 1);
+    let after = token.contents();
+    assert!(after.generation > before.generation);
+    assert_eq!(after.generation, token.generation());
+    let labels: Vec<_> = after.keys().map(|key| &*key.label).collect();
+    assert_eq!(labels, ["stays", "new"]);
+    assert_eq!(before.keys().count(), 2, "a snapshot never changes");
+    assert!(sign(&*session, &stays).is_ok());
+    assert!(sign(&*session, &id(&after, "new")).is_ok());
+
+    // It is not in the contents any more, so nobody is asked; and within a minute nobody for another one either.
+    let asked = server.operations();
+    assert_eq!(sign(&*session, &goes), Err(TokenError::ObjectNotFound));
+    assert_eq!(server.operations(), asked);
+    server.remove("stays");
+    assert_eq!(sign(&*session, &stays), Err(TokenError::ObjectNotFound));
+    assert_eq!(server.lists(), 1);
+    assert_eq!(token.contents(), after);
+}
+
+#[test]
+fn a_service_that_still_has_the_key_changes_nothing() {
+    let server = Server::start("moody", PIN);
+    server.add("key", P256, Needs::Nothing);
+    let token = token(server.configuration());
+    let session = token.create_session().unwrap();
+    let before = token.contents();
+    server.answer(Some(Err(TokenError::ObjectNotFound)));
+    let key = id(&before, "key");
+    assert_eq!(sign(&*session, &key), Err(TokenError::ObjectNotFound));
+    assert_eq!(server.operations(), 1, "it is not asked once more");
+    assert_eq!(server.lists(), 1);
+    assert!(Arc::ptr_eq(&before, &token.contents()));
+}
+
+#[test]
+fn an_answer_of_another_length_is_none() {
+    let server = Server::start("liar", PIN);
+    server.add("ec", P256, Needs::Nothing);
+    server.add("rsa", KeyType::Rsa { bits: 2048 }, Needs::Nothing);
+    let token = token(server.configuration());
+    let session = token.create_session().unwrap();
+    let contents = token.contents();
+    let is_corrupted = |answer| matches!(answer, Err(TokenError::Corrupted(_)));
+    for (len, wrong) in [(0, true), (1, false), (73, false), (74, true)] {
+        server.answer(Some(Ok(vec![1; len])));
+        assert_eq!(
+            is_corrupted(sign(&*session, &id(&contents, "ec"))),
+            wrong,
+            "{len} bytes"
+        );
+        let peer = [&[4][..], &[1; 64]].concat();
+        let agreed = session.key_exchange(
+            &id(&contents, "ec"),
+            KeyAlgorithm::Ecdh,
+            &peer,
+            &mut [0; 32],
+        );
+        assert_eq!(agreed, Err(TokenError::BadParameter), "not on the curve");
+    }
+    let rsa = id(&contents, "rsa");
+    for (len, wrong) in [(0, true), (255, true), (256, false), (257, true)] {
+        server.answer(Some(Ok(vec![1; len])));
+        let how = KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256);
+        let signed = session.sign(&rsa, how, &[7; 32], &mut [0; 512]);
+        assert_eq!(is_corrupted(signed), wrong, "{len} bytes");
+    }
+    let oaep = ctk_token::Oaep {
+        digest: Digest::Sha256,
+        mgf: Digest::Sha256,
+    };
+    server.answer(Some(Ok(vec![1; 257])));
+    let how = KeyAlgorithm::RsaOaep(oaep);
+    let decrypted = session.decrypt(&rsa, how, &[1; 256], &mut [0; 256]);
+    assert!(is_corrupted(decrypted));
+}
+
+#[test]
+fn what_a_service_says_is_handed_on() {
+    let server = Server::start("refusing", PIN);
+    server.add("key", P256, Needs::Nothing);
+    let token = token(server.configuration());
+    let session = token.create_session().unwrap();
+    let key = id(&token.contents(), "key");
+    for error in [
+        TokenError::Refused(Reason::new("the key is switched off")),
+        TokenError::Unreachable(Reason::new("no way")),
+        TokenError::TimedOut,
+        TokenError::StateLost,
+    ] {
+        server.answer(Some(Err(error.clone())));
+        assert_eq!(sign(&*session, &key), Err(error));
+    }
+    assert_eq!(server.lists(), 0);
+}
+
+#[test]
+fn without_anything_to_log_in_with_nobody_logs_in() {
+    let server = Server::start("open", PIN);
+    server.add("key", P256, Needs::Nothing);
+    let token = token(server.configuration());
+    assert_eq!(token.info().login, LoginPolicy::OnUse);
+    let session = token.create_session().unwrap();
+    let key = id(&token.contents(), "key");
+    for role in [Role::User, Role::Context, Role::Admin, Role::Unblock] {
+        let item = (role == Role::Context).then_some(&key);
+        let begun = session.begin_auth(role, item).map(drop);
+        assert_eq!(begun, Err(TokenError::NotSupported), "{role:?}");
+    }
+}
+
+#[test]
+fn a_context_login_is_for_a_key_that_wants_one() {
+    let server = Server::start("mixed", PIN);
+    server.add("free", P256, Needs::Nothing);
+    server.add("session", P256, Needs::Session);
+    server.add("operation", P256, Needs::Operation);
+    let token = token(server.configuration());
+    assert_eq!(token.info().login, LoginPolicy::App);
+    assert_eq!(
+        (token.info().model, token.info().max_pin_len),
+        ("Memory".to_owned(), 255)
+    );
+    let contents = token.contents();
+    let session = token.create_session().unwrap();
+    let begin = |role, label: Option<&str>| {
+        let key = label.map(|label| id(&contents, label));
+        session.begin_auth(role, key.as_ref())
+    };
+    for (label, expected) in [
+        (Some("free"), Some(TokenError::NotSupported)),
+        (Some("session"), Some(TokenError::NotSupported)),
+        (Some("operation"), None),
+        (None, Some(TokenError::BadParameter)),
+    ] {
+        assert_eq!(begin(Role::Context, label).err(), expected, "{label:?}");
+    }
+    let nobody = ObjectId::new(b"nobody");
+    let begun = session.begin_auth(Role::Context, Some(&nobody)).map(drop);
+    assert_eq!(begun, Err(TokenError::ObjectNotFound));
+    let begun = begin(Role::Admin, None).map(drop);
+    assert_eq!(begun, Err(TokenError::NotSupported));
+
+    assert!(sign(&*session, &id(&contents, "free")).is_ok());
+    let long = begin(Role::User, None).unwrap();
+    let refused = long.finish(AuthSecret::Pin(&[b'1'; 256]));
+    assert_eq!(refused, Err(TokenError::PinLength { min: 0, max: 255 }));
+    assert_eq!(server.logins(), 0);
+
+    let user = begin(Role::User, None).unwrap();
+    assert_eq!(user.finish(AuthSecret::Pin(PIN)), Ok(()));
+    assert!(sign(&*session, &id(&contents, "session")).is_ok());
+    let each = id(&contents, "operation");
+    // Right after a login it counts once.
+    assert!(sign(&*session, &each).is_ok());
+    assert_eq!(
+        sign(&*session, &each),
+        Err(TokenError::AuthenticationNeeded)
+    );
+    let context = begin(Role::Context, Some("operation")).unwrap();
+    assert_eq!(context.finish(AuthSecret::Pin(PIN)), Ok(()));
+    assert!(sign(&*session, &each).is_ok());
+    assert_eq!(
+        sign(&*session, &each),
+        Err(TokenError::AuthenticationNeeded)
+    );
+
+    assert_eq!(server.logouts(), 0);
+    drop(session);
+    assert_eq!(server.logouts(), 1);
+}
+
+#[test]
+fn what_is_missing_is_said_in_the_order_of_the_contract() {
+    let server = Server::start("order", PIN);
+    server.add("key", KeyType::Rsa { bits: 2048 }, Needs::Session);
+    let token = token(server.configuration());
+    let session = token.create_session().unwrap();
+    let key = id(&token.contents(), "key");
+    let how = KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256);
+    let try_it = |key: &ObjectId, how, input: &[u8], room: usize| {
+        session.sign(key, how, input, &mut vec![0; room])
+    };
+    let nobody = ObjectId::new(b"nobody");
+    assert_eq!(
+        try_it(&nobody, how, &[], 0),
+        Err(TokenError::ObjectNotFound)
+    );
+    let raw = KeyAlgorithm::RsaRaw;
+    assert_eq!(try_it(&key, raw, &[], 0), Err(TokenError::NotSupported));
+    assert_eq!(
+        try_it(&key, how, &[], 0),
+        Err(TokenError::AuthenticationNeeded)
+    );
+    let login = session.begin_auth(Role::User, None).unwrap();
+    login.finish(AuthSecret::Pin(PIN)).unwrap();
+    assert_eq!(try_it(&key, how, &[], 0), Err(TokenError::BadParameter));
+    assert_eq!(try_it(&key, how, &[], 256), Err(TokenError::DataLength));
+    assert_eq!(server.operations(), 0);
+    assert_eq!(try_it(&key, how, &[1; 32], 256), Ok(256));
+}
+
+#[test]
+fn a_record_that_makes_no_sense_costs_itself() {
+    let server = Server::start("odd", PIN);
+    server.add("good", P256, Needs::Nothing);
+    server.certify("good", |spki| {
+        made::certificate("Alice", "250101000000Z", spki)
+    });
+    let mut configuration = server.configuration();
+    let good = configuration.contents.keys[0].clone();
+    let odd = |change: &dyn Fn(&mut crate::KeyRecord)| {
+        let mut record = good.clone();
+        record.identity = b"other".to_vec();
+        change(&mut record);
+        record
+    };
+    configuration.contents.keys.extend([
+        odd(&|record| record.identity = good.identity.clone()),
+        odd(&|record| record.identity.clear()),
+        odd(&|record| record.identity = vec![1; 256]),
+        odd(&|record| record.spki = b"garbage".to_vec()),
+    ]);
+    let mut certificate = configuration.contents.certificates[0].clone();
+    certificate.identity = b"other".to_vec();
+    certificate.der = b"garbage".to_vec();
+    configuration.contents.certificates.push(certificate);
+    let token = token(configuration);
+    let contents = token.contents();
+    let (keys, certificates) = (contents.keys().count(), contents.certificates().count());
+    assert_eq!((keys, certificates), (1, 1));
+    let key = contents.keys().next().unwrap();
+    assert_eq!(
+        (key.sign, key.decrypt),
+        (Constraint::Free, Constraint::Never)
+    );
+    let session = token.create_session().unwrap();
+    assert!(sign(&*session, &key.id).is_ok());
+}
