@@ -4,6 +4,7 @@
 #   source softhsm-tests/install.sh
 #   install_packages "${BUILD_PACKAGES[@]}"      Debian packages that are not there yet; apt is not called when all are
 #   make_venv FOLDER                             Python with what the tests take from PyPI
+#   make_network_venv FOLDER                     other people's signing services, from PyPI
 #   find_rust                                    puts a cargo and rustc of at least RUST_MINIMUM first on PATH, by apt if need be
 #
 # Sourced by run.sh and by examples/quickstart.sh, so that there is one list.
@@ -94,6 +95,40 @@ make_venv() {
         "$folder/bin/pip" freeze 2>/dev/null | grep -ixF "$package" >/dev/null && continue
         "$folder/bin/pip" install -q --disable-pip-version-check "${PYTHON_PACKAGES[@]}" </dev/null
         return
+    done
+}
+
+# Two virtual environments of Debian's Python in folder $1 with other people's signing services; PyPI is not asked when all is there.
+#
+#   FOLDER/servers     certomancer-csc (CSC API) and moto_server (AWS KMS that checks who asks)
+#   FOLDER/localstack  localstack (AWS KMS that signs correctly), for which the libraries of the others are too new
+#
+# Each listens on 127.0.0.1 only, when it is started so (DIR is an empty folder that it may write to):
+#
+#   softhsm-tests/services/certomancer-keys.sh DIR && FOLDER/servers/bin/certomancer-csc DIR/certomancer.yml PORT 1
+#       http://127.0.0.1:PORT/csc/v1 with the credentials t/rsa, t/rsa-3072, t/p256, t/p384, t/p521 and their authority t/root; 2
+#       for SCAL 2. It wants no login.
+#
+#   cd DIR && SERVICES=kms GATEWAY_SERVER=hypercorn GATEWAY_LISTEN=127.0.0.1:PORT DNS_ADDRESS=0 DISABLE_EVENTS=1 \
+#       SKIP_SSL_CERT_DOWNLOAD=1 OVERRIDE_IN_DOCKER=0 FILESYSTEM_ROOT=DIR FOLDER/localstack/bin/python -P -m localstack.runtime.main
+#       http://127.0.0.1:PORT/ and https too; twelve digits as the access key are an account of its own, any secret will do.
+#       Without GATEWAY_SERVER it listens on all addresses, and without -P a folder named moto is in its way.
+#
+#   cd DIR && INITIAL_NO_AUTH_ACTION_COUNT=5 FOLDER/servers/bin/moto_server -H 127.0.0.1 -p PORT
+#       http://127.0.0.1:PORT/; the first five requests (users, access keys, policies) need no signature.
+#
+# They answer requests from then on. services/ starts them so for tests.
+make_network_venv() {
+    local folder=$1 name wanted
+    for name in servers localstack; do
+        wanted=$(dirname "${BASH_SOURCE[0]}")/services/$name.txt
+        # What is installed is noted when all of it is.
+        cmp -s "$wanted" "$folder/$name/installed.txt" && "$folder/$name/bin/python" -c '' 2>/dev/null && continue
+        rm -rf "${folder:?}/$name"
+        mkdir -p "$folder"
+        /usr/bin/python3 -m venv "$folder/$name" || return 1
+        "$folder/$name/bin/pip" install -q --disable-pip-version-check -r "$wanted" </dev/null || return 1
+        cp "$wanted" "$folder/$name/installed.txt"
     done
 }
 

@@ -232,17 +232,17 @@ impl Server {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Waits until `ready`, or ends the test if the server ends or takes longer than 20 s.
+    /// Waits until `ready`, or ends the test if the server ends or takes longer than [`LIMIT`].
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, ready: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + LIMIT;
         while !ready(self) {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 panic!("{} ended with {status}:\n{}", self.line, self.log());
             }
             assert!(
                 Instant::now() < end,
-                "{}: not {what} after 20 s:\n{}",
+                "{}: not {what} after {LIMIT:?}:\n{}",
                 self.line,
                 self.log()
             );

@@ -1,7 +1,7 @@
 //! A folder of the test's own, gone when the test ends.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
@@ -16,18 +16,21 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 impl Work {
     /// A new one.
     pub fn new() -> Self {
-        let name = format!(
-            "ctk-test-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        // A short path: Unix sockets have room for 108 bytes.
-        let path = std::env::temp_dir().join(name);
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .expect("a folder for the test");
-        Self(path)
+        loop {
+            let name = format!(
+                "ctk-test-{}-{}",
+                std::process::id(),
+                COUNT.fetch_add(1, Ordering::Relaxed)
+            );
+            // A short path: Unix sockets have room for 108 bytes.
+            let path = std::env::temp_dir().join(name);
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Self(path),
+                // Another crate of the tests has compiled this file too, and counts by itself.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
     }
 
     /// Where it is.
