@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 
 use crate::{fork, sys};
 
-pub use client::{Received, TlsClient};
+pub use client::{Peer, Received, TlsClient};
 pub use problem::{TlsError, TlsProblem};
 
 /// What suites TLS 1.2 may use: forward secrecy and no 3DES. Those of TLS 1.3 are all good.
