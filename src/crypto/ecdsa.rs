@@ -56,6 +56,61 @@ pub fn fixed_to_der(curve: Curve, fixed: &[u8], out: &mut [u8]) -> Result<usize>
     Ok(total)
 }
 
+/// The hash of `len` bytes over which an ECDSA signature is the same as over `hash` of any length, for a key store that takes
+/// hashes of one length only: of both, the leftmost bits count, as many as the order has, and they are one number
+/// (FIPS 186-5 §6.4.1 steps 2 and 3).
+///
+/// # Errors
+/// [`TokenError::DataLength`] for a hash that is empty or longer than 128 bytes, as everywhere, and for one whose
+/// number needs more than `len` bytes.
+pub fn digest_of_len(hash: &[u8], curve: Curve, len: usize) -> Result<Vec<u8>> {
+    if hash.is_empty() || hash.len() > LONGEST_HASH {
+        return Err(TokenError::DataLength);
+    }
+    let order_len = curve.bytes();
+    // How far the order's last bit is from the end of its bytes; 0 but for P-521.
+    let spare = 8 * order_len as u32 - curve.bits();
+
+    // The number that counts, right-aligned in as many bytes as the order has.
+    let mut number = vec![0; order_len.saturating_sub(hash.len())];
+    number.extend(hash.iter().take(order_len));
+    if hash.len() >= order_len {
+        shift_right(&mut number, spare);
+    }
+    // The same where `len` bytes have it.
+    if len >= order_len {
+        shift_left(&mut number, spare);
+        number.resize(len, 0);
+        return Ok(number);
+    }
+    let (before, kept) = number.split_at(order_len - len);
+    if before.iter().any(|byte| *byte != 0) {
+        return Err(TokenError::DataLength);
+    }
+    Ok(kept.to_vec())
+}
+
+/// The longest input of ECDSA, in bytes: a hash of 1024 bits (PKCS#11 §6.3).
+const LONGEST_HASH: usize = 128;
+
+/// Shifts by less than a byte.
+fn shift_right(number: &mut [u8], bits: u32) {
+    let mut above = 0;
+    for byte in number {
+        let both = u16::from_be_bytes([above, *byte]) >> bits;
+        (above, *byte) = (*byte, both as u8);
+    }
+}
+
+/// Shifts by less than a byte, by which nothing falls out.
+fn shift_left(number: &mut [u8], bits: u32) {
+    let mut below = 0;
+    for byte in number.iter_mut().rev() {
+        let both = u16::from_be_bytes([*byte, below]) << bits;
+        (below, *byte) = (*byte, (both >> 8) as u8);
+    }
+}
+
 /// A positive INTEGER on its way to DER.
 struct Integer<'a> {
     /// A zero goes before the magnitude: it would look negative, or is zero and so has no byte of its own.
@@ -167,6 +222,59 @@ mod tests {
                 Err(TokenError::DataLength)
             );
         }
+    }
+
+    /// Computed with Python: the leftmost bits as a number, shifted to where `len` bytes have it.
+    #[test]
+    fn hashes_get_the_length_that_is_wanted() {
+        let bytes = |len: u8| (1..=len).collect::<Vec<_>>();
+        let fitted = |hash: &[u8], curve, len| digest_of_len(hash, curve, len).unwrap();
+        assert_eq!(fitted(&bytes(32), Curve::P256, 32), bytes(32));
+        // Longer than the order: the leftmost bytes.
+        assert_eq!(fitted(&bytes(64), Curve::P256, 32), bytes(32));
+        assert_eq!(fitted(&bytes(128), Curve::P384, 48), bytes(48));
+        // Shorter: zeros before.
+        let padded = [&[0; 12][..], &bytes(20)].concat();
+        assert_eq!(fitted(&bytes(20), Curve::P256, 32), padded);
+        assert_eq!(fitted(&[9], Curve::P384, 48), [&[0; 47][..], &[9]].concat());
+        // More is taken than the order has: zeros after, too.
+        let both = [&padded[..], &[0; 16]].concat();
+        assert_eq!(fitted(&bytes(20), Curve::P256, 48), both);
+
+        // P-521 with SHA-512, which has fewer bits than the order.
+        assert_eq!(fitted(&bytes(64), Curve::P521, 64), bytes(64));
+        let shorter = [&[0; 32][..], &bytes(32)].concat();
+        assert_eq!(fitted(&bytes(32), Curve::P521, 64), shorter);
+        // 65 bytes are a number of their own, and 66 are one of 521 bits.
+        let with_zero = [&[0][..], &bytes(64)].concat();
+        assert_eq!(fitted(&with_zero, Curve::P521, 64), bytes(64));
+        let long = digest_of_len(&bytes(65), Curve::P521, 64);
+        assert_eq!(long, Err(TokenError::DataLength));
+        let mut small = vec![0; 66];
+        small[1..4].copy_from_slice(&[0x7f, 0x80, 0x81]);
+        let mut moved = vec![0; 64];
+        moved[..3].copy_from_slice(&[0xff, 0x01, 0x02]);
+        assert_eq!(fitted(&small, Curve::P521, 64), moved);
+        small[1] = 0x80;
+        let long = digest_of_len(&small, Curve::P521, 64);
+        assert_eq!(long, Err(TokenError::DataLength));
+        // As many bytes as the order: the last seven bits do not count.
+        let whole = [0xff; 66];
+        let mut cut = whole;
+        cut[65] = 0x80;
+        assert_eq!(fitted(&whole, Curve::P521, 66), cut);
+        // 64 bytes in 66: the number of 512 bits, where 66 bytes have 521.
+        let expected = [&[0, 0, 0x80][..], &[0; 62], &[0x80]].concat();
+        let mut ends = [0; 64];
+        (ends[0], ends[63]) = (1, 1);
+        assert_eq!(fitted(&ends, Curve::P521, 66), expected);
+
+        for len in [0, 129] {
+            let wrong = digest_of_len(&vec![1; len], Curve::P256, 32);
+            assert_eq!(wrong, Err(TokenError::DataLength));
+        }
+        let short = digest_of_len(&bytes(32), Curve::P256, 31);
+        assert_eq!(short, Err(TokenError::DataLength));
     }
 
     #[test]
