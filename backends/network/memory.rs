@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use ctk_crypto::{Block, Decryption, MAX_BLOCK, PrivateKey, Reduction, RsaEncryption};
+use ctk_crypto::{Decryption, PrivateKey, Reduction, RsaEncryption};
 use ctk_token::{
     AuthId, Constraint, KeyAlgorithm, KeyType, LoginPolicy, Operation, Result, Reuse, Role,
     TokenError,
@@ -359,10 +359,10 @@ impl ServiceSession for MemorySession {
             let by = |form| private.supports(Operation::Sign, form);
             let reduction = Reduction::new(algorithm, private.public_key(), by)?
                 .ok_or(TokenError::NotSupported)?;
-            let mut block: Block = Zeroizing::new([0; MAX_BLOCK]);
-            let input = reduction.apply(input, &mut block)?;
+            let mut block = None;
+            let request = reduction.apply(input, &mut block)?;
             let mut signature = vec![0; private.public_key().max_signature_len()];
-            let len = private.sign(reduction.performed(), input, &mut signature)?;
+            let len = private.sign(request.algorithm, request.input, &mut signature)?;
             signature.truncate(len);
             Ok(signature)
         })

@@ -5,13 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use ctk_crypto::{Block, MAX_BLOCK, PerThread, PrivateKey, Reduction};
+use ctk_crypto::{PerThread, PrivateKey, Reduction};
 use ctk_token::{
     AuthMethod, AuthOperation, AuthSecret, Key, KeyAlgorithm, ObjectId, Operation, Reason, Result,
     Role, Token, TokenError, TokenSession,
 };
 use parking_lot::{Mutex, RwLock};
-use zeroize::Zeroizing;
 
 use crate::{
     Inventory,
@@ -256,9 +255,9 @@ impl TokenSession for Session {
         let by_raw = |form| form == KeyAlgorithm::RsaRaw;
         let reduction = Reduction::new(algorithm, key.public_key(), by_raw)?;
         let reduction = reduction.ok_or(TokenError::NotSupported)?;
-        let mut block: Block = Zeroizing::new([0; MAX_BLOCK]);
-        let input = reduction.apply(input, &mut block)?;
-        key.sign(KeyAlgorithm::RsaRaw, input, signature)
+        let mut block = None;
+        let request = reduction.apply(input, &mut block)?;
+        key.sign(request.algorithm, request.input, signature)
     }
 
     fn decrypt(

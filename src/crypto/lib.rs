@@ -2,8 +2,8 @@
 //!
 //! Everything that another crate needs of cryptography is here, and nothing in the signatures tells AWS-LC from OpenSSL.
 //! Own code stands only where the library has nothing: the walk from a signature scheme to a raw private-key operation
-//! ([`Reduction`]) and back from one to a plaintext ([`Decryption`]), the two forms of ECDSA signatures ([`ecdsa`]), the key
-//! derivations of PKCS#12 and X9.63 ([`pkcs12_kdf`], [`x963_kdf`]), and AES key wrap with any initial value ([`key_wrap()`]).
+//! ([`Reduction`]) and back from one to a plaintext ([`Decryption`]), the two forms of ECDSA signatures and the length of what
+//! they are over ([`ecdsa`]), what stands for a message of ML-DSA ([`MlDsaMu`]), the key derivations of PKCS#12 and X9.63 ([`pkcs12_kdf`], [`x963_kdf`]), and AES key wrap with any initial value ([`key_wrap()`]).
 //! What differs between the libraries, and all `unsafe`, is in `sys`.
 
 #![deny(missing_docs, unsafe_code)]
@@ -21,6 +21,7 @@ mod curve;
 mod decryption;
 mod der;
 mod digest;
+mod digest_info;
 pub mod ecdsa;
 mod encoding;
 mod encryption;
@@ -32,6 +33,7 @@ mod kdf;
 mod key;
 mod key_wrap;
 mod mac;
+mod ml_dsa;
 mod pbe;
 mod per_thread;
 mod pkcs7;
@@ -62,10 +64,11 @@ pub use key_wrap::{
     key_wrap_padded_len, key_wrap_pkcs7,
 };
 pub use mac::{Mac, hmac};
+pub use ml_dsa::{ML_DSA_MU_LEN, MlDsaMu};
 pub use pbe::{PbeCipher, pbe_decrypt};
 pub use per_thread::PerThread;
 pub use post_quantum::{check_encapsulation_key, encapsulate};
-pub use reduction::Reduction;
+pub use reduction::{Reduction, Request};
 pub use secret::{SecretBytes, SecretStore};
 pub use stream::{CipherMode, CipherStream};
 pub use verify::{verify, verify_recover};

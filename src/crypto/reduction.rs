@@ -1,26 +1,49 @@
 //! From the signature that is asked for to one that the key store performs.
 
 use ctk_token::{Digest, KeyAlgorithm, KeyType, PublicKey, Result, TokenError};
+use zeroize::Zeroizing;
 
+use crate::digest_info;
 use crate::encoding::{Block, MAX_BLOCK, digest_info_prefix, encode_pss, pad_pkcs1, pss_fits};
 
 /// The way from the signature that is asked for to one that the key store performs, decided once.
 ///
 /// Everything that can be refused for the key or the parameters is refused by [`Reduction::new`];
-/// [`apply`](Self::apply) fails only for an input of the wrong length.
+/// [`apply`](Self::apply) fails only for an input of the wrong length, and for a DigestInfo that is none.
 #[derive(Clone, Copy, Debug)]
 pub struct Reduction {
     /// What [`apply`](Self::apply) takes: `asked`, or its digest form if the message is hashed here.
     taken: KeyAlgorithm,
-    performed: KeyAlgorithm,
+    performed: Performed,
     message_digest: Option<Digest>,
     key_type: KeyType,
+}
+
+/// What the key store is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Performed {
+    Form(KeyAlgorithm),
+    /// The digest form for whatever hash the input is a DigestInfo of, if it is one of those marked, in the order of
+    /// [`Digest::ALL`].
+    OfDigestInfo([bool; Digest::ALL.len()]),
+}
+
+/// What a key store is asked to perform, and on what.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Request<'a> {
+    /// The form that it performs.
+    pub algorithm: KeyAlgorithm,
+    /// What it takes.
+    pub input: &'a [u8],
 }
 
 impl Reduction {
     /// Walks down from `asked` to the first form that `supported` affirms. For a message form the walk prefers the
     /// digest form and what is below it (hash here, never send big data) and takes the message form only if none of
     /// them is supported.
+    ///
+    /// There is one way up: a key store that does RSASSA-PKCS1-v1_5 over hashes only, as services do, is asked for
+    /// the digest form if [`RsaPkcs1`](KeyAlgorithm::RsaPkcs1) is asked for and the input is a DigestInfo of a hash that it takes.
     ///
     /// `None` if no form is supported, if the key is of another kind, or if it is for RSASSA-PSS only and the form another.
     ///
@@ -46,41 +69,41 @@ impl Reduction {
         };
         let mut steps = std::iter::successors(start, |algorithm| algorithm.simpler());
         if let (Some(taken), Some(performed)) = (start, steps.find(|step| supported(*step))) {
-            let needs_block = taken != performed;
-            if needs_block && modulus_bits.div_ceil(8) as usize > MAX_BLOCK {
+            if taken != performed && modulus_bits.div_ceil(8) as usize > MAX_BLOCK {
                 return Ok(None);
             }
             return Ok(Some(Self {
                 taken,
-                performed,
+                performed: Performed::Form(performed),
                 message_digest,
+                key_type,
+            }));
+        }
+        if asked == KeyAlgorithm::RsaPkcs1 {
+            let hashes = Digest::ALL.map(|digest| {
+                let form = KeyAlgorithm::RsaPkcs1Digest(digest);
+                supported(form) && refuse_parameters(form, key).is_ok()
+            });
+            return Ok(hashes.contains(&true).then_some(Self {
+                taken: asked,
+                performed: Performed::OfDigestInfo(hashes),
+                message_digest: None,
                 key_type,
             }));
         }
         let whole_message = message_digest.is_some() && supported(asked);
         Ok(whole_message.then_some(Self {
             taken: asked,
-            performed: asked,
+            performed: Performed::Form(asked),
             message_digest: None,
             key_type,
         }))
-    }
-
-    /// What the key store is asked to perform.
-    pub fn performed(&self) -> KeyAlgorithm {
-        self.performed
     }
 
     /// The hash that the caller streams the message through; [`apply`](Self::apply) then takes the hash instead of
     /// the message.
     pub fn message_digest(&self) -> Option<Digest> {
         self.message_digest
-    }
-
-    /// Whether [`apply`](Self::apply) writes to its block. If not, it hands the input through, and making a block of
-    /// [`MAX_BLOCK`] bytes can be spared.
-    pub fn needs_block(&self) -> bool {
-        self.taken != self.performed
     }
 
     /// The only lengths that what is signed can have, in bytes, for an early CKR_DATA_LEN_RANGE: (min, max). A
@@ -92,19 +115,36 @@ impl Reduction {
         self.taken_len()
     }
 
-    /// Turns the input (the hash, if [`message_digest`](Self::message_digest) says so) into what
-    /// [`performed`](Self::performed) takes: DigestInfo, padding, PSS encoding.
+    /// Turns the input (the hash, if [`message_digest`](Self::message_digest) says so) into what the key store takes:
+    /// DigestInfo, padding, PSS encoding. `place` is for that, and left empty if the input is handed through.
     ///
     /// # Errors
-    /// [`TokenError::DataLength`] for an input of another length than the form takes.
-    pub fn apply<'a>(&self, input: &'a [u8], block: &'a mut Block) -> Result<&'a [u8]> {
+    /// [`TokenError::DataLength`] for an input of another length than the form takes, and
+    /// [`DataInvalid`](TokenError::DataInvalid) where it has to be a DigestInfo of a hash that the key store takes and is not.
+    pub fn apply<'a>(&self, input: &'a [u8], place: &'a mut Option<Block>) -> Result<Request<'a>> {
         let (min, max) = self.taken_len();
         if !(min..=max).contains(&input.len()) {
             return Err(TokenError::DataLength);
         }
-        if self.taken == self.performed {
-            return Ok(input);
+        let algorithm = match self.performed {
+            Performed::Form(form) => form,
+            Performed::OfDigestInfo(hashes) => return of_digest_info(input, hashes),
+        };
+        if self.taken == algorithm {
+            return Ok(Request { algorithm, input });
         }
+        let block = place.insert(Zeroizing::new([0; MAX_BLOCK]));
+        let input = self.encode(input, algorithm, block)?;
+        Ok(Request { algorithm, input })
+    }
+
+    /// Writes what `performed` takes.
+    fn encode<'a>(
+        &self,
+        input: &[u8],
+        performed: KeyAlgorithm,
+        block: &'a mut Block,
+    ) -> Result<&'a [u8]> {
         let modulus_bits = modulus_bits(self.key_type);
         let modulus_len = modulus_bits.div_ceil(8) as usize;
         let block = block
@@ -128,7 +168,7 @@ impl Reduction {
         let (prefix_place, input_place) = signed.split_at_mut(prefix.len());
         prefix_place.copy_from_slice(prefix);
         input_place.copy_from_slice(input);
-        if self.performed == KeyAlgorithm::RsaRaw {
+        if performed == KeyAlgorithm::RsaRaw {
             pad_pkcs1(padding)?;
             return Ok(block);
         }
@@ -139,6 +179,18 @@ impl Reduction {
     fn taken_len(&self) -> (usize, usize) {
         input_len(self.taken, self.key_type)
     }
+}
+
+fn of_digest_info(input: &[u8], hashes: [bool; Digest::ALL.len()]) -> Result<Request<'_>> {
+    let (digest, hash) = digest_info::read(input).ok_or(TokenError::DataInvalid)?;
+    let taken = Digest::ALL.into_iter().zip(hashes);
+    if !taken.into_iter().any(|known| known == (digest, true)) {
+        return Err(TokenError::DataInvalid);
+    }
+    Ok(Request {
+        algorithm: KeyAlgorithm::RsaPkcs1Digest(digest),
+        input: hash,
+    })
 }
 
 /// 0 for other keys than RSA's.

@@ -1,8 +1,7 @@
 //! One signature by a key of a token, from the whole message.
 
-use ctk_crypto::{Block, MAX_BLOCK, Reduction};
+use ctk_crypto::Reduction;
 use ctk_token::{Key, KeyAlgorithm, Operation, Result, TokenError, TokenSession};
-use zeroize::Zeroizing;
 
 /// Signs a message; `ready` is called just before the key is used, for a key that wants an authentication each time.
 pub(crate) fn sign(
@@ -19,11 +18,11 @@ pub(crate) fn sign(
         Some(digest) => Some(ctk_crypto::hash(digest, message)?),
         None => None,
     };
-    let mut block: Block = Zeroizing::new([0; MAX_BLOCK]);
-    let input = reduction.apply(hash.as_deref().unwrap_or(message), &mut block)?;
+    let mut block = None;
+    let request = reduction.apply(hash.as_deref().unwrap_or(message), &mut block)?;
     let mut signature = vec![0; public.max_signature_len()];
     ready()?;
-    let len = session.sign(&key.id, reduction.performed(), input, &mut signature)?;
+    let len = session.sign(&key.id, request.algorithm, request.input, &mut signature)?;
     signature.truncate(len);
     Ok(signature)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cryptoki_sys::*;
-use ctk_crypto::{Block, MAX_BLOCK, Reduction, ecdsa};
+use ctk_crypto::{Block, MAX_BLOCK, Reduction, Request, ecdsa};
 use ctk_token::{Curve, KeyAlgorithm, KeyType, Operation, Reason, TokenError};
 use zeroize::Zeroizing;
 
@@ -212,22 +212,13 @@ pub(crate) fn pad_left<'a>(
 impl Plan {
     /// Signs what the preparation made and returns how many bytes were written.
     fn sign(&self, input: &[u8], out: &mut [u8]) -> std::result::Result<usize, TokenError> {
-        let mut block: Block;
+        let (mut padded, mut block) = (None, None);
         let input = match self.padded_len {
-            Some(len) => {
-                block = Zeroizing::new([0; MAX_BLOCK]);
-                pad_left(input, len, &mut block)?
-            }
-            None if self.reduction.needs_block() => {
-                block = Zeroizing::new([0; MAX_BLOCK]);
-                self.reduction.apply(input, &mut block)?
-            }
+            Some(len) => pad_left(input, len, padded.insert(Zeroizing::new([0; MAX_BLOCK])))?,
             None => input,
         };
-        let perform = |room: &mut [u8]| {
-            let algorithm = self.reduction.performed();
-            self.key.sign(algorithm, input, room)
-        };
+        let Request { algorithm, input } = self.reduction.apply(input, &mut block)?;
+        let perform = |room: &mut [u8]| self.key.sign(algorithm, input, room);
         let Some(curve) = self.curve else {
             return perform(out.get_mut(..self.token_len).unwrap_or_default());
         };

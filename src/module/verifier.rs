@@ -2,7 +2,7 @@
 //! secret keys.
 
 use cryptoki_sys::*;
-use ctk_crypto::{Block, MAX_BLOCK, constant_time_eq, ecdsa};
+use ctk_crypto::{Block, MAX_BLOCK, Reduction, Request, constant_time_eq, ecdsa};
 use ctk_token::{Curve, KeyAlgorithm, KeyType, TokenError};
 use zeroize::Zeroizing;
 
@@ -38,8 +38,8 @@ enum By {
 /// How a public key is used.
 struct Plan {
     key: PublicUse,
-    /// What takes the prepared data.
-    algorithm: KeyAlgorithm,
+    /// What takes the prepared data, and takes them as they are.
+    reduction: Reduction,
     /// The curve, if signatures have to be turned from r‖s into DER.
     curve: Option<Curve>,
     /// The length that shorter data get by zeros before them, in bytes.
@@ -92,7 +92,7 @@ impl Verifier {
         Ok(Self {
             preparation: preparation(&reduction, padded_len.is_some()),
             by: By::PublicKey(Plan {
-                algorithm: reduction.performed(),
+                reduction,
                 curve,
                 padded_len,
                 len: curve.map_or(len, |curve| 2 * curve.bytes()),
@@ -145,7 +145,13 @@ impl Plan {
             None => input,
         };
         let public = self.key.public_key()?;
-        ctk_crypto::verify(public, self.algorithm, input, signature).map_err(|error| failed(&error))
+        let mut unused = None;
+        let request = self.reduction.apply(input, &mut unused);
+        request
+            .and_then(|Request { algorithm, input }| {
+                ctk_crypto::verify(public, algorithm, input, signature)
+            })
+            .map_err(|error| failed(&error))
     }
 }
 

@@ -187,6 +187,11 @@ impl HashContext {
         self.0.digest_update(data).map_err(failed)
     }
 
+    /// Fills `out`, for a hash of any length (FIPS 202 §6.2), and ends.
+    pub(crate) fn fill(mut self, out: &mut [u8]) -> Result<()> {
+        self.0.digest_final_xof(out).map_err(failed)
+    }
+
     /// Writes the hash and keeps the context allocated for the next one, which `MdCtx::digest_final` does not: a key
     /// derivation would free and allocate once per iteration.
     pub(crate) fn finish(&mut self, out: &mut [u8]) -> Result<()> {

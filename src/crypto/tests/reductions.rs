@@ -6,12 +6,8 @@
 mod common;
 
 use common::{ec, file, openssl, pkcs8, rsa};
-use ctk_crypto::{Block, MAX_BLOCK, PrivateKey, Reduction, hash, verify};
+use ctk_crypto::{PrivateKey, Reduction, Request, hash, verify};
 use ctk_token::{Digest, KeyAlgorithm, KeyType, Operation, Pss, PublicKey, Result, TokenError};
-
-fn block() -> Block {
-    Block::new([0xee; MAX_BLOCK])
-}
 
 const MESSAGE: &[u8] = b"pay to the bearer on demand";
 
@@ -28,10 +24,10 @@ fn sign(key: &PrivateKey, asked: KeyAlgorithm, input: &[u8]) -> Result<Vec<u8>> 
         }
         None => input,
     };
-    let mut block = block();
-    let input = plan.apply(input, &mut block)?;
+    let mut place = None;
+    let Request { algorithm, input } = plan.apply(input, &mut place)?;
     let mut signature = vec![0; key.public_key().max_signature_len()];
-    let len = key.sign(plan.performed(), input, &mut signature)?;
+    let len = key.sign(algorithm, input, &mut signature)?;
     signature.truncate(len);
     Ok(signature)
 }
@@ -141,8 +137,7 @@ fn only_the_one_pkcs1_padding_verifies() {
     let plan = Reduction::new(asked, key.public_key(), raw)
         .unwrap()
         .unwrap();
-    let mut block = block();
-    let right = plan.apply(&hash, &mut block).unwrap().to_vec();
+    let right = plan.apply(&hash, &mut None).unwrap().input.to_vec();
     let info = &right[128 - 51..];
     let padded = |ones: usize, rest: &[u8]| {
         let mut block = [&[0, 1][..], &vec![0xff; ones], &[0], rest].concat();
@@ -357,32 +352,38 @@ fn the_walk_stops_at_the_first_supported_step() {
         KeyAlgorithm::RsaPkcs1,
         KeyAlgorithm::RsaRaw,
     ];
+    let mut place = None;
     let plan = walk(asked, &everything).unwrap();
-    assert_eq!(plan.performed(), digest_form);
     assert_eq!(plan.message_digest(), Some(Digest::Sha256));
     assert_eq!(plan.input_len(), (0, usize::MAX));
-    assert!(!plan.needs_block());
+    let request = plan.apply(&[7; 32], &mut place).unwrap();
+    assert_eq!(
+        (request.algorithm, request.input),
+        (digest_form, &[7; 32][..])
+    );
+    assert!(place.is_none(), "nothing is made");
     let plan = walk(asked, &[asked, KeyAlgorithm::RsaRaw]).unwrap();
-    assert_eq!(plan.performed(), KeyAlgorithm::RsaRaw);
-    assert!(plan.needs_block());
+    let request = plan.apply(&[7; 32], &mut place).unwrap();
+    assert_eq!(request.algorithm, KeyAlgorithm::RsaRaw);
+    assert!(place.is_some());
 
     // Only the message form: the message goes through as it is.
     let plan = walk(asked, &[asked]).unwrap();
-    assert_eq!(plan.performed(), asked);
     assert_eq!(plan.message_digest(), None);
-    assert_eq!(plan.apply(MESSAGE, &mut block()).unwrap(), MESSAGE);
+    let request = plan.apply(MESSAGE, &mut place).unwrap();
+    assert_eq!((request.algorithm, request.input), (asked, MESSAGE));
 
     // A store that pads by itself gets the DigestInfo.
     let plan = walk(digest_form, &[KeyAlgorithm::RsaPkcs1]).unwrap();
-    assert_eq!(plan.performed(), KeyAlgorithm::RsaPkcs1);
     assert_eq!(plan.input_len(), (32, 32));
-    let mut padded = block();
-    let info = plan.apply(&[7; 32], &mut padded).unwrap();
+    let request = plan.apply(&[7; 32], &mut place).unwrap();
+    assert_eq!(request.algorithm, KeyAlgorithm::RsaPkcs1);
+    let info = request.input;
     assert_eq!(info.len(), 51);
     assert_eq!((info[0], &info[19..]), (0x30, &[7; 32][..]));
     let raw = walk(digest_form, &[KeyAlgorithm::RsaRaw]).unwrap();
-    let mut whole = block();
-    let whole = raw.apply(&[7; 32], &mut whole).unwrap();
+    let mut place = None;
+    let whole = raw.apply(&[7; 32], &mut place).unwrap().input;
     assert_eq!(whole.len(), 128);
     assert!(whole.ends_with(info));
 
@@ -391,6 +392,76 @@ fn the_walk_stops_at_the_first_supported_step() {
     assert!(walk(KeyAlgorithm::RsaRaw, &[KeyAlgorithm::RsaPkcs1]).is_none());
     let plan = walk(KeyAlgorithm::RsaRaw, &[KeyAlgorithm::RsaRaw]).unwrap();
     assert_eq!(plan.input_len(), (128, 128));
+}
+
+/// A service that takes hashes only is asked by what the DigestInfo says.
+#[test]
+fn a_digest_info_finds_the_form_of_its_hash() {
+    let key = PrivateKey::from_pkcs8(&rsa(1024)).unwrap();
+    let public = key.public_key();
+    let taken = [Digest::Sha256, Digest::Sha3_384, Digest::Sha512];
+    let hashes_only = |form| match form {
+        KeyAlgorithm::RsaPkcs1Digest(digest) => taken.contains(&digest),
+        _ => false,
+    };
+    let plan = Reduction::new(KeyAlgorithm::RsaPkcs1, public, hashes_only);
+    let plan = plan.unwrap().unwrap();
+    assert_eq!(plan.message_digest(), None);
+    assert_eq!(plan.input_len(), (0, 117));
+    for digest in Digest::ALL {
+        let hash = hash(digest, MESSAGE).unwrap();
+        // What stands before the hash, as another key store would get it.
+        let before = Reduction::new(KeyAlgorithm::RsaPkcs1Digest(digest), public, |form| {
+            form == KeyAlgorithm::RsaPkcs1
+        });
+        let mut place = None;
+        let before = before.unwrap().unwrap();
+        let info = before.apply(&hash, &mut place).unwrap().input;
+        let mut nothing = None;
+        let request = plan.apply(info, &mut nothing);
+        if !taken.contains(&digest) {
+            assert_eq!(request, Err(TokenError::DataInvalid), "{digest:?}");
+            continue;
+        }
+        let Request { algorithm, input } = request.unwrap();
+        assert_eq!(algorithm, KeyAlgorithm::RsaPkcs1Digest(digest));
+        assert_eq!(input, &*hash);
+        assert_eq!(plan.apply(&hash, &mut None), Err(TokenError::DataInvalid));
+    }
+    for len in [0, 36, 51, 117] {
+        let other = vec![0x30; len];
+        assert_eq!(plan.apply(&other, &mut None), Err(TokenError::DataInvalid));
+    }
+    assert_eq!(
+        plan.apply(&[0x30; 118], &mut None),
+        Err(TokenError::DataLength)
+    );
+
+    // It is a way for CKM_RSA_PKCS alone, and only if some hash fits.
+    let ways = |asked, form| Reduction::new(asked, public, move |other| other == form);
+    let one = KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256);
+    for asked in [
+        KeyAlgorithm::RsaRaw,
+        KeyAlgorithm::RsaPkcs1Digest(Digest::Sha1),
+        KeyAlgorithm::RsaPkcs1Message(Digest::Sha1),
+    ] {
+        assert!(ways(asked, one).unwrap().is_none(), "{asked:?}");
+    }
+    assert!(ways(KeyAlgorithm::RsaPkcs1, one).unwrap().is_some());
+    let short = PublicKey::rsa(&[0xff; 61], &[3]).unwrap();
+    let too_long = Reduction::new(KeyAlgorithm::RsaPkcs1, &short, |form| form == one);
+    assert!(too_long.unwrap().is_none());
+
+    // Whoever takes any input is asked with the input as it is.
+    let both = Reduction::new(KeyAlgorithm::RsaPkcs1, public, |form| {
+        form != KeyAlgorithm::RsaRaw
+    });
+    let request = both
+        .unwrap()
+        .unwrap()
+        .apply(&[7; 36], &mut None)
+        .map(|it| it.algorithm);
+    assert_eq!(request, Ok(KeyAlgorithm::RsaPkcs1));
 }
 
 #[test]
@@ -471,7 +542,7 @@ fn inputs_of_other_lengths_are_refused() {
             .unwrap();
         for len in bad {
             assert_eq!(
-                plan.apply(&vec![0; *len], &mut block()),
+                plan.apply(&vec![0; *len], &mut None),
                 Err(TokenError::DataLength),
                 "{asked:?} {len}"
             );

@@ -7,8 +7,7 @@ mod common;
 
 use common::{file, openssl, pkcs8, position, rsa, unhex};
 use ctk_crypto::{
-    Block, Decryption, MAX_BLOCK, PrivateKey, Reduction, RsaEncryption, encrypt, verify,
-    verify_recover,
+    Decryption, PrivateKey, Reduction, RsaEncryption, encrypt, verify, verify_recover,
 };
 use ctk_token::{
     Digest, KeyAlgorithm, KeyType, Operation, Pss, PublicKey, PublicKeyMaterial, TokenError,
@@ -208,9 +207,9 @@ fn a_key_for_pss_only_does_nothing_else() {
                 continue;
             }
             let plan = plan.unwrap().unwrap();
-            let mut block = Block::new([0; MAX_BLOCK]);
-            let block = plan.apply(&hash, &mut block).unwrap();
-            let signature = sign(&key, plan.performed(), block).unwrap();
+            let mut place = None;
+            let request = plan.apply(&hash, &mut place).unwrap();
+            let signature = sign(&key, request.algorithm, request.input).unwrap();
             assert_eq!(verify(public, asked, &hash, &signature), Ok(true));
         }
     }
@@ -370,8 +369,8 @@ fn what_was_signed_is_recovered() {
     let plan = plan.unwrap().unwrap();
     for len in [0, 1, 36, 117] {
         let input = vec![0; len];
-        let mut padded = Block::new([0; MAX_BLOCK]);
-        let padded = plan.apply(&input, &mut padded).unwrap();
+        let mut place = None;
+        let padded = plan.apply(&input, &mut place).unwrap().input;
         let signature = sign(&key, KeyAlgorithm::RsaRaw, padded).unwrap();
         let mut recovered = [0xee; 128];
         let recovered_len =
