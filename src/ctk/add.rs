@@ -42,6 +42,7 @@ pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
         not_programs: Vec::new(),
         pin: PinSource::App,
         login: Login::App,
+        commands: false,
         settings: Settings([(pkcs12::FILE.to_owned(), Setting::Path(file.clone()))].into()),
         contents: Contents::default(),
         place: Place {

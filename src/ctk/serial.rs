@@ -36,6 +36,7 @@ mod tests {
             identity: vec![1],
             spki: spki.to_vec(),
             subject: None,
+            facts: ctk_host::config::Settings::default(),
         };
         let of = |keys: &[&[u8]]| {
             let keys = keys.iter().map(|spki| key(spki)).collect();

@@ -1,25 +1,32 @@
 //! The list of drivers: a kind of key store is one row here, behind its feature.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ctk_token::TokenDriver;
 
-use crate::config::{CardsConfig, TokenConfig};
+use crate::{
+    Environment,
+    config::{CardsConfig, TokenConfig},
+};
 
 /// A driver of configured tokens as the configuration and the host know it.
-#[derive(Debug)]
 pub(crate) struct Row {
     /// What `driver =` says.
     pub(crate) name: &'static str,
     /// The keys of a token's table that only this driver has.
-    pub(crate) keys: &'static [Key],
+    pub(crate) keys: Vec<Key>,
+    /// The keys of a `[[token.key]]` table that only this driver has.
+    pub(crate) key_facts: Vec<Key>,
     /// Makes the driver of these tokens, in configured order; each becomes the slot whose id is its
     /// name. `None` if there is nothing for it to do. Touches no key store.
-    pub(crate) open: fn(&[&TokenConfig]) -> Option<Arc<dyn TokenDriver>>,
+    pub(crate) open: Open,
 }
 
+type Open =
+    Box<dyn Fn(&[&TokenConfig], &Environment) -> Option<Arc<dyn TokenDriver>> + Send + Sync>;
+
 /// A key that only one driver has.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
@@ -34,13 +41,28 @@ pub(crate) enum Kind {
     Path,
     /// Any text.
     Text,
+    /// A list of texts.
+    Texts,
+    /// True or false.
+    Flag,
+    /// A whole number.
+    Number,
+    /// Where a secret is read from.
+    Secret,
 }
 
 /// All drivers of this build that need a token's table to have something to do.
-pub(crate) const ROWS: &[Row] = &[
-    #[cfg(feature = "pkcs12")]
-    pkcs12::ROW,
-];
+pub(crate) fn rows() -> &'static [Row] {
+    static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
+        let mut rows = Vec::new();
+        #[cfg(feature = "pkcs12")]
+        rows.push(pkcs12::row());
+        #[cfg(feature = "network")]
+        rows.extend(crate::network::rows());
+        rows
+    });
+    &ROWS
+}
 
 /// The driver of the cards in this machine's readers, which need no configuration. It asks its
 /// service when it is first asked for slots. `None` if this build has none.
@@ -62,7 +84,7 @@ const CARDS: Option<OpenCards> = None;
 
 /// The driver of this name.
 pub(crate) fn row(name: &str) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.name == name)
+    rows().iter().find(|row| row.name == name)
 }
 
 #[cfg(feature = "pkcs12")]
@@ -75,25 +97,29 @@ pub mod pkcs12 {
     use ctk_token::TokenDriver;
 
     use super::{Key, Kind, Row};
-    use crate::config::{CertificateFacts, Contents, KeyFacts, TokenConfig};
+    use crate::config::{CertificateFacts, Contents, KeyFacts, Settings, TokenConfig};
 
     /// The name of the driver.
     pub const NAME: &str = "pkcs12";
     /// The key with the file's path.
     pub const FILE: &str = "file";
 
-    pub(super) const ROW: Row = Row {
-        name: NAME,
-        keys: &[Key {
-            name: FILE,
-            kind: Kind::Path,
-            required: true,
-        }],
-        open: |tokens| {
-            let tokens: Vec<_> = tokens.iter().map(|token| configuration(token)).collect();
-            (!tokens.is_empty()).then(|| -> Arc<dyn TokenDriver> { Arc::new(Driver::new(tokens)) })
-        },
-    };
+    pub(super) fn row() -> Row {
+        Row {
+            name: NAME,
+            keys: vec![Key {
+                name: FILE,
+                kind: Kind::Path,
+                required: true,
+            }],
+            key_facts: Vec::new(),
+            open: Box::new(|tokens, _| {
+                let tokens: Vec<_> = tokens.iter().map(|token| configuration(token)).collect();
+                (!tokens.is_empty())
+                    .then(|| -> Arc<dyn TokenDriver> { Arc::new(Driver::new(tokens)) })
+            }),
+        }
+    }
 
     /// What was found in a file.
     #[derive(Clone, Debug)]
@@ -120,6 +146,7 @@ pub mod pkcs12 {
             identity: key.identity,
             spki: key.spki,
             subject: key.subject,
+            facts: Settings::default(),
         };
         let certificate = |certificate: CertificateRecord| CertificateFacts {
             label: certificate.label,
@@ -188,8 +215,15 @@ mod tests {
         let mut text = String::new();
         for name in ["one", "two"] {
             text += &format!("[[token]]\nname = {name:?}\ndriver = {:?}\n", row.name);
-            for key in row.keys {
-                text += &format!("{} = \"value\"\n", key.name);
+            for key in &row.keys {
+                let value = match key.kind {
+                    Kind::Path | Kind::Text => "\"value\"",
+                    Kind::Texts => "[\"https://localhost/one\"]",
+                    Kind::Flag => "true",
+                    Kind::Number => "7",
+                    Kind::Secret => "\"env:NAME\"",
+                };
+                text += &format!("{} = {value}\n", key.name);
             }
         }
         let environment = Environment {
@@ -202,11 +236,40 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_a_driver_requires_is_missed() {
+        for row in rows() {
+            let folder = TestFolder::new();
+            let text = format!("[[token]]\nname = \"bare\"\ndriver = {:?}\n", row.name);
+            let environment = Environment {
+                config_file: Some(folder.write("ctk.toml", &text)),
+                ..Environment::empty()
+            };
+            let configuration = Configuration::read(&environment);
+            let missed: Vec<_> = configuration
+                .problems
+                .iter()
+                .map(|problem| (problem.line, problem.message.clone()))
+                .collect();
+            let required = row.keys.iter().filter(|key| key.required);
+            let expected: Vec<_> = required
+                .map(|key| {
+                    let message = format!("missing key {:?} in token \"bare\"", key.name);
+                    (Some(1), message)
+                })
+                .collect();
+            assert_eq!(missed, expected, "{}", row.name);
+            assert_eq!(configuration.tokens.is_empty(), !expected.is_empty());
+        }
+    }
+
+    #[test]
     fn every_driver_serves_what_is_configured() {
         let mut names = HashSet::new();
-        for row in ROWS {
+        for row in rows() {
             assert!(names.insert(row.name), "{} is there twice", row.name);
-            for key in row.keys {
+            let mut seen = HashSet::new();
+            for key in &row.keys {
+                assert!(seen.insert(key.name), "{} has {} twice", row.name, key.name);
                 assert!(
                     !COMMON_KEYS.contains(&key.name),
                     "{} has {}",
@@ -215,7 +278,8 @@ mod tests {
                 );
             }
             let tokens = configured(row);
-            let driver = (row.open)(&tokens.iter().collect::<Vec<_>>()).unwrap();
+            let environment = Environment::empty();
+            let driver = (row.open)(&tokens.iter().collect::<Vec<_>>(), &environment).unwrap();
             assert_eq!(driver.name(), row.name);
             let ids = || -> Vec<_> {
                 driver

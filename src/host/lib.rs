@@ -6,11 +6,15 @@
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
+mod command;
 pub mod config;
 mod drivers;
 mod environment;
+#[cfg(feature = "network")]
+pub mod network;
 mod pin;
 mod policy;
+mod secret;
 mod sys;
 #[cfg(test)]
 mod test_folder;
@@ -23,6 +27,7 @@ use std::{
 use ctk_token::{Result, Slot, TokenDriver, TokenError, Wait};
 use parking_lot::Mutex;
 
+pub use command::CommandLine;
 pub use config::{CardsConfig, Configuration, Problem, TokenConfig};
 #[cfg(feature = "smartcard")]
 pub use ctk_smartcard as smartcard;
@@ -30,6 +35,7 @@ pub use ctk_smartcard as smartcard;
 pub use drivers::pkcs12;
 pub use environment::Environment;
 pub use pin::PinSource;
+pub use secret::SecretSource;
 
 /// The longest time that one driver is waited for before the others are asked.
 const SLICE: Duration = Duration::from_millis(500);
@@ -120,12 +126,12 @@ impl Host {
         tokens.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
         let mut drivers = Vec::new();
         let mut slots: Vec<(&'static str, Arc<dyn Slot>)> = Vec::new();
-        for row in drivers::ROWS {
+        for row in drivers::rows() {
             let own: Vec<_> = tokens
                 .iter()
                 .filter(|token| token.driver == row.name)
                 .collect();
-            drivers.extend((row.open)(&own));
+            drivers.extend((row.open)(&own, environment));
         }
         let found: Vec<_> = drivers
             .iter()

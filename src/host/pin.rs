@@ -1,21 +1,15 @@
 //! Where a PIN comes from when it is not the program that asks for it.
 
-use std::{
-    io::Read,
-    os::unix::{ffi::OsStringExt, fs::MetadataExt},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use ctk_token::{Reason, Result, TokenError};
+use ctk_token::Result;
 use zeroize::Zeroizing;
 
 use crate::{
     Environment,
-    config::trust::{self, Purpose},
+    command::CommandLine,
+    secret::{self, PIN, SecretSource, Stored},
 };
-
-/// Longest PIN that a source may give, in bytes.
-const MAX_PIN: usize = 255;
 
 /// Where a token's PIN comes from.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -23,26 +17,14 @@ pub enum PinSource {
     /// The program asks its user.
     #[default]
     App,
-    /// A file that only the user can read; one newline at its end does not count.
+    /// [`SecretSource::File`]
     File(PathBuf),
-    /// An environment variable.
+    /// [`SecretSource::Env`]
     Env(String),
-    /// A credential that systemd hands to a service (`LoadCredential=`, systemd.exec(5)).
+    /// [`SecretSource::Credential`]
     Credential(String),
-}
-
-/// A PIN that was read, and what tells whether its source was touched since.
-#[derive(Eq, PartialEq)]
-pub(crate) struct StoredPin {
-    pub(crate) bytes: Zeroizing<Vec<u8>>,
-    /// Inode and time of change of the file.
-    stamp: Option<(u64, i64, i64)>,
-}
-
-impl std::fmt::Debug for StoredPin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StoredPin(…)")
-    }
+    /// [`SecretSource::Command`]
+    Command(CommandLine),
 }
 
 impl PinSource {
@@ -55,26 +37,18 @@ impl PinSource {
             return Ok(Self::App);
         }
         // The text is not repeated: who takes this for the place of the PIN itself has written the PIN.
-        let wrong = || {
-            "this is no PIN source: use \"app\", \"file:/path\", \"env:NAME\" or \"credential:NAME\", and never the PIN \
-             itself"
+        let parsed = secret::parse(text)?;
+        parsed.map(Self::from).ok_or_else(|| {
+            "this is no PIN source: use \"app\", \"file:/path\", \"env:NAME\", \"credential:NAME\" or \
+             \"command:PROGRAM ARGUMENTS\", and never the PIN itself"
                 .to_owned()
-        };
-        let (kind, value) = text.split_once(':').ok_or_else(wrong)?;
-        let is_file_name = !value.contains('/') && value != "." && value != "..";
-        match kind {
-            _ if value.is_empty() || value.contains('\0') => Err(wrong()),
-            "file" => Ok(Self::File(PathBuf::from(value))),
-            "env" if !value.contains('=') => Ok(Self::Env(value.to_owned())),
-            "credential" if is_file_name => Ok(Self::Credential(value.to_owned())),
-            _ => Err(wrong()),
-        }
+        })
     }
 
     /// The PIN as it can be read now, to see whether it is right. `None`: it is the program that asks.
     ///
     /// # Errors
-    /// [`TokenError::Unreachable`] with the reason.
+    /// [`TokenError::Unreachable`](ctk_token::TokenError::Unreachable) with the reason.
     pub fn secret(&self, environment: &Environment) -> Result<Option<Zeroizing<Vec<u8>>>> {
         Ok(self.read(environment)?.map(|pin| pin.bytes))
     }
@@ -82,89 +56,44 @@ impl PinSource {
     /// Reads the PIN. `None`: it is the program that asks.
     ///
     /// # Errors
-    /// [`TokenError::Unreachable`] with the reason.
-    pub(crate) fn read(&self, environment: &Environment) -> Result<Option<StoredPin>> {
-        let pin = match self {
-            Self::App => return Ok(None),
-            Self::File(path) => read_file(path, environment.euid, Purpose::Secret)?,
-            Self::Env(_) | Self::Credential(_) if environment.secure => {
-                return Err(unreachable(format!(
-                    "the PIN source {self} is not used by a program that runs with more rights than its caller; \
-                     use file:/path"
-                )));
-            }
-            Self::Env(name) => read_variable(name, environment)?,
-            Self::Credential(name) => {
-                let folder = environment.credentials.as_ref().ok_or_else(|| {
-                    unreachable(format!(
-                        "the PIN source {self} needs CREDENTIALS_DIRECTORY: start the program as a systemd service with \
-                         LoadCredential={name}:…"
-                    ))
-                })?;
-                read_file(&folder.join(name), environment.euid, Purpose::Credential)?
-            }
-        };
-        if pin.bytes.len() > MAX_PIN {
-            return Err(unreachable(format!(
-                "the PIN source {self} holds more than {MAX_PIN} bytes, so it is not a PIN"
-            )));
+    /// [`TokenError::Unreachable`](ctk_token::TokenError::Unreachable) with the reason.
+    pub(crate) fn read(&self, environment: &Environment) -> Result<Option<Stored>> {
+        let source = self.source();
+        source
+            .map(|source| source.read(environment, PIN))
+            .transpose()
+    }
+
+    /// Where it is stored. `None`: it is the program that asks.
+    pub fn source(&self) -> Option<SecretSource> {
+        match self {
+            Self::App => None,
+            Self::File(path) => Some(SecretSource::File(path.clone())),
+            Self::Env(name) => Some(SecretSource::Env(name.clone())),
+            Self::Credential(name) => Some(SecretSource::Credential(name.clone())),
+            Self::Command(command) => Some(SecretSource::Command(command.clone())),
         }
-        Ok(Some(pin))
+    }
+}
+
+impl From<SecretSource> for PinSource {
+    fn from(source: SecretSource) -> Self {
+        match source {
+            SecretSource::File(path) => Self::File(path),
+            SecretSource::Env(name) => Self::Env(name),
+            SecretSource::Credential(name) => Self::Credential(name),
+            SecretSource::Command(command) => Self::Command(command),
+        }
     }
 }
 
 impl std::fmt::Display for PinSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::App => f.write_str("app"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Env(name) => write!(f, "env:{name}"),
-            Self::Credential(name) => write!(f, "credential:{name}"),
+        match self.source() {
+            None => f.write_str("app"),
+            Some(source) => source.fmt(f),
         }
     }
-}
-
-fn read_variable(name: &str, environment: &Environment) -> Result<StoredPin> {
-    let value = (environment.variable)(name).ok_or_else(|| {
-        unreachable(format!(
-            "the environment variable {name}, which holds the PIN, is not set"
-        ))
-    })?;
-    Ok(StoredPin {
-        bytes: Zeroizing::new(value.into_vec()),
-        stamp: None,
-    })
-}
-
-fn read_file(path: &Path, euid: u32, purpose: Purpose) -> Result<StoredPin> {
-    let about = |reason: String| unreachable(format!("the PIN file {}: {reason}", path.display()));
-    let file = trust::open(path, euid, purpose)
-        .map_err(|refusal| about(refusal.to_string()))?
-        .ok_or_else(|| {
-            about(
-                "does not exist; write the PIN into it, or choose another source: ctk update --pin"
-                    .into(),
-            )
-        })?;
-    let unread = |error: std::io::Error| about(format!("cannot be read: {error}"));
-    let metadata = file.metadata().map_err(unread)?;
-    // Room for one byte too many, a newline, and the last question whether there is more: the buffer never moves and
-    // leaves no copy behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_PIN));
-    file.take(MAX_PIN as u64 + 2)
-        .read_to_end(&mut bytes)
-        .map_err(unread)?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    }
-    Ok(StoredPin {
-        bytes,
-        stamp: Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec())),
-    })
-}
-
-fn unreachable(reason: String) -> TokenError {
-    TokenError::Unreachable(Reason::new(reason))
 }
 
 #[cfg(test)]
@@ -172,6 +101,9 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
+
+    /// Longest PIN that a source may give, in bytes.
+    const MAX_PIN: usize = 255;
     use crate::test_folder::TestFolder;
 
     fn read(source: &str, environment: &Environment) -> std::result::Result<Vec<u8>, String> {
@@ -182,7 +114,13 @@ mod tests {
 
     #[test]
     fn sources_are_parsed_and_written_alike() {
-        for text in ["app", "file:/run/pin", "env:PIN", "credential:p12"] {
+        for text in [
+            "app",
+            "file:/run/pin",
+            "env:PIN",
+            "credential:p12",
+            "command:/usr/bin/pass  show 'work pin'",
+        ] {
             assert_eq!(PinSource::parse(text).unwrap().to_string(), text);
         }
         for wrong in [
@@ -194,10 +132,13 @@ mod tests {
             "credential:../x",
             "credential:..",
             "prompt:x",
+            "command:",
+            "command: ",
+            "command:'",
         ] {
             assert!(PinSource::parse(wrong).is_err(), "{wrong}");
         }
-        for secret in ["s3cret", "pin:s3cret", "file:s3cret\0"] {
+        for secret in ["s3cret", "pin:s3cret", "file:s3cret\0", "command:'s3cret"] {
             let said = PinSource::parse(secret).unwrap_err();
             assert!(!said.contains("s3cret"), "{said}");
         }

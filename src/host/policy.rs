@@ -20,7 +20,8 @@ use parking_lot::Mutex;
 use crate::{
     Environment,
     config::{Login, TokenConfig},
-    pin::{PinSource, StoredPin},
+    pin::PinSource,
+    secret::Stored,
 };
 
 /// What the driver made, and ours of it.
@@ -122,7 +123,7 @@ struct Policy {
     refused: Mutex<Option<Refused>>,
 }
 
-type Refused = (StoredPin, TokenError);
+type Refused = (Stored, TokenError);
 
 impl Policy {
     fn login(&self) -> Option<LoginPolicy> {
@@ -133,13 +134,19 @@ impl Policy {
         }
     }
 
+    /// What is said of where the PIN is stored.
+    fn source(&self) -> String {
+        let source = self.config.pin.source();
+        source.map_or_else(String::new, |source| source.shown())
+    }
+
     /// Refuses to change a PIN that is stored: the stored one would be wrong from then on, and nobody who uses the token
     /// by it would be asked for another.
     fn check_not_stored(&self, role: Role) -> Result<()> {
         if self.login().is_none() || !matches!(role, Role::User | Role::Context) {
             return Ok(());
         }
-        let (name, pin) = (&self.config.name, &self.config.pin);
+        let (name, pin) = (&self.config.name, self.source());
         let why = format!(
             "token {name:?}: its PIN is stored ({pin}), so no program may change it: `ctk passwd {name}` can"
         );
@@ -175,7 +182,7 @@ impl Policy {
                     log::warn!(
                         "token {:?}: the stored PIN from {} is refused: {error}",
                         self.config.name,
-                        self.config.pin
+                        self.source()
                     );
                 }
                 spends_tries(error).then(|| (pin, error.clone()))

@@ -59,6 +59,7 @@ impl CardsConfig {
             not_programs: self.not_programs.clone(),
             pin: PinSource::App,
             login: Login::App,
+            commands: false,
             settings: Settings::default(),
             contents: Contents::default(),
             place: self.place.clone().unwrap_or(Place {

@@ -107,11 +107,16 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A text that must be there.
-    pub(crate) fn required_text(&mut self, key: &str, owner: &str) -> Option<String> {
+    /// Notes a mistake if there is no such key.
+    pub(crate) fn require(&mut self, key: &str, owner: &str) {
         if self.table.get(key).is_none() {
             self.refuse(key, format!("missing key {key:?} in {owner}"));
         }
+    }
+
+    /// A text that must be there.
+    pub(crate) fn required_text(&mut self, key: &str, owner: &str) -> Option<String> {
+        self.require(key, owner);
         self.text(key)
     }
 

@@ -20,12 +20,13 @@ use super::{
 };
 use crate::{
     Environment,
-    drivers::{self, Kind, Row},
+    drivers::{self, Key, Kind, Row},
     pin::PinSource,
+    secret::SecretSource,
 };
 
 /// The keys of every token, whatever its driver.
-pub(crate) const COMMON_KEYS: [&str; 13] = [
+pub(crate) const COMMON_KEYS: [&str; 14] = [
     "name",
     "driver",
     "label",
@@ -37,6 +38,7 @@ pub(crate) const COMMON_KEYS: [&str; 13] = [
     "not_programs",
     "pin",
     "login",
+    "commands",
     "certificate",
     "key",
 ];
@@ -52,6 +54,8 @@ const CARDS_KEYS: [&str; 6] = [
 ];
 const CERTIFICATE_KEYS: [&str; 3] = ["label", "id", "der"];
 const KEY_KEYS: [&str; 4] = ["label", "id", "public", "subject"];
+
+const NO_COMMANDS: &str = "a command is run only for a token with commands = true; add that line if you trust the program";
 
 /// How many problems of one file are told: who has mended these can ask again.
 const MAX_PROBLEMS: usize = 100;
@@ -229,11 +233,15 @@ impl Reader<'_> {
             fields.refuse("serial", message);
         }
         let (pin, login) = self.pin(fields);
+        let commands = fields.boolean("commands").unwrap_or_default();
+        if !commands && matches!(pin, PinSource::Command(_)) {
+            fields.refuse("pin", NO_COMMANDS);
+        }
+        let keys = row.map_or(&[][..], |row| &row.keys);
+        let facts = row.map_or(&[][..], |row| &row.key_facts);
         let token = TokenConfig {
-            settings: row
-                .map(|row| self.settings(fields, row, &owner))
-                .unwrap_or_default(),
-            contents: contents(fields, &owner),
+            settings: self.settings(fields, keys, &owner, commands),
+            contents: self.contents(fields, facts, &owner),
             order: fields.integer("order").unwrap_or_default(),
             removable: fields.boolean("removable").unwrap_or_default(),
             hidden: fields.texts("hidden").unwrap_or_default(),
@@ -246,6 +254,7 @@ impl Reader<'_> {
             serial,
             pin,
             login,
+            commands,
         };
         Some(token)
     }
@@ -254,7 +263,7 @@ impl Reader<'_> {
         let name = fields.required_text("driver", owner)?;
         let row = drivers::row(&name);
         if row.is_none() {
-            let known: Vec<_> = drivers::ROWS.iter().map(|row| row.name).collect();
+            let known: Vec<_> = drivers::rows().iter().map(|row| row.name).collect();
             let known = known.join(", ");
             fields.refuse(
                 "driver",
@@ -264,41 +273,84 @@ impl Reader<'_> {
         row
     }
 
-    fn settings(&self, fields: &mut Fields<'_>, row: &Row, owner: &str) -> Settings {
+    /// What is written of `keys`. Without `commands` no secret may come from one.
+    fn settings(
+        &self,
+        fields: &mut Fields<'_>,
+        keys: &[Key],
+        owner: &str,
+        commands: bool,
+    ) -> Settings {
         let mut settings = Settings::default();
-        for key in row.keys {
-            let text = match key.required {
-                true => fields.required_text(key.name, owner),
-                false => fields.text(key.name),
-            };
-            let Some(text) = text else { continue };
+        for key in keys {
+            if key.required {
+                fields.require(key.name, owner);
+            }
             let setting = match key.kind {
-                Kind::Text => Setting::Text(text),
-                Kind::Path => match self.path(&text) {
-                    Ok(path) => Setting::Path(path),
-                    Err(message) => {
-                        fields.refuse(key.name, message);
-                        continue;
+                Kind::Text => fields.text(key.name).map(Setting::Text),
+                Kind::Texts => fields.texts(key.name).map(Setting::Texts),
+                Kind::Flag => fields.boolean(key.name).map(Setting::Flag),
+                Kind::Number => fields.integer(key.name).map(Setting::Number),
+                Kind::Path => {
+                    self.parsed(fields, key.name, |text| self.path(text).map(Setting::Path))
+                }
+                Kind::Secret => self.parsed(fields, key.name, |text| {
+                    let source = self.source(SecretSource::parse(text)?)?;
+                    match source.is_command() && !commands {
+                        true => Err(NO_COMMANDS.to_owned()),
+                        false => Ok(Setting::Secret(source)),
                     }
-                },
+                }),
             };
-            settings.0.insert(key.name.to_owned(), setting);
+            if let Some(setting) = setting {
+                settings.0.insert(key.name.to_owned(), setting);
+            }
         }
         settings
     }
 
+    /// A text that means something else.
+    fn parsed<T>(
+        &self,
+        fields: &mut Fields<'_>,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = fields.text(key)?;
+        match parse(&text) {
+            Ok(parsed) => Some(parsed),
+            Err(message) => {
+                fields.refuse(key, format!("{key}: {message}"));
+                None
+            }
+        }
+    }
+
+    /// A source with whole paths in it.
+    fn source(&self, source: SecretSource) -> Result<SecretSource, String> {
+        Ok(match source {
+            SecretSource::File(path) => SecretSource::File(self.path(&path.to_string_lossy())?),
+            // A name without a slash is looked for in PATH.
+            SecretSource::Command(command) if command.program().contains('/') => {
+                let program = self.path(command.program())?;
+                SecretSource::Command(command.with_program(&program))
+            }
+            other => other,
+        })
+    }
+
     fn pin(&self, fields: &mut Fields<'_>) -> (PinSource, Login) {
         let pin = match fields.text("pin").map(|text| PinSource::parse(&text)) {
-            None => PinSource::App,
-            Some(Ok(PinSource::File(path))) => match self.path(&path.to_string_lossy()) {
-                Ok(path) => PinSource::File(path),
-                Err(message) => {
-                    fields.refuse("pin", message);
-                    PinSource::App
-                }
+            None => Ok(PinSource::App),
+            Some(Ok(pin)) => match pin.source() {
+                None => Ok(pin),
+                Some(source) => self.source(source).map(PinSource::from),
             },
-            Some(Ok(pin)) => pin,
-            Some(Err(message)) => {
+            Some(Err(message)) => Err(message),
+        };
+        let pin = match pin {
+            Ok(pin) => pin,
+            Err(message) => {
                 fields.refuse("pin", message);
                 return (PinSource::App, Login::App);
             }
@@ -320,7 +372,7 @@ impl Reader<'_> {
         let login = login.unwrap_or_default();
         if login == Login::OnUse && pin == PinSource::App {
             let message = "login = \"on-use\" needs a PIN source: add pin = \"file:/path\", \
-                           \"env:NAME\" or \"credential:NAME\"";
+                           \"env:NAME\", \"credential:NAME\" or \"command:PROGRAM\"";
             fields.refuse("login", message);
         }
         (pin, login)
@@ -347,6 +399,67 @@ impl Reader<'_> {
             .file
             .parent()
             .map_or_else(|| PathBuf::from(text), |folder| folder.join(text)))
+    }
+
+    /// What the token holds, each key with what its driver needs to know of it.
+    fn contents(&self, fields: &mut Fields<'_>, facts: &[Key], owner: &str) -> Contents {
+        let mut contents = Contents::default();
+        let mut seen = HashSet::new();
+        let in_owner = |what: &str| format!("a {what} of {owner}");
+        for mut inner in fields.tables("certificate") {
+            inner.refuse_unknown(&in_owner("certificate"), &CERTIFICATE_KEYS);
+            let label = inner.text("label");
+            let identity = identity(&mut inner, &in_owner("certificate"), &mut seen);
+            let der = bytes(&mut inner, "der", Some(&in_owner("certificate")));
+            if der.as_ref().is_some_and(|der| !is_der_sequence(der)) {
+                inner.refuse(
+                    "der",
+                    "der is not a certificate; run ctk update to store it anew",
+                );
+            }
+            if let (Some(identity), Some(der)) = (identity, der) {
+                contents.certificates.push(CertificateFacts {
+                    label: label.unwrap_or_default(),
+                    identity,
+                    der,
+                });
+            }
+            fields.absorb(inner);
+        }
+        seen.clear();
+        let known: Vec<_> = KEY_KEYS
+            .iter()
+            .copied()
+            .chain(facts.iter().map(|fact| fact.name))
+            .collect();
+        for mut inner in fields.tables("key") {
+            inner.refuse_unknown(&in_owner("key"), &known);
+            let label = inner.text("label");
+            let identity = identity(&mut inner, &in_owner("key"), &mut seen);
+            let spki = bytes(&mut inner, "public", Some(&in_owner("key")));
+            let subject = bytes(&mut inner, "subject", None);
+            // A kind of key that this version does not know is not the configuration's fault.
+            if let Some(Err(TokenError::Corrupted(reason))) =
+                spki.as_deref().map(PublicKey::from_spki)
+            {
+                inner.refuse(
+                    "public",
+                    format!("public is {reason}; run ctk update to store it anew"),
+                );
+            }
+            let facts = self.settings(&mut inner, facts, &in_owner("key"), false);
+            if let (Some(identity), Some(spki)) = (identity, spki) {
+                contents.keys.push(KeyFacts {
+                    label: label.unwrap_or_default(),
+                    identity,
+                    spki,
+                    subject,
+                    facts,
+                });
+            }
+            fields.absorb(inner);
+        }
+        contents
     }
 
     fn problems(&mut self, token: Option<&str>, mistakes: Vec<Mistake>) {
@@ -378,58 +491,6 @@ impl Reader<'_> {
             message,
         });
     }
-}
-
-fn contents(fields: &mut Fields<'_>, owner: &str) -> Contents {
-    let mut contents = Contents::default();
-    let mut seen = HashSet::new();
-    let in_owner = |what: &str| format!("a {what} of {owner}");
-    for mut inner in fields.tables("certificate") {
-        inner.refuse_unknown(&in_owner("certificate"), &CERTIFICATE_KEYS);
-        let label = inner.text("label");
-        let identity = identity(&mut inner, &in_owner("certificate"), &mut seen);
-        let der = bytes(&mut inner, "der", Some(&in_owner("certificate")));
-        if der.as_ref().is_some_and(|der| !is_der_sequence(der)) {
-            inner.refuse(
-                "der",
-                "der is not a certificate; run ctk update to store it anew",
-            );
-        }
-        if let (Some(identity), Some(der)) = (identity, der) {
-            contents.certificates.push(CertificateFacts {
-                label: label.unwrap_or_default(),
-                identity,
-                der,
-            });
-        }
-        fields.absorb(inner);
-    }
-    seen.clear();
-    for mut inner in fields.tables("key") {
-        inner.refuse_unknown(&in_owner("key"), &KEY_KEYS);
-        let label = inner.text("label");
-        let identity = identity(&mut inner, &in_owner("key"), &mut seen);
-        let spki = bytes(&mut inner, "public", Some(&in_owner("key")));
-        let subject = bytes(&mut inner, "subject", None);
-        // A kind of key that this version does not know is not the configuration's fault.
-        if let Some(Err(TokenError::Corrupted(reason))) = spki.as_deref().map(PublicKey::from_spki)
-        {
-            inner.refuse(
-                "public",
-                format!("public is {reason}; run ctk update to store it anew"),
-            );
-        }
-        if let (Some(identity), Some(spki)) = (identity, spki) {
-            contents.keys.push(KeyFacts {
-                label: label.unwrap_or_default(),
-                identity,
-                spki,
-                subject,
-            });
-        }
-        fields.absorb(inner);
-    }
-    contents
 }
 
 fn identity(fields: &mut Fields<'_>, owner: &str, seen: &mut HashSet<Vec<u8>>) -> Option<Vec<u8>> {

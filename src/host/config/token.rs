@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::pin::PinSource;
+use crate::{pin::PinSource, secret::SecretSource};
 
 /// Longest name of a token, in bytes.
 pub const MAX_NAME: usize = 64;
@@ -40,6 +40,8 @@ pub struct TokenConfig {
     pub pin: PinSource,
     /// When it is sent.
     pub login: Login,
+    /// Whether programs are run for its secrets.
+    pub commands: bool,
     /// What its driver needs to know.
     pub settings: Settings,
     /// What it holds, as far as anybody may know.
@@ -82,6 +84,14 @@ pub enum Setting {
     Path(PathBuf),
     /// Any text.
     Text(String),
+    /// A list of texts.
+    Texts(Vec<String>),
+    /// Yes or no.
+    Flag(bool),
+    /// A whole number.
+    Number(i64),
+    /// Where a secret is read from.
+    Secret(SecretSource),
 }
 
 impl Settings {
@@ -89,7 +99,7 @@ impl Settings {
     pub fn path(&self, name: &str) -> Option<&Path> {
         match self.0.get(name)? {
             Setting::Path(path) => Some(path),
-            Setting::Text(_) => None,
+            _ => None,
         }
     }
 
@@ -97,7 +107,36 @@ impl Settings {
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name)? {
             Setting::Text(text) => Some(text),
-            Setting::Path(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The list of this name; empty if there is none.
+    pub fn texts(&self, name: &str) -> &[String] {
+        match self.0.get(name) {
+            Some(Setting::Texts(texts)) => texts,
+            _ => &[],
+        }
+    }
+
+    /// Whether the flag of this name is raised.
+    pub fn flag(&self, name: &str) -> bool {
+        matches!(self.0.get(name), Some(Setting::Flag(true)))
+    }
+
+    /// The number of this name.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        match self.0.get(name)? {
+            Setting::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Where the secret of this name is read from.
+    pub fn secret(&self, name: &str) -> Option<&SecretSource> {
+        match self.0.get(name)? {
+            Setting::Secret(source) => Some(source),
+            _ => None,
         }
     }
 }
@@ -123,6 +162,8 @@ pub struct KeyFacts {
     pub spki: Vec<u8>,
     /// DER Name in its certificate.
     pub subject: Option<Vec<u8>>,
+    /// What its driver needs to know of it.
+    pub facts: Settings,
 }
 
 /// A certificate.
@@ -163,6 +204,13 @@ impl TokenConfig {
     /// is its last part. A program that cannot be told is in no list.
     pub fn is_for(&self, program: Option<&Path>) -> bool {
         is_for(&self.programs, &self.not_programs, program)
+    }
+
+    /// Whether it has a secret that a program is run for, which it must then [allow](Self::commands).
+    pub fn needs_commands(&self) -> bool {
+        let mut settings = self.settings.0.values();
+        matches!(self.pin, PinSource::Command(_))
+            || settings.any(|setting| matches!(setting, Setting::Secret(it) if it.is_command()))
     }
 
     /// Whether programs are kept from seeing the identity of this CKA_ID and label.

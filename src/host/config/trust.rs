@@ -57,6 +57,32 @@ pub(crate) fn open(path: &Path, euid: u32, purpose: Purpose) -> Result<Option<Fi
     Ok(Some(file))
 }
 
+/// Whether a program may be run in the user's name: nobody but the user and root can have changed it.
+///
+/// # Errors
+/// What is wrong, as the end of a sentence that begins with its name.
+pub(crate) fn check_program(path: &Path, euid: u32) -> Result<(), String> {
+    let metadata = path.metadata().map_err(|error| match is_absent(&error) {
+        true => "does not exist".to_owned(),
+        false => format!("cannot be looked at: {error}"),
+    })?;
+    let checked = check_file(&metadata, euid, Purpose::Configuration);
+    match checked.and_then(|()| check_folders(path, euid)) {
+        Ok(()) if metadata.mode() & 0o111 == 0 => {
+            Err("is not executable (run: chmod u+x on it)".to_owned())
+        }
+        Ok(()) => Ok(()),
+        Err(Refusal::Untrusted(reason)) => Err(reason),
+        Err(refusal) => Err(refusal.to_string()),
+    }
+}
+
+/// Whether this is a file that somebody may run.
+pub(crate) fn is_executable(path: &Path) -> bool {
+    let metadata = path.metadata();
+    metadata.is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+}
+
 /// Reads a configuration file if it is to be believed. `Ok(None)`: there is none.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use super::{
     text::{to_base64, to_hex},
     trust,
 };
-use crate::{Environment, PinSource};
+use crate::{Environment, PinSource, drivers};
 
 /// Where a new token of this name is written: the file that `$CTK_CONFIG` names, or the token's own file in the
 /// user's or (`system`) the machine's folder. `None` without a home.
@@ -55,6 +55,7 @@ pub fn scope(environment: &Environment, file: &Path) -> Scope {
 /// changed then.
 pub fn add(token: &TokenConfig, environment: &Environment) -> Result<(), Problem> {
     let file = &token.place.file;
+    check(token)?;
     let mut document = read(file, environment)?.unwrap_or_default();
     let tokens = document
         .entry("token")
@@ -79,6 +80,7 @@ pub fn add(token: &TokenConfig, environment: &Environment) -> Result<(), Problem
 /// nothing is changed then.
 pub fn update(token: &TokenConfig, environment: &Environment) -> Result<(), Problem> {
     let file = &token.place.file;
+    check(token)?;
     let mut document = read(file, environment)?.ok_or_else(|| gone(file, &token.name))?;
     let tokens = tables(&mut document, file)?;
     let at = position(tokens, file, &token.name)?;
@@ -106,6 +108,17 @@ pub fn remove(name: &str, file: &Path, environment: &Environment) -> Result<(), 
     write(file, &document, scope)
 }
 
+/// Refuses what would not be read again.
+fn check(token: &TokenConfig) -> Result<(), Problem> {
+    match token.needs_commands() && !token.commands {
+        true => {
+            let message = "is not written: a secret of the token comes from a command, and commands are not allowed";
+            Err(problem(&token.place.file, None, message.to_owned()))
+        }
+        false => Ok(()),
+    }
+}
+
 fn is_own_file(file: &Path) -> bool {
     let folder = file.parent().and_then(Path::file_name);
     folder.is_some_and(|folder| folder == super::TOKENS_FOLDER)
@@ -114,12 +127,13 @@ fn is_own_file(file: &Path) -> bool {
 fn fill(table: &mut Table, token: &TokenConfig) {
     set(table, "name", Some(token.name.as_str().into()));
     set(table, "driver", Some(token.driver.as_str().into()));
-    for (key, setting) in &token.settings.0 {
-        let text = match setting {
-            Setting::Path(path) => path.to_string_lossy().into_owned(),
-            Setting::Text(text) => text.clone(),
-        };
-        set(table, key, Some(text.into()));
+    let row = drivers::row(&token.driver);
+    for key in row.map_or(&[][..], |row| &row.keys) {
+        set(
+            table,
+            key.name,
+            token.settings.0.get(key.name).and_then(written),
+        );
     }
     set(table, "label", Some(token.label.as_str().into()));
     set(
@@ -146,7 +160,20 @@ fn fill(table: &mut Table, token: &TokenConfig) {
         "login",
         (token.login != Login::App).then(|| token.login.as_str().into()),
     );
+    set(table, "commands", token.commands.then(|| true.into()));
     set_contents(table, &token.contents);
+}
+
+/// A setting as it is written; `None` for what says no more than nothing.
+fn written(setting: &Setting) -> Option<Value> {
+    match setting {
+        Setting::Path(path) => Some(path.to_string_lossy().into_owned().into()),
+        Setting::Text(text) => Some(text.as_str().into()),
+        Setting::Texts(texts) => list(texts),
+        Setting::Flag(flag) => Some((*flag).into()),
+        Setting::Number(number) => Some((*number).into()),
+        Setting::Secret(source) => Some(source.to_string().into()),
+    }
 }
 
 /// Sets a key if its value is another one, so that the way it is written stays otherwise; `None` takes it away.
@@ -199,6 +226,11 @@ fn set_contents(table: &mut Table, contents: &Contents) {
         entry.insert("public", value(to_base64(&key.spki)));
         if let Some(subject) = &key.subject {
             entry.insert("subject", value(to_base64(subject)));
+        }
+        for (name, fact) in &key.facts.0 {
+            if let Some(fact) = written(fact) {
+                entry.insert(name, value(fact));
+            }
         }
         keys.push(entry);
     }

@@ -50,7 +50,7 @@ struct Tokens {
 impl conformance::Fixture for Tokens {
     fn driver(&self) -> Box<dyn TokenDriver> {
         let configs: Vec<_> = self.configs.iter().collect();
-        let inner = (row(pkcs12::NAME).unwrap().open)(&configs).unwrap();
+        let inner = (row(pkcs12::NAME).unwrap().open)(&configs, &Environment::empty()).unwrap();
         let slots = inner.slots().into_iter().zip(&self.configs);
         let slots = slots.map(|(slot, config)| -> Arc<dyn Slot> {
             let environment = Environment::empty();
@@ -131,6 +131,7 @@ fn token(folder: &TestFolder, name: &str, algorithm: &str) -> TokenConfig {
         not_programs: Vec::new(),
         pin: PinSource::App,
         login: Login::App,
+        commands: false,
         settings: Settings([(pkcs12::FILE.into(), Setting::Path(file))].into()),
         contents: found.contents,
         place: Place {

@@ -203,6 +203,7 @@ fn config(pin: PinSource, login: Login) -> TokenConfig {
         not_programs: Vec::new(),
         pin,
         login,
+        commands: false,
         settings: Settings::default(),
         contents: Contents::default(),
         place: Place {
