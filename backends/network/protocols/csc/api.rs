@@ -1,0 +1,236 @@
+//! Calls of the API: one method each, in our name, with what the service answers told apart.
+
+use std::{cell::RefCell, fmt, sync::Arc};
+
+use ctk_token::{Reason, Result, TokenError};
+use parking_lot::Mutex;
+use zeroize::Zeroizing;
+
+use crate::{
+    Finding,
+    http::{
+        Client, Endpoint, Exchange, Method, Repeat, Request, Response, Verdict, judge_by_status,
+    },
+    json::{Body, Object},
+};
+
+use super::{
+    error::{Failure, Problem, Refusal},
+    facts::Version,
+    identity::Identity,
+    info::Info,
+    options::Options,
+    totp::{Clock, Generator},
+};
+
+/// What carries requests: an HTTP client, or a test's script.
+pub(super) trait Wire: Send + Sync {
+    /// As [`Client::send`].
+    fn send(&self, exchange: &Exchange<'_>) -> Result<Response>;
+
+    /// As [`Client::check`].
+    fn check(&self, findings: &mut dyn FnMut(Finding)) -> bool;
+}
+
+impl Wire for Client {
+    fn send(&self, exchange: &Exchange<'_>) -> Result<Response> {
+        Self::send(self, exchange)
+    }
+
+    fn check(&self, findings: &mut dyn FnMut(Finding)) -> bool {
+        Self::check(self, findings)
+    }
+}
+
+/// Makes a wire to endpoints.
+pub(super) type Connect = dyn Fn(Vec<Endpoint>) -> Result<Arc<dyn Wire>> + Send + Sync;
+
+/// A service, spoken to in our name.
+pub(super) struct Api {
+    pub(super) options: Options,
+    pub(super) clock: Clock,
+    pub(super) passwords: Generator,
+    wire: Arc<dyn Wire>,
+    identity: Identity,
+    info: Mutex<Option<Arc<Info>>>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("endpoints", &self.options.endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// Touches no network.
+    ///
+    /// # Errors
+    /// Those of `connect`.
+    pub(super) fn new(options: Options, clock: Clock, connect: Arc<Connect>) -> Result<Self> {
+        Ok(Self {
+            wire: connect(options.endpoints.clone())?,
+            identity: Identity::new(connect),
+            info: Mutex::default(),
+            passwords: Generator::default(),
+            options,
+            clock,
+        })
+    }
+
+    /// The endpoint that is named to a person and that says the version if nobody does.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        // `Options` has at least one.
+        static NONE: Endpoint = Endpoint {
+            scheme: "https",
+            host: String::new(),
+            port: 443,
+            base: String::new(),
+        };
+        self.options.endpoints.first().unwrap_or(&NONE)
+    }
+
+    /// Calls a method and answers with its answer, 2xx. An access token that has expired is renewed, once.
+    pub(super) fn call(
+        &self,
+        operation: &'static str,
+        repeat: Repeat,
+        body: Body,
+        version: Version,
+    ) -> std::result::Result<Response, Failure> {
+        let body = body.finish();
+        let authorization = self.identity.authorization(self, version)?;
+        let send = |authorization: Option<&Zeroizing<String>>| {
+            self.send(operation, repeat, &body, authorization)
+        };
+        let answer = send(authorization.as_deref());
+        let (Some(refused), Some(Refusal::Token)) = (
+            &authorization,
+            answer.as_ref().err().and_then(Failure::refusal),
+        ) else {
+            return answer;
+        };
+        self.identity.forget(refused);
+        let renewed = self.identity.authorization(self, version)?;
+        if renewed == authorization {
+            return answer;
+        }
+        send(renewed.as_deref())
+    }
+
+    /// The same in the name of whoever this header names.
+    pub(super) fn send(
+        &self,
+        operation: &'static str,
+        repeat: Repeat,
+        body: &Zeroizing<Vec<u8>>,
+        authorization: Option<&Zeroizing<String>>,
+    ) -> std::result::Result<Response, Failure> {
+        let prepare = || {
+            let mut headers = json_headers();
+            headers.extend(authorization.map(|value| ("Authorization", value.clone())));
+            Ok(Request {
+                method: Method::Post,
+                target: format!("/{operation}"),
+                headers,
+                body: body.clone(),
+            })
+        };
+        send(&*self.wire, operation, repeat, &prepare)
+    }
+
+    /// What the service says of itself; asked for once. A service that does not say is taken for what its address says.
+    ///
+    /// # Errors
+    /// What keeps it from being reached.
+    pub(super) fn info(&self) -> Result<Arc<Info>> {
+        Ok(self.ask_info()?.0)
+    }
+
+    /// The same, with the answer if it had to be asked for.
+    pub(super) fn ask_info(&self) -> Result<(Arc<Info>, Option<Response>)> {
+        if let Some(known) = &*self.info.lock() {
+            return Ok((known.clone(), None));
+        }
+        let body = Body::new().finish();
+        let (info, answer) = match self.send("info", Repeat::Always, &body, None) {
+            Ok(answer) => (Info::read(&answer.body, self.endpoint()), Some(answer)),
+            Err(Failure::Refused(problem)) if problem.refusal != Refusal::Unavailable => {
+                log::info!("{}", problem.reason);
+                (None, None)
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        let info = Arc::new(info.unwrap_or_else(|| Info::assumed(self.endpoint())));
+        *self.info.lock() = Some(info.clone());
+        Ok((info, answer))
+    }
+
+    /// Takes note of where tokens come from, as it was stored, so that nobody has to ask.
+    pub(super) fn remember_token_url(&self, url: &str) {
+        self.identity.remember_token_url(url);
+    }
+
+    /// Whether we are somebody to the service; nothing is asked that needs a right.
+    pub(super) fn authenticate(&self, version: Version) -> Result<()> {
+        self.identity.authorization(self, version).map(drop)
+    }
+
+    pub(super) fn wire(&self) -> &dyn Wire {
+        &*self.wire
+    }
+
+    /// An answer that is JSON.
+    pub(super) fn object<'a>(&self, operation: &str, answer: &'a Response) -> Result<Object<'a>> {
+        Object::read(&answer.body).ok_or_else(|| self.nonsense(operation, "no JSON object"))
+    }
+
+    /// What an answer is that is none.
+    pub(super) fn nonsense(&self, operation: &str, what: &str) -> TokenError {
+        let host = &self.endpoint().host;
+        TokenError::Corrupted(Reason::new(format!(
+            "{host} answers {operation} with {what}: check that `endpoints` has the path of its CSC API"
+        )))
+    }
+}
+
+/// What a body of JSON comes with.
+pub(super) fn json_headers() -> Vec<(&'static str, Zeroizing<String>)> {
+    [
+        ("Content-Type", "application/json"),
+        ("Accept", "application/json"),
+    ]
+    .map(|(name, value)| (name, Zeroizing::new(value.to_owned())))
+    .to_vec()
+}
+
+/// Sends a request over a wire, and tells an answer of 2xx from a refusal.
+pub(super) fn send(
+    wire: &dyn Wire,
+    operation: &'static str,
+    repeat: Repeat,
+    prepare: &dyn Fn() -> Result<Request>,
+) -> std::result::Result<Response, Failure> {
+    let host = RefCell::new(String::new());
+    let answer = wire.send(&Exchange {
+        name: operation,
+        repeat,
+        prepare: &|endpoint| {
+            host.borrow_mut().clone_from(&endpoint.host);
+            prepare()
+        },
+        judge: match repeat {
+            Repeat::Always => &judge_by_status,
+            Repeat::Unsent => &|_| Verdict::Final,
+        },
+    })?;
+    match answer.status {
+        200..300 => Ok(answer),
+        _ => Err(Failure::Refused(Problem::read(
+            operation,
+            &host.borrow(),
+            &answer,
+        ))),
+    }
+}

@@ -1,0 +1,196 @@
+//! One-time passwords by the time (RFC 6238): HMAC-SHA-1, 30 seconds, 6 digits, as all services of this protocol have them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ctk_crypto::hmac;
+use ctk_token::{Digest, Reason, Result, TokenError};
+use parking_lot::Mutex;
+use zeroize::Zeroizing;
+
+use super::options::Options;
+
+/// How long one password counts, in seconds.
+const STEP: u64 = 30;
+
+/// The clock that requests go by, and the pauses between them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) now: fn() -> SystemTime,
+    pub(super) sleep: fn(Duration),
+}
+
+impl Clock {
+    /// The system's.
+    pub(super) const SYSTEM: Self = Self {
+        now: SystemTime::now,
+        sleep: std::thread::sleep,
+    };
+}
+
+/// A generator that gives no password twice, because no service takes it twice (RFC 6238 §5.2).
+#[derive(Debug, Default)]
+pub(super) struct Generator {
+    /// The last step of which the password was given.
+    last: Mutex<u64>,
+}
+
+impl Generator {
+    /// The next password. Waits for it, for up to two steps, if the present one was given already.
+    ///
+    /// # Errors
+    /// [`TokenError::Unreachable`] if the seed cannot be read or is none, [`TokenError::Refused`] if others wait already.
+    pub(super) fn next(
+        &self,
+        options: &Options,
+        clock: Clock,
+    ) -> Result<Option<Zeroizing<String>>> {
+        let Some(source) = &options.otp_seed else {
+            return Ok(None);
+        };
+        let seed = seed(&source.read()?).ok_or_else(|| {
+            let why = format!("{} is no seed in base32 or base64", source.source());
+            TokenError::Unreachable(Reason::new(why))
+        })?;
+        let (step, wait) = {
+            let since = (clock.now)().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let present = since.as_secs() / STEP;
+            let mut last = self.last.lock();
+            let step = present.max(last.saturating_add(1));
+            if step > present + 2 {
+                return Err(TokenError::Refused(Reason::new(
+                    "one-time passwords come at one in 30 seconds: too many signatures at once",
+                )));
+            }
+            *last = step;
+            (step, Duration::from_secs(step * STEP).saturating_sub(since))
+        };
+        if !wait.is_zero() {
+            log::info!(
+                "waiting {} s for the next one-time password",
+                wait.as_secs()
+            );
+            (clock.sleep)(wait);
+        }
+        password(&seed, step).map(Some)
+    }
+}
+
+/// The password of a step (RFC 4226 §5.3).
+fn password(seed: &[u8], step: u64) -> Result<Zeroizing<String>> {
+    let mac = hmac(Digest::Sha1, seed, &step.to_be_bytes())?;
+    let start = usize::from(mac.last().copied().unwrap_or(0) & 15);
+    let bytes = mac.get(start..start + 4).unwrap_or_default();
+    let number = bytes
+        .iter()
+        .fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    Ok(Zeroizing::new(format!(
+        "{:06}",
+        (number & 0x7fff_ffff) % 1_000_000
+    )))
+}
+
+/// The bytes of a seed: base32 as RFC 6238's users have it, in any case and with spaces; or base64, as SSL.com gives it. A
+/// text that could be both is base32: 20 random bytes in base64 have letters of both cases.
+fn seed(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let is_mixed = text.contains(|char: char| char.is_ascii_lowercase())
+        && text.contains(|char: char| char.is_ascii_uppercase());
+    let seed = match is_mixed {
+        true => None,
+        false => base32(text),
+    };
+    let seed = seed.or_else(|| crate::base64::decode(text));
+    seed.filter(|seed| !seed.is_empty())
+}
+
+/// RFC 4648 §6, without regard to padding, spaces and hyphens.
+fn base32(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+    let (mut number, mut bits) = (Zeroizing::new(0_u32), 0);
+    let symbols = text.trim_end_matches('=').bytes();
+    for symbol in symbols.filter(|byte| !matches!(byte, b' ' | b'-')) {
+        let value = match symbol.to_ascii_uppercase() {
+            letter @ b'A'..=b'Z' => letter - b'A',
+            digit @ b'2'..=b'7' => digit - b'2' + 26,
+            _ => return None,
+        };
+        *number = *number << 5 | u32::from(value);
+        bits += 5;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((*number >> bits) as u8);
+            *number &= (1 << bits) - 1;
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Secret, Settings, Value};
+
+    /// RFC 6238 appendix B, of whose eight digits these are the last six.
+    #[test]
+    fn passwords_are_those_of_the_rfc() {
+        for (seconds, expected) in [
+            (59, "287082"),
+            (1_111_111_109, "081804"),
+            (1_111_111_111, "050471"),
+            (1_234_567_890, "005924"),
+            (2_000_000_000, "279037"),
+            (20_000_000_000, "353130"),
+        ] {
+            let made = password(b"12345678901234567890", seconds / STEP).unwrap();
+            assert_eq!(*made, expected);
+        }
+    }
+
+    #[test]
+    fn seeds_come_in_two_alphabets() {
+        let expected = b"12345678901234567890";
+        for text in [
+            "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
+            "gezd gnbv gy3t qojq gezd gnbv gy3t qojq\n",
+            "GEZD-GNBV-GY3T-QOJQ-GEZD-GNBV-GY3T-QOJQ====",
+            "MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=",
+        ] {
+            assert_eq!(seed(text.as_bytes()).unwrap().as_slice(), expected, "{text}");
+        }
+        // 32 bytes as SSL.com shows them, and the 52 characters that people paste.
+        let long = [7_u8; 32];
+        assert_eq!(
+            seed(crate::base64::encode(&long).as_bytes()).unwrap().as_slice(),
+            long
+        );
+        let base32 = "A4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQ";
+        assert_eq!(seed(base32.as_bytes()).unwrap().as_slice(), long);
+        for text in ["", " ", "0189", "MTIz!", "\u{e4}"] {
+            assert!(seed(text.as_bytes()).is_none(), "{text}");
+        }
+        assert!(seed(b"\xff").is_none());
+    }
+
+    #[test]
+    fn no_password_is_given_twice() {
+        let mut settings = Settings::default();
+        let endpoint = Value::Texts(vec!["https://signing.example/csc/v1".to_owned()]);
+        settings.0.insert("endpoints".to_owned(), endpoint);
+        let secret = Secret::new("test", || Ok(Zeroizing::new(b"GEZDGNBVGY3TQOJQ".to_vec())));
+        settings
+            .0
+            .insert("otp_seed".to_owned(), Value::Secret(secret));
+        let options = Options::read(&settings).unwrap();
+        let clock = Clock {
+            now: || UNIX_EPOCH + Duration::from_secs(59),
+            sleep: |wait| assert!(wait.as_secs() == 1 || wait.as_secs() == 31, "{wait:?}"),
+        };
+        let generator = Generator::default();
+        let made: Vec<_> = (0..3)
+            .map(|_| generator.next(&options, clock).unwrap().unwrap())
+            .collect();
+        assert!(made[0] != made[1] && made[1] != made[2]);
+        let refused = generator.next(&options, clock).unwrap_err();
+        assert!(matches!(refused, TokenError::Refused(_)));
+    }
+}
