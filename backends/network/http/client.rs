@@ -1,0 +1,297 @@
+//! A token's way to its service: which endpoint is asked, and what is done when it does not answer.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ctk_token::{Reason, Result, TokenError};
+use parking_lot::Mutex;
+
+use super::{
+    ask::{agent, ask},
+    connector::Way,
+    endpoint::Endpoint,
+    exchange::{Exchange, Repeat, Response, Verdict},
+    failure::{Cause, Failure},
+    retry::Pauses,
+    settings::wrong,
+};
+use crate::{Settings, Surroundings};
+
+/// How often all endpoints are asked when each says "later".
+const MAX_ROUNDS: usize = 8;
+
+/// How often they are tried when none can be reached, or connections end without an answer.
+const MAX_FAILED_ROUNDS: usize = 3;
+
+/// The longest reason, in characters, where several endpoints have one.
+const MAX_REASON: usize = 500;
+
+/// A token's way to its service. Its connections are shared by all threads.
+pub struct Client {
+    /// The connections of the process that made the client.
+    own: Arc<Line>,
+    /// Those of a child that was forked with the client in it, which must not write to its parent's. The parent never
+    /// touches this, so no thread of its can have left it locked.
+    child: Mutex<Option<Arc<Line>>>,
+    /// The endpoint that answered last.
+    preferred: AtomicUsize,
+}
+
+/// The connections of one process.
+struct Line {
+    process: u32,
+    way: Arc<Way>,
+    /// Taken only when dropped.
+    agent: Option<ureq::Agent>,
+}
+
+impl Client {
+    /// A client of these endpoints, of which the first is preferred. Touches neither network nor files: what is wrong with
+    /// a file is told when it is needed.
+    ///
+    /// # Errors
+    /// [`TokenError::Unreachable`] with what is wrong with the settings.
+    pub fn new(
+        settings: &Settings,
+        surroundings: &Surroundings,
+        endpoints: Vec<Endpoint>,
+    ) -> Result<Self> {
+        if endpoints.is_empty() {
+            return Err(wrong("no endpoint is configured"));
+        }
+        Ok(Self {
+            own: Arc::new(Line::new(Way::new(settings, surroundings, endpoints)?)),
+            child: Mutex::new(None),
+            preferred: AtomicUsize::new(0),
+        })
+    }
+
+    /// Sends a request until there is an answer that is final. One that is for later is handed out too if it cannot be
+    /// repeated, or not within the total time.
+    ///
+    /// # Errors
+    /// [`TokenError::Unreachable`] with the reason if no endpoint could be reached, [`TimedOut`](TokenError::TimedOut) if time
+    /// ran out, [`Corrupted`](TokenError::Corrupted) for what is no HTTP or too long, and what `prepare` says.
+    pub fn send(&self, exchange: &Exchange<'_>) -> Result<Response> {
+        let line = self.line();
+        let until = Instant::now() + line.way.limits.total;
+        let mut pauses = Pauses::default();
+        let mut round = 0;
+        loop {
+            round += 1;
+            let outcome = self.ask_all(&line, exchange, until)?;
+            let rounds = match &outcome {
+                Outcome::Later(_) => MAX_ROUNDS,
+                Outcome::Failed { lasting: false, .. } => MAX_FAILED_ROUNDS,
+                Outcome::Final(_) | Outcome::Failed { lasting: true, .. } => 0,
+            };
+            let pause = pauses.next(outcome.asked_pause());
+            if round >= rounds || pause >= until.saturating_duration_since(Instant::now()) {
+                return outcome.result();
+            }
+            log::debug!("{}: once more in {} ms", exchange.name, pause.as_millis());
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// Asks the endpoints, the last good one first, until one has an answer.
+    fn ask_all(&self, line: &Line, exchange: &Exchange<'_>, until: Instant) -> Result<Outcome> {
+        let endpoints = &line.way.endpoints;
+        let first = self.preferred.load(Ordering::Relaxed) % endpoints.len();
+        let order = (first..endpoints.len()).chain(0..first);
+        let mut later = None;
+        let mut failures = Vec::new();
+        for at in order {
+            let Some(endpoint) = endpoints.get(at) else {
+                continue;
+            };
+            match line.ask(exchange, endpoint, until) {
+                Ok(response) => {
+                    let verdict = (exchange.judge)(&response);
+                    if verdict == Verdict::Final || exchange.repeat == Repeat::Unsent {
+                        self.preferred.store(at, Ordering::Relaxed);
+                        return Ok(Outcome::Final(response));
+                    }
+                    later = Some(response);
+                }
+                Err(failure) => {
+                    log::debug!(
+                        "{} at {}: {failure}",
+                        exchange.name,
+                        endpoint.host_and_port()
+                    );
+                    match &failure.cause {
+                        Cause::OutOfTime if later.is_some() => break,
+                        Cause::OutOfTime => return Err(TokenError::TimedOut),
+                        Cause::Unmade(error) => return Err(error.clone()),
+                        _ if failure.sent && exchange.repeat == Repeat::Unsent => {
+                            return Err(failure.into_error(endpoint));
+                        }
+                        _ => failures.push((failure, endpoint)),
+                    }
+                }
+            }
+        }
+        Ok(match later {
+            Some(response) => Outcome::Later(response),
+            None => Outcome::of_failures(failures),
+        })
+    }
+
+    /// The connections of this process.
+    fn line(&self) -> Arc<Line> {
+        let process = std::process::id();
+        if self.own.process == process {
+            return Arc::clone(&self.own);
+        }
+        let mut child = self.child.lock();
+        match &*child {
+            Some(line) if line.process == process => Arc::clone(line),
+            _ => {
+                let line = Arc::new(Line::new(self.own.way.anew()));
+                // The parent's, if this is a child of a child, is forgotten as it is.
+                *child = Some(Arc::clone(&line));
+                line
+            }
+        }
+    }
+
+    pub(super) fn way(&self) -> Arc<Way> {
+        Arc::clone(&self.line().way)
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let endpoints = &self.own.way.endpoints;
+        let places = endpoints.iter().map(Endpoint::host_and_port);
+        f.debug_set().entries(places).finish()
+    }
+}
+
+impl Line {
+    fn new(way: Way) -> Self {
+        let way = Arc::new(way);
+        Self {
+            process: std::process::id(),
+            agent: Some(agent(&way)),
+            way,
+        }
+    }
+
+    /// One attempt at one endpoint; two if the first met a kept connection that was no more.
+    fn ask(
+        &self,
+        exchange: &Exchange<'_>,
+        endpoint: &Endpoint,
+        until: Instant,
+    ) -> std::result::Result<Response, Failure> {
+        let failure = match self.ask_once(exchange, endpoint, until, false) {
+            Err(failure) => failure,
+            answer => return answer,
+        };
+        let lost = matches!(failure.cause, Cause::Lost { reused: true, .. });
+        match lost && (!failure.sent || exchange.repeat == Repeat::Always) {
+            true => self.ask_once(exchange, endpoint, until, true),
+            false => Err(failure),
+        }
+    }
+
+    fn ask_once(
+        &self,
+        exchange: &Exchange<'_>,
+        endpoint: &Endpoint,
+        until: Instant,
+        fresh: bool,
+    ) -> std::result::Result<Response, Failure> {
+        let unmade = |error| Failure::unsent(Cause::Unmade(error));
+        let agent = self.agent.as_ref();
+        let agent = agent.ok_or_else(|| unmade(TokenError::TokenRemoved))?;
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::unsent(Cause::OutOfTime));
+        }
+        let request = (exchange.prepare)(endpoint).map_err(unmade)?;
+        log::debug!(
+            "{}: {} {}{}{}",
+            exchange.name,
+            request.method.as_str(),
+            endpoint.host_and_port(),
+            endpoint.base,
+            request.path()
+        );
+        ask(agent, endpoint, request, left, fresh)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // A child of a fork leaves its parent's connections alone: locks in there may be held by threads that it does not
+        // have.
+        if std::process::id() != self.process {
+            std::mem::forget(self.agent.take());
+        }
+    }
+}
+
+/// What came of asking all endpoints.
+enum Outcome {
+    Final(Response),
+    /// At least one answered, and none could do it now.
+    Later(Response),
+    Failed {
+        error: TokenError,
+        /// Whether trying again is no use.
+        lasting: bool,
+    },
+}
+
+impl Outcome {
+    fn of_failures(failures: Vec<(Failure, &Endpoint)>) -> Self {
+        let is_lasting = |failure: &Failure| {
+            matches!(failure.cause, Cause::Misconfigured(_) | Cause::Garbled(_))
+        };
+        let lasting = failures.iter().all(|(failure, _)| is_lasting(failure));
+        let mut errors = failures
+            .into_iter()
+            .map(|(failure, endpoint)| failure.into_error(endpoint));
+        let first = errors.next().unwrap_or(TokenError::TimedOut);
+        Self::Failed {
+            error: errors.fold(first, joined),
+            lasting,
+        }
+    }
+
+    fn asked_pause(&self) -> Option<Duration> {
+        match self {
+            Self::Later(response) => response.retry_after,
+            Self::Final(_) | Self::Failed { .. } => None,
+        }
+    }
+
+    fn result(self) -> Result<Response> {
+        match self {
+            Self::Final(response) | Self::Later(response) => Ok(response),
+            Self::Failed { error, .. } => Err(error),
+        }
+    }
+}
+
+/// Both reasons, if both are such that nobody could be reached; otherwise what was there first.
+fn joined(first: TokenError, next: TokenError) -> TokenError {
+    match (&first, &next) {
+        (TokenError::Unreachable(one), TokenError::Unreachable(other)) => {
+            let both = format!("{one}; {other}");
+            match both.chars().count() <= MAX_REASON {
+                true => TokenError::Unreachable(Reason::new(both)),
+                false => first,
+            }
+        }
+        _ => first,
+    }
+}

@@ -1,0 +1,473 @@
+//! A proxy that connections are made through (RFC 9110 §9.3.6), and which names need none.
+
+use std::{ffi::OsString, net::IpAddr, net::TcpStream};
+
+use ctk_token::Result;
+use zeroize::Zeroizing;
+
+use super::{
+    endpoint::{Endpoint, host_and_port},
+    failure::Failure,
+    settings::wrong,
+    wait::{Wait, WaitError},
+};
+use crate::{Settings, Surroundings, base64};
+
+/// The longest head of a proxy's answer, in bytes.
+const MAX_HEAD: usize = 16 << 10;
+
+/// Which proxy is used for which endpoint.
+#[derive(Clone)]
+pub(super) struct Proxies {
+    proxy: Option<Proxy>,
+    /// The names that are reached without it.
+    exceptions: Vec<Exception>,
+}
+
+/// A proxy.
+#[derive(Clone)]
+pub(super) struct Proxy {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// The value of Proxy-Authorization (RFC 7617).
+    authorization: Option<Zeroizing<String>>,
+}
+
+/// What NO_PROXY names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Exception {
+    All,
+    Address(IpAddr),
+    /// A network: its address and the number of bits that count.
+    Network(IpAddr, u32),
+    /// A name and every name under it.
+    Domain(String),
+}
+
+impl Proxies {
+    /// The setting `proxy`; without it, what the environment says, as for other programs.
+    ///
+    /// # Errors
+    /// [`TokenError::Unreachable`](ctk_token::TokenError::Unreachable) for what is no proxy that can be used, without the
+    /// password in it.
+    pub(super) fn of(settings: &Settings, surroundings: &Surroundings) -> Result<Self> {
+        let none = Self {
+            proxy: None,
+            exceptions: Vec::new(),
+        };
+        match settings.text("proxy") {
+            Some("none" | "") => return Ok(none),
+            Some(url) => {
+                let proxy =
+                    Proxy::parse(url).map_err(|reason| wrong(format!("proxy: {reason}")))?;
+                return Ok(Self {
+                    proxy: Some(proxy),
+                    ..none
+                });
+            }
+            None => {}
+        }
+        // The lower-case name first, as curl does it.
+        let variable = |lower: &str, upper: &str| {
+            let text = |value: OsString| Some(value.to_string_lossy().into_owned());
+            [lower, upper]
+                .into_iter()
+                .filter_map(|name| (surroundings.variable)(name).and_then(text))
+                .find(|value| !value.is_empty())
+        };
+        let Some(url) = variable("https_proxy", "HTTPS_PROXY").map(Zeroizing::new) else {
+            return Ok(none);
+        };
+        let proxy = Proxy::parse(&url).map_err(|reason| wrong(format!("HTTPS_PROXY: {reason}")))?;
+        let exceptions = variable("no_proxy", "NO_PROXY").unwrap_or_default();
+        Ok(Self {
+            proxy: Some(proxy),
+            exceptions: Exception::parse_all(&exceptions),
+        })
+    }
+
+    /// The proxy of an endpoint. One on this machine, and one in plain HTTP, is reached directly.
+    pub(super) fn of_endpoint(&self, endpoint: &Endpoint) -> Option<&Proxy> {
+        let direct = !endpoint.is_tls()
+            || endpoint.is_here()
+            || self
+                .exceptions
+                .iter()
+                .any(|except| except.covers(&endpoint.host));
+        self.proxy.as_ref().filter(|_| !direct)
+    }
+}
+
+impl Proxy {
+    /// A proxy as a person writes it: `http://user:password@host:port`, of which only the host must be there.
+    fn parse(url: &str) -> std::result::Result<Self, &'static str> {
+        let only_http = "a proxy is http://HOST:PORT; others are not supported";
+        let rest = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+            Some(_) => return Err(only_http),
+            None => url,
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let (user, authority) = match authority.rsplit_once('@') {
+            Some((user, authority)) => (Some(user), authority),
+            None => (None, authority),
+        };
+        let (host, port) = host_and_port(authority)?;
+        let authorization = match user {
+            Some(user) => Some(basic(user)?),
+            None => None,
+        };
+        Ok(Self {
+            host,
+            port: port.unwrap_or(80),
+            authorization,
+        })
+    }
+
+    /// Asks the proxy for a connection to the endpoint.
+    pub(super) fn connect(
+        &self,
+        stream: &TcpStream,
+        endpoint: &Endpoint,
+        wait: &Wait,
+    ) -> std::result::Result<(), Failure> {
+        let place = endpoint.host_and_port();
+        let me = super::endpoint::bracketed(&self.host) + ":" + &self.port.to_string();
+        let failed = |error: WaitError| match error {
+            WaitError::Silent | WaitError::OutOfTime => Failure::unreachable(format!(
+                "the proxy {me} does not connect to {place} in time: does it know the way there?"
+            )),
+            WaitError::Io(error) => Failure::unreachable(format!(
+                "the proxy {me} ends the connection when it is asked for {place} ({error})"
+            )),
+        };
+        wait.write_all(stream, self.request(&place).as_bytes())
+            .map_err(failed)?;
+        let mut head = Zeroizing::new(vec![0; MAX_HEAD]);
+        let mut read = 0;
+        let end = loop {
+            let room = head.get_mut(read..).unwrap_or_default();
+            let count = match room.is_empty() {
+                true => 0,
+                false => wait.read(stream, room).map_err(failed)?,
+            };
+            if count == 0 {
+                return Err(Failure::unreachable(format!(
+                    "{me} gives no proper answer when it is asked for {place}: is it an HTTP proxy?"
+                )));
+            }
+            read += count;
+            let so_far = head.get(..read).unwrap_or_default();
+            if let Some(end) = so_far.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end + 4;
+            }
+        };
+        let said = match status(&head) {
+            // The service speaks only after our hello: what came with the proxy's answer is not from there.
+            Some(200..=299) if end == read => return Ok(()),
+            Some(407) if self.authorization.is_none() => {
+                "wants a user and a password: proxy = \"http://USER:PASSWORD@HOST:PORT\"".to_owned()
+            }
+            Some(407) => "does not take the user and password of the proxy setting".to_owned(),
+            Some(403) => format!("does not allow connections to {place}"),
+            Some(status) if status >= 300 => {
+                format!("does not connect to {place}: it answers {status}")
+            }
+            _ => "gives no proper answer: is it an HTTP proxy?".to_owned(),
+        };
+        let reason = format!("the proxy {me} {said}");
+        Err(match status(&head) {
+            Some(502..=504) => Failure::unreachable(reason),
+            _ => Failure::misconfigured(reason),
+        })
+    }
+
+    fn request(&self, place: &str) -> Zeroizing<String> {
+        let authorization = self.authorization.as_deref().map_or("", String::as_str);
+        // One allocation of the right size: a growing one would leave the password behind.
+        let mut request = Zeroizing::new(String::with_capacity(
+            100 + 2 * place.len() + authorization.len(),
+        ));
+        for part in ["CONNECT ", place, " HTTP/1.1\r\nHost: ", place, "\r\n"] {
+            request.push_str(part);
+        }
+        if !authorization.is_empty() {
+            for part in ["Proxy-Authorization: ", authorization, "\r\n"] {
+                request.push_str(part);
+            }
+        }
+        request.push_str("\r\n");
+        request
+    }
+}
+
+impl std::fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.proxy {
+            Some(proxy) => write!(f, "Proxies({}:{})", proxy.host, proxy.port),
+            None => f.write_str("Proxies(none)"),
+        }
+    }
+}
+
+impl Exception {
+    /// The entries of NO_PROXY, as most programs read them: names with or without a dot in front, addresses, networks, `*`.
+    fn parse_all(text: &str) -> Vec<Self> {
+        text.split([',', ' '])
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .map(Self::parse)
+            .collect()
+    }
+
+    fn parse(entry: &str) -> Self {
+        if entry == "*" {
+            return Self::All;
+        }
+        if let Some((network, bits)) = entry.split_once('/')
+            && let (Ok(network), Ok(bits)) = (network.parse::<IpAddr>(), bits.parse::<u32>())
+        {
+            return Self::Network(network, bits);
+        }
+        let bare = entry.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = bare.parse() {
+            return Self::Address(address);
+        }
+        let name = entry.trim_start_matches("*.").trim_start_matches('.');
+        Self::Domain(name.to_ascii_lowercase())
+    }
+
+    fn covers(&self, host: &str) -> bool {
+        let address = host.parse::<IpAddr>().ok();
+        match self {
+            Self::All => true,
+            Self::Address(excepted) => address.as_ref() == Some(excepted),
+            Self::Network(network, bits) => match (address, network) {
+                (Some(IpAddr::V4(address)), IpAddr::V4(network)) => {
+                    let differ = address.to_bits() ^ network.to_bits();
+                    *bits <= 32 && differ.leading_zeros() >= *bits
+                }
+                (Some(IpAddr::V6(address)), IpAddr::V6(network)) => {
+                    let differ = address.to_bits() ^ network.to_bits();
+                    *bits <= 128 && differ.leading_zeros() >= *bits
+                }
+                _ => false,
+            },
+            Self::Domain(name) => {
+                let under = host.strip_suffix(name.as_str());
+                under.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            }
+        }
+    }
+}
+
+/// `Basic …` of `user:password`, in which %XX stands for what a URL cannot hold.
+fn basic(user: &str) -> std::result::Result<Zeroizing<String>, &'static str> {
+    let wrong = "in the user and password of a proxy, % is followed by two hexadecimal digits";
+    let mut plain = Zeroizing::new(Vec::with_capacity(user.len() + 1));
+    let mut bytes = user.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            plain.push(byte);
+            continue;
+        }
+        let mut digit = || {
+            let digit = char::from(bytes.next()?).to_digit(16)?;
+            u8::try_from(digit).ok()
+        };
+        let (high, low) = (digit().ok_or(wrong)?, digit().ok_or(wrong)?);
+        plain.push(high << 4 | low);
+    }
+    if !plain.contains(&b':') {
+        plain.push(b':');
+    }
+    let encoded = Zeroizing::new(base64::encode(&plain));
+    let mut value = Zeroizing::new(String::with_capacity(6 + encoded.len()));
+    value.push_str("Basic ");
+    value.push_str(&encoded);
+    Ok(value)
+}
+
+/// The status in the first line of an answer.
+fn status(head: &[u8]) -> Option<u16> {
+    let rest = head
+        .strip_prefix(b"HTTP/1.1 ")
+        .or_else(|| head.strip_prefix(b"HTTP/1.0 "))?;
+    let digits = rest.get(..3)?;
+    if !matches!(rest.get(3), Some(b' ' | b'\r')) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::PathBuf, sync::Arc};
+
+    use ctk_token::TokenError;
+
+    use super::*;
+    use crate::Value;
+
+    fn surroundings(variable: fn(&str) -> Option<OsString>) -> Surroundings {
+        Surroundings {
+            home: None::<PathBuf>,
+            variable,
+            run: Arc::new(|_| Err(TokenError::NotSupported)),
+        }
+    }
+
+    fn with(proxy: &str) -> Settings {
+        let mut settings = Settings::default();
+        settings.0.insert("proxy".into(), Value::Text(proxy.into()));
+        settings
+    }
+
+    fn endpoint(url: &str) -> Endpoint {
+        Endpoint::parse(url).unwrap()
+    }
+
+    #[test]
+    fn a_proxy_is_read_with_its_user_and_shows_none_of_it() {
+        let proxy = Proxy::parse("http://me%40work:p%3Aw@proxy.example:3128/").unwrap();
+        assert_eq!((proxy.host.as_str(), proxy.port), ("proxy.example", 3128));
+        let authorization = proxy.authorization.as_deref().unwrap();
+        assert_eq!(
+            authorization,
+            &format!("Basic {}", base64::encode(b"me@work:p:w"))
+        );
+        assert_eq!(
+            *proxy.request("h:443"),
+            format!(
+                "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\nProxy-Authorization: {authorization}\r\n\r\n"
+            )
+        );
+        for (text, host, port) in [
+            ("p", "p", 80),
+            ("p:1", "p", 1),
+            ("HTTP://[::1]:2", "::1", 2),
+        ] {
+            let proxy = Proxy::parse(text).unwrap();
+            assert_eq!((proxy.host.as_str(), proxy.port), (host, port));
+            assert!(proxy.authorization.is_none());
+        }
+        for wrong in [
+            "",
+            "https://p",
+            "socks5://u:s3cret@p",
+            "http://u:s3cret%@p",
+            "http://u:s3cret@p:x",
+            "p/x",
+        ] {
+            let refused = Proxies::of(&with(wrong), &surroundings(|_| None));
+            match (wrong, refused) {
+                ("", none) => assert!(none.unwrap().proxy.is_none()),
+                (_, refused) => {
+                    let refused = refused.unwrap_err().to_string();
+                    assert!(
+                        refused.starts_with("proxy: ") && !refused.contains("s3cret"),
+                        "{refused}"
+                    );
+                }
+            }
+        }
+        let shown = format!(
+            "{:?}",
+            Proxies::of(&with("http://u:s3cret@p"), &surroundings(|_| None))
+        );
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn the_setting_counts_before_the_environment() {
+        let environment = surroundings(|name| match name {
+            "HTTPS_PROXY" => Some("http://upper:1".into()),
+            "NO_PROXY" => Some("direct.example".into()),
+            _ => None,
+        });
+        let of = |settings: &Settings, url| {
+            let proxies = Proxies::of(settings, &environment).unwrap();
+            proxies
+                .of_endpoint(&endpoint(url))
+                .map(|proxy| proxy.host.clone())
+        };
+        let none = Settings::default();
+        assert_eq!(of(&none, "https://h.example"), Some("upper".into()));
+        assert_eq!(of(&none, "https://direct.example"), None);
+        assert_eq!(of(&none, "https://x.direct.example"), None);
+        assert_eq!(of(&none, "https://indirect.example"), Some("upper".into()));
+        assert_eq!(of(&none, "http://127.0.0.1:1"), None);
+        assert_eq!(of(&none, "https://127.0.0.1:1"), None);
+        assert_eq!(of(&none, "https://localhost:1"), None);
+        assert_eq!(of(&with("none"), "https://h.example"), None);
+        assert_eq!(
+            of(&with("http://set:1"), "https://direct.example"),
+            Some("set".into())
+        );
+        let lower = surroundings(|name| match name {
+            "HTTPS_PROXY" => Some("http://upper:1".into()),
+            "https_proxy" => Some("http://lower:1".into()),
+            _ => None,
+        });
+        let proxies = Proxies::of(&none, &lower).unwrap();
+        assert_eq!(
+            proxies
+                .of_endpoint(&endpoint("https://h.example"))
+                .unwrap()
+                .host,
+            "lower"
+        );
+        let bad =
+            surroundings(|name| (name == "https_proxy").then(|| "socks5://u:s3cret@h".into()));
+        let refused = Proxies::of(&none, &bad).unwrap_err().to_string();
+        assert!(
+            refused.contains("HTTPS_PROXY") && !refused.contains("s3cret"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn exceptions_are_names_addresses_and_networks() {
+        for (text, host, covered) in [
+            ("*", "a.example", true),
+            ("a.example", "a.example", true),
+            (".a.example", "b.a.example", true),
+            ("*.a.example", "b.a.example", true),
+            ("a.example", "ba.example", false),
+            ("A.Example, b", "a.example", true),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.0/24", "192.0.2.77", true),
+            ("192.0.2.0/24", "192.0.3.1", false),
+            ("0.0.0.0/0", "192.0.3.1", true),
+            ("192.0.2.0/33", "192.0.2.1", false),
+            ("[2001:db8::1]", "2001:db8::1", true),
+            ("2001:db8::/32", "2001:db8:5::1", true),
+            ("2001:db8::/32", "192.0.2.1", false),
+            ("", "a.example", false),
+            (",, ", "a.example", false),
+        ] {
+            let exceptions = Exception::parse_all(text);
+            let found = exceptions.iter().any(|exception| exception.covers(host));
+            assert_eq!(found, covered, "{text} {host}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_three_digits_in_the_right_place() {
+        assert_eq!(
+            status(b"HTTP/1.1 200 Connection established\r\n"),
+            Some(200)
+        );
+        assert_eq!(status(b"HTTP/1.0 407\r\n"), Some(407));
+        for wrong in [
+            "",
+            "HTTP/1.1 20",
+            "HTTP/1.1 2000 \r\n",
+            "HTTP/2 200 \r\n",
+            "HTTP/1.1 +20 \r\n",
+            "ICY 200 OK",
+        ] {
+            assert_eq!(status(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}
