@@ -126,7 +126,8 @@ pub enum KeyAlgorithm {
     /// for [`Operation::Decrypt`], RSAES-PKCS1-v1_5 (RFC 8017 §7.2), by which nobody may learn whether the padding was
     /// right: a key store answers a wrong one with a pseudo-random plaintext, or does not offer this form.
     RsaPkcs1,
-    /// RSASSA-PKCS1-v1_5 over a hash of this kind (RFC 8017 §8.2).
+    /// RSASSA-PKCS1-v1_5 over a hash of this kind (RFC 8017 §8.2). A key store that does this and nothing below it, as services
+    /// do, is also asked for it when [`RsaPkcs1`](Self::RsaPkcs1) is wanted of a DigestInfo.
     RsaPkcs1Digest(Digest),
     /// RSASSA-PKCS1-v1_5 over a message.
     RsaPkcs1Message(Digest),
@@ -136,8 +137,8 @@ pub enum KeyAlgorithm {
     RsaPssMessage(Pss),
     /// RSAES-OAEP with an empty label (RFC 8017 §7.1); with another label it is made from [`RsaRaw`](Self::RsaRaw).
     RsaOaep(Oaep),
-    /// ECDSA over a hash of any length; only as many leftmost bits as the curve's order has count (FIPS 186-5 §6.4).
-    /// The signature is a DER `ECDSA-Sig-Value` (RFC 3279 §2.2.3).
+    /// ECDSA over a hash of any length; only as many leftmost bits as the curve's order has count (FIPS 186-5 §6.4). A key
+    /// store that takes hashes of one length gets them by `ctk_crypto::ecdsa::digest_of_len`. The signature is a DER `ECDSA-Sig-Value` (RFC 3279 §2.2.3).
     EcdsaDigest,
     /// ECDSA over a message.
     EcdsaMessage(Digest),

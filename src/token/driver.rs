@@ -117,7 +117,9 @@ pub enum LoginPolicy {
     App,
     /// The program logs in, and the token gets the secret by itself (pinpad, stored PIN, prompt).
     AppWithoutPin,
-    /// The program does not log in; the token authenticates by itself when a key is used.
+    /// The program does not log in; the token authenticates by itself when a key is used, or needs no secret at all and
+    /// has no [`Role::User`]. A program that logs in all the same must not be told that a secret is right that nobody has
+    /// checked: it is refused.
     OnUse,
 }
 

@@ -148,6 +148,7 @@ pub trait TokenSession: Send + Sync {
     /// than said above, however long this signature would be;
     /// [`DataLength`](TokenError::DataLength) for an input of a length that the form does not take,
     /// [`DataInvalid`](TokenError::DataInvalid) for an RSA block that is not below the modulus. And
+    /// [`Refused`](TokenError::Refused) if the service behind the key store does not want to, and
     /// whatever keeps the key store from being reached: [`Unreachable`](TokenError::Unreachable),
     /// [`TimedOut`](TokenError::TimedOut), [`Corrupted`](TokenError::Corrupted),
     /// [`TokenRemoved`](TokenError::TokenRemoved).

@@ -1,6 +1,6 @@
 //! Rules for signatures.
 
-use std::thread;
+use std::{collections::BTreeSet, thread};
 
 use super::{
     EACH_TIME, Fixture, NotApplicable, Verdict, sample_input, signing_algorithms,
@@ -8,7 +8,10 @@ use super::{
         authenticate, authenticate_for, first_key, must_sign, session, sign, supported, tokens,
     },
 };
-use crate::{Constraint, KeyAlgorithm, Operation, PublicKey, PublicKeyMaterial, TokenError};
+use crate::{
+    Constraint, Digest, Key, KeyAlgorithm, Operation, PublicKey, PublicKeyMaterial, TokenError,
+    TokenSession,
+};
 
 pub(super) fn every_supported_algorithm_signs(fixture: &dyn Fixture) -> Verdict {
     for token in tokens(&*fixture.driver()) {
@@ -18,6 +21,10 @@ pub(super) fn every_supported_algorithm_signs(fixture: &dyn Fixture) -> Verdict 
             for algorithm in signing_algorithms() {
                 authenticate_for(fixture, &*session, key);
                 let supported = session.supports(Operation::Sign, &key.id, algorithm);
+                if supported && algorithm == KeyAlgorithm::EcdsaDigest {
+                    signs_hashes_of_each_length(fixture, &*session, key);
+                    authenticate_for(fixture, &*session, key);
+                }
                 let Some(input) = sample_input(&key.public_key, algorithm, 5) else {
                     assert!(
                         !supported,
@@ -59,6 +66,23 @@ pub(super) fn every_supported_algorithm_signs(fixture: &dyn Fixture) -> Verdict 
         }
     }
     Ok(())
+}
+
+/// ECDSA takes the hash of any hash function with any curve, whatever the key store's own algorithms are called.
+fn signs_hashes_of_each_length(fixture: &dyn Fixture, session: &dyn TokenSession, key: &Key) {
+    let lengths: BTreeSet<_> = Digest::ALL.into_iter().map(Digest::len).collect();
+    for len in lengths {
+        authenticate_for(fixture, session, key);
+        let algorithm = KeyAlgorithm::EcdsaDigest;
+        // All bits of the first byte are set: the number is as large as it can be.
+        let hash = vec![0xff; len];
+        let signature = sign(session, key, algorithm, &hash);
+        assert!(
+            fixture.verify(&key.public_key, algorithm, &hash, &signature),
+            "{}: a wrong signature over a hash of {len} bytes",
+            key.label
+        );
+    }
 }
 
 pub(super) fn ml_dsa_is_hedged(fixture: &dyn Fixture) -> Verdict {

@@ -24,15 +24,22 @@ pub(super) fn tokens(driver: &dyn TokenDriver) -> Vec<Arc<dyn Token>> {
     tokens
 }
 
-/// The first key that signs.
+/// The first key that signs; one that needs an authentication comes before one that is free, which tells nothing about it.
 pub(super) fn first_key(driver: &dyn TokenDriver) -> (Arc<dyn Token>, Key) {
-    for token in tokens(driver) {
-        let contents = token.contents();
-        if let Some(key) = contents.keys().find(|key| key.sign != Constraint::Never) {
-            return (token, key.clone());
-        }
+    let tokens = tokens(driver);
+    let needs = |key: &Key| matches!(key.sign, Constraint::Auth(..));
+    let signs = |key: &Key| key.sign != Constraint::Never;
+    let first = |wanted: &dyn Fn(&Key) -> bool| {
+        tokens.iter().find_map(|token| {
+            let contents = token.contents();
+            let key = contents.keys().find(|key| wanted(key))?;
+            Some((Arc::clone(token), key.clone()))
+        })
+    };
+    match first(&needs).or_else(|| first(&signs)) {
+        Some(found) => found,
+        None => panic!("the fixture has no key that signs"),
     }
-    panic!("the fixture has no key that signs");
 }
 
 pub(super) fn session(token: &dyn Token) -> Arc<dyn TokenSession> {

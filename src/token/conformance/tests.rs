@@ -33,10 +33,24 @@ enum Fault {
     KeepsTheOldSecret,
 }
 
+/// What stands before the key, and what it does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// A login, and it does the raw operation.
+    Login,
+    /// A secret each time.
+    EachTime,
+    /// Nothing, and there are no roles: like a service that knows the machine.
+    Free,
+    /// Nothing, and it signs hashes and no blocks.
+    FreeHashes,
+}
+
 /// One key whose private operation does nothing: what is encrypted is there to read.
 #[derive(Clone)]
 struct Paper {
     fault: Fault,
+    kind: Kind,
     contents: Arc<KeychainContents>,
     pin: Arc<Mutex<Vec<u8>>>,
 }
@@ -44,24 +58,36 @@ struct Paper {
 struct PaperSession {
     paper: Paper,
     is_authenticated: AtomicBool,
+    /// Authenticated for one operation.
+    once: AtomicBool,
     rejected: Mutex<u8>,
 }
 
-struct Login<'a>(&'a PaperSession);
+struct Login<'a>(&'a PaperSession, Role);
 
 const LEN: usize = 128;
 const ID: &[u8] = b"key";
 const MAX_PIN: usize = 20;
+/// What a key does that signs hashes.
+const HASHES: KeyAlgorithm = KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256);
 
 impl Paper {
-    fn new(fault: Fault) -> Self {
+    fn new(fault: Fault, kind: Kind) -> Self {
         let mut modulus = [0xcc; LEN];
         modulus[LEN - 1] = 1;
         let public_key = PublicKey::rsa(&modulus, &[3]).unwrap();
-        let constraint = Constraint::Auth(AuthId(1), Reuse::Session);
+        let constraint = match kind {
+            Kind::Login => Constraint::Auth(AuthId(1), Reuse::Session),
+            Kind::EachTime => Constraint::Auth(AuthId(1), Reuse::Operation),
+            Kind::Free | Kind::FreeHashes => Constraint::Free,
+        };
+        let decrypt = match kind {
+            Kind::FreeHashes => Constraint::Never,
+            _ => constraint,
+        };
         let key = Key {
             sign: constraint,
-            decrypt: constraint,
+            decrypt,
             ..Key::new(ObjectId::new(ID), "paper", &[1], public_key)
         };
         let contents = KeychainContents {
@@ -70,9 +96,16 @@ impl Paper {
         };
         Self {
             fault,
+            kind,
             contents: Arc::new(contents),
             pin: Arc::new(Mutex::new(b"right".to_vec())),
         }
+    }
+}
+
+impl Paper {
+    fn has_roles(&self) -> bool {
+        matches!(self.kind, Kind::Login | Kind::EachTime)
     }
 }
 
@@ -101,6 +134,10 @@ impl Slot for Place {
 impl Token for Paper {
     fn info(&self) -> TokenInfo {
         TokenInfo {
+            login: match self.has_roles() {
+                true => LoginPolicy::App,
+                false => LoginPolicy::OnUse,
+            },
             max_pin_len: MAX_PIN,
             writable: true,
             ..TokenInfo::software("Paper", "Paper", "1")
@@ -115,6 +152,7 @@ impl Token for Paper {
         Ok(Arc::new(PaperSession {
             paper: self.clone(),
             is_authenticated: AtomicBool::new(false),
+            once: AtomicBool::new(false),
             rejected: Mutex::new(0),
         }))
     }
@@ -127,7 +165,11 @@ impl AuthOperation for Login<'_> {
 
     fn finish(self: Box<Self>, secret: AuthSecret<'_>) -> Result<()> {
         self.0.check(secret)?;
-        self.0.is_authenticated.store(true, Ordering::SeqCst);
+        let opened = match self.1 {
+            Role::Context => &self.0.once,
+            _ => &self.0.is_authenticated,
+        };
+        opened.store(true, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -161,11 +203,22 @@ impl PaperSession {
         if !self.supports(operation, &ObjectId::new(ID), algorithm) {
             return Err(TokenError::NotSupported);
         }
-        if !self.is_authenticated.load(Ordering::SeqCst) {
+        let is_opened = match self.paper.kind {
+            Kind::Login => self.is_authenticated.load(Ordering::SeqCst),
+            Kind::EachTime => self.once.swap(false, Ordering::SeqCst),
+            Kind::Free | Kind::FreeHashes => true,
+        };
+        if !is_opened {
             return Err(TokenError::AuthenticationNeeded);
         }
         if room < LEN {
             return Err(TokenError::BadParameter);
+        }
+        if algorithm == HASHES {
+            return match block.len() {
+                32 => Ok(()),
+                _ => Err(TokenError::DataLength),
+            };
         }
         let takes_every_number = match operation {
             Operation::Sign => Fault::SignsEveryNumber,
@@ -218,10 +271,14 @@ impl TokenSession for PaperSession {
     fn begin_auth(
         &self,
         role: Role,
-        _item: Option<&ObjectId>,
+        item: Option<&ObjectId>,
     ) -> Result<Box<dyn AuthOperation + '_>> {
+        let is_own = item.is_some_and(|id| id.as_bytes() == ID);
         match role {
-            Role::User => Ok(Box::new(Login(self))),
+            Role::User if self.paper.has_roles() => Ok(Box::new(Login(self, role))),
+            Role::Context if self.paper.kind == Kind::EachTime && is_own => {
+                Ok(Box::new(Login(self, role)))
+            }
             _ => Err(TokenError::NotSupported),
         }
     }
@@ -229,11 +286,15 @@ impl TokenSession for PaperSession {
     fn end_auth(&self, role: Role) {
         if role == Role::User {
             self.is_authenticated.store(false, Ordering::SeqCst);
+            self.once.store(false, Ordering::SeqCst);
         }
     }
 
     fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
         let is_right = match operation {
+            _ if self.paper.kind == Kind::FreeHashes => {
+                operation == Operation::Sign && algorithm == HASHES
+            }
             Operation::Sign => algorithm == KeyAlgorithm::RsaRaw,
             Operation::Decrypt => {
                 matches!(algorithm, KeyAlgorithm::RsaRaw | KeyAlgorithm::RsaPkcs1)
@@ -251,7 +312,8 @@ impl TokenSession for PaperSession {
         signature: &mut [u8],
     ) -> Result<usize> {
         self.refuse(Operation::Sign, key, algorithm, input, signature.len())?;
-        signature[..LEN].copy_from_slice(input);
+        signature[..LEN].fill(0);
+        signature[LEN - input.len()..LEN].copy_from_slice(input);
         Ok(LEN)
     }
 
@@ -279,7 +341,8 @@ impl TokenSession for PaperSession {
 
     fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
         let fault = self.paper.fault;
-        if role != Role::User && fault != Fault::HasSecretsOfOtherRoles {
+        let has_it = role == Role::User && self.paper.has_roles();
+        if !has_it && fault != Fault::HasSecretsOfOtherRoles {
             return Err(TokenError::NotSupported);
         }
         self.check(old)?;
@@ -297,15 +360,15 @@ impl TokenSession for PaperSession {
 }
 
 /// A fixture; with or without another secret.
-struct Desk(Fault, Option<&'static [u8]>);
+struct Desk(Fault, Option<&'static [u8]>, Kind);
 
 impl Fixture for Desk {
     fn driver(&self) -> Box<dyn TokenDriver> {
-        Box::new(Paper::new(self.0))
+        Box::new(Paper::new(self.0, self.2))
     }
 
     fn pin(&self) -> Option<&[u8]> {
-        Some(b"right")
+        matches!(self.2, Kind::Login | Kind::EachTime).then_some(b"right")
     }
 
     fn wrong_pin(&self) -> &[u8] {
@@ -317,7 +380,8 @@ impl Fixture for Desk {
     }
 
     fn verify(&self, _: &PublicKey, _: KeyAlgorithm, input: &[u8], signature: &[u8]) -> bool {
-        input == signature
+        let (zeros, end) = signature.split_at(signature.len() - input.len());
+        end == input && zeros.iter().all(|byte| *byte == 0)
     }
 
     fn encrypt(&self, _: &PublicKey, how: KeyAlgorithm, plaintext: &[u8]) -> Option<Vec<u8>> {
@@ -336,10 +400,33 @@ const NEW: Option<&[u8]> = Some(b"another");
 
 #[test]
 fn a_token_of_paper_keeps_every_rule() {
-    let outcomes = run(&Desk(Fault::None, NEW));
+    assert_eq!(left_out(Kind::Login), ["no key is for ML-DSA"]);
+}
+
+#[test]
+fn a_key_that_wants_its_secret_each_time_keeps_every_rule() {
+    let expected = ["no key is for ML-DSA", EACH_TIME.0, EACH_TIME.0];
+    assert_eq!(left_out(Kind::EachTime), expected);
+}
+
+#[test]
+fn a_token_without_secrets_keeps_every_rule() {
+    for kind in [Kind::Free, Kind::FreeHashes] {
+        let mut expected = vec![NO_PIN.0, NO_PIN.0, "no key is for ML-DSA"];
+        // The end of an authentication, sessions apart, the race; then what is about a new secret.
+        expected.extend([NO_PIN.0; 3]);
+        expected.extend(["the secret cannot be changed"; 2]);
+        assert_eq!(left_out(kind), expected, "{kind:?}");
+    }
+}
+
+/// Why rules did not apply to a token that keeps all others.
+fn left_out(kind: Kind) -> Vec<&'static str> {
+    let new = NEW.filter(|_| matches!(kind, Kind::Login | Kind::EachTime));
+    let outcomes = run(&Desk(Fault::None, new, kind));
     assert_eq!(outcomes.len(), RULES);
-    let left_out: Vec<_> = outcomes.iter().filter_map(|it| it.not_applicable).collect();
-    assert_eq!(left_out, ["no key is for ML-DSA"]);
+    let reasons = outcomes.iter().filter_map(|it| it.not_applicable);
+    reasons.collect()
 }
 
 #[test]
@@ -361,7 +448,7 @@ fn every_fault_is_found() {
         (Fault::HasSecretsOfOtherRoles, "the secret of Context"),
         (Fault::KeepsTheOldSecret, "the old secret after a change"),
     ] {
-        let found = broken(&Desk(fault, NEW));
+        let found = broken(&Desk(fault, NEW, Kind::Login));
         assert!(found.contains(said), "{fault:?}: {found}");
     }
 }
@@ -369,7 +456,7 @@ fn every_fault_is_found() {
 /// A backend whose secret can be changed does not conform by keeping quiet about it.
 #[test]
 fn a_forgotten_secret_is_found() {
-    let found = broken(&Desk(Fault::None, None));
+    let found = broken(&Desk(Fault::None, None, Kind::Login));
     assert!(found.contains("the fixture needs another one"), "{found}");
 }
 
