@@ -37,7 +37,7 @@ fn a_session_is_not_locked_while_the_token_works_at_the_end_of_an_operation() {
         op::sign_init(session, &ecdsa, key(session, 1)).unwrap();
         // From here on only the operation holds the token's session.
         assert_eq!(unsafe { C_Logout(session) }, CKR_OK);
-        assert_eq!(of_class(session, CKO_PRIVATE_KEY), []);
+        assert_eq!(of_class(session, CKO_PRIVATE_KEY), [0; 0]);
         assert_eq!(token.sessions.load(Ordering::SeqCst), 1);
         let (answered, answer) = channel();
         *token.at_end.lock().unwrap() = Some(Box::new(move || {

@@ -457,7 +457,7 @@ fn what_a_token_says_is_told() {
     let module = Module::start(&[Arc::clone(&token)]);
     let session = module.open();
     // Before login nobody sees the key.
-    assert_eq!(of_class(session, CKO_PRIVATE_KEY), []);
+    assert_eq!(of_class(session, CKO_PRIVATE_KEY), [0; 0]);
     assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
     let key = key(session, 1);
     let ciphertext = sealed(MESSAGE, Padding::PKCS1);

@@ -38,14 +38,14 @@ fn certificates_and_public_keys_are_seen_before_login_and_private_keys_after() {
     let session = module.open();
     assert_eq!(of_class(session, CKO_CERTIFICATE).len(), 3);
     assert_eq!(of_class(session, CKO_PUBLIC_KEY).len(), 3);
-    assert_eq!(of_class(session, CKO_PRIVATE_KEY), []);
+    assert_eq!(of_class(session, CKO_PRIVATE_KEY), [0; 0]);
     assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
     let keys = of_class(session, CKO_PRIVATE_KEY);
     assert_eq!(keys.len(), 3);
     assert_eq!(find(session, &[]).len(), 9);
     // A handle survives logout and login, and shows nothing in between.
     assert_eq!(unsafe { C_Logout(session) }, CKR_OK);
-    assert_eq!(of_class(session, CKO_PRIVATE_KEY), []);
+    assert_eq!(of_class(session, CKO_PRIVATE_KEY), [0; 0]);
     assert_eq!(
         value(session, keys[0], CKA_LABEL),
         Err(CKR_OBJECT_HANDLE_INVALID)
@@ -138,7 +138,7 @@ fn a_certificate_without_a_key_is_an_authority_if_it_says_so_and_odd_ones_are_st
     });
     let module = Module::start(&[token]);
     let session = module.open();
-    assert_eq!(of_class(session, CKO_PUBLIC_KEY), []);
+    assert_eq!(of_class(session, CKO_PUBLIC_KEY), [0; 0]);
     let certificates = of_class(session, CKO_CERTIFICATE);
     let category = |object| value(session, object, CKA_CERTIFICATE_CATEGORY).map(|v| ulong(&v));
     assert_eq!(
@@ -208,7 +208,7 @@ fn private_keys_show_no_private_value_in_any_way() {
             Err(CKR_ATTRIBUTE_TYPE_INVALID)
         );
         // Matching would be an oracle.
-        assert_eq!(find(session, &[(*kind, secret)]), []);
+        assert_eq!(find(session, &[(*kind, secret)]), [0; 0]);
     }
     for (key, identity) in keys.iter().zip(&identities).skip(1) {
         assert_eq!(
@@ -216,7 +216,7 @@ fn private_keys_show_no_private_value_in_any_way() {
             Err(CKR_ATTRIBUTE_SENSITIVE)
         );
         let secret = identity.key.private_key_to_pkcs8().unwrap();
-        assert_eq!(find(session, &[(CKA_VALUE, &secret)]), []);
+        assert_eq!(find(session, &[(CKA_VALUE, &secret)]), [0; 0]);
     }
     for key in keys {
         for (kind, expected) in [
@@ -297,11 +297,11 @@ fn what_nobody_knows_is_found_nowhere_and_is_no_error() {
     let session = module.open();
     let nss_root_list: CK_OBJECT_CLASS = 0xCE53_4354;
     for class in [nss_root_list, CKO_VALIDATION, CKO_DATA, CKO_HW_FEATURE] {
-        assert_eq!(of_class(session, class), []);
+        assert_eq!(of_class(session, class), [0; 0]);
     }
-    assert_eq!(find(session, &[(0xCE53_4351, b"x")]), []);
-    assert_eq!(find(session, &[(CKA_CLASS, b"x")]), []);
-    assert_eq!(find(session, &[(CKA_ID, b"")]), []);
+    assert_eq!(find(session, &[(0xCE53_4351, b"x")]), [0; 0]);
+    assert_eq!(find(session, &[(CKA_CLASS, b"x")]), [0; 0]);
+    assert_eq!(find(session, &[(CKA_ID, b"")]), [0; 0]);
     assert_eq!(
         find(
             session,
@@ -310,7 +310,7 @@ fn what_nobody_knows_is_found_nowhere_and_is_no_error() {
         .len(),
         2
     );
-    assert_eq!(find(session, &[(CKA_TOKEN, &[CK_FALSE])]), []);
+    assert_eq!(find(session, &[(CKA_TOKEN, &[CK_FALSE])]), [0; 0]);
 }
 
 #[test]
@@ -445,7 +445,7 @@ fn a_slot_without_a_token_says_so_and_its_sessions_are_over() {
     token.present.store(true, Ordering::SeqCst);
     assert!(!token.is_verified());
     let session = module.open();
-    assert_eq!(of_class(session, CKO_PRIVATE_KEY), []);
+    assert_eq!(of_class(session, CKO_PRIVATE_KEY), [0; 0]);
     assert!(
         find(session, &[])
             .iter()

@@ -204,7 +204,7 @@ fn a_key_that_is_ready_after_the_end_of_its_login_or_session_is_not_there() {
         if !closes {
             assert_eq!(login(watcher, CKU_USER, Some(PIN)), CKR_OK);
         }
-        assert_eq!(of_class(watcher, CKO_SECRET_KEY), []);
+        assert_eq!(of_class(watcher, CKO_SECRET_KEY), [0; 0]);
     }
 }
 #[test]

@@ -120,7 +120,7 @@ fn the_administrator_makes_a_key_and_the_user_signs_with_it() {
     assert_eq!(value(session, public, CKA_TOKEN), Ok(YES.to_vec()));
     assert_eq!(value(session, public, CKA_LOCAL), Ok(YES.to_vec()));
     // The SO has its handle and does not see it.
-    assert_eq!(of_class(session, CKO_PRIVATE_KEY), []);
+    assert_eq!(of_class(session, CKO_PRIVATE_KEY), [0; 0]);
     assert_eq!(
         value(session, private, CKA_ID),
         Err(CKR_OBJECT_HANDLE_INVALID)
@@ -254,7 +254,7 @@ fn what_a_card_says_of_a_wish_for_keys_is_told() {
     assert_eq!(generate(session, &[], &[]), Err(CKR_USER_NOT_LOGGED_IN));
     assert_eq!(state(session), CKS_RW_USER_FUNCTIONS);
     let other = module.open();
-    assert_eq!(of_class(other, CKO_PUBLIC_KEY), []);
+    assert_eq!(of_class(other, CKO_PUBLIC_KEY), [0; 0]);
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn a_certificate_is_written_shown_replaced_and_deleted() {
     }
     assert_eq!(destroy(session, written), CKR_OK);
     assert_eq!(destroy(session, written), CKR_OBJECT_HANDLE_INVALID);
-    assert_eq!(of_class(session, CKO_CERTIFICATE), []);
+    assert_eq!(of_class(session, CKO_CERTIFICATE), [0; 0]);
     assert_eq!(of_class(session, CKO_PUBLIC_KEY), [public]);
 }
 
@@ -344,7 +344,7 @@ fn what_is_wrong_with_a_certificate_is_said_and_nothing_is_written() {
         *card.next_error.lock().unwrap() = Some(error);
         assert_eq!(refused(&good), expected);
     }
-    assert_eq!(of_class(session, CKO_CERTIFICATE), []);
+    assert_eq!(of_class(session, CKO_CERTIFICATE), [0; 0]);
     let written = op::create(session, &good).unwrap();
     assert_eq!(unsafe { C_Logout(session) }, CKR_OK);
     assert_eq!(refused(&good), CKR_USER_NOT_LOGGED_IN);

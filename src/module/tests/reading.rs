@@ -132,7 +132,7 @@ fn public_data_are_read_when_somebody_asks_for_them_and_once() {
     assert_eq!(get(CKA_MODIFIABLE), Ok(vec![CK_FALSE]));
     assert_eq!(get(CKA_DESTROYABLE), Ok(vec![CK_FALSE]));
     // Nor does a search for a value read anything, and it finds none that was not read.
-    assert_eq!(find(session, &[(CKA_VALUE, b"ObjectId(open) 0")]), []);
+    assert_eq!(find(session, &[(CKA_VALUE, b"ObjectId(open) 0")]), [0; 0]);
     assert_eq!(reads(&card), 0);
     // The length and the value are of one reading, of which other sessions have something as well.
     assert_eq!(get(CKA_VALUE), Ok(b"ObjectId(open) 0".to_vec()));
@@ -180,7 +180,7 @@ fn every_entry_is_answered_when_a_value_cannot_be_read() {
 fn protected_data_are_seen_and_kept_as_long_as_the_login() {
     let (card, _, module) = start(vec![data("closed", PROTECTED)]);
     let session = module.open();
-    assert_eq!(of_class(session, CKO_DATA), []);
+    assert_eq!(of_class(session, CKO_DATA), [0; 0]);
     assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
     let object = of_class(session, CKO_DATA)[0];
     assert_eq!(value(session, object, CKA_PRIVATE), Ok(vec![CK_TRUE]));
@@ -200,6 +200,6 @@ fn protected_data_are_seen_and_kept_as_long_as_the_login() {
         *card.next_error.lock().unwrap() = Some(lost);
         assert_eq!(value_of(session, object), gone);
         // There is no login any more, so that the program can log in again.
-        assert_eq!(of_class(session, CKO_DATA), []);
+        assert_eq!(of_class(session, CKO_DATA), [0; 0]);
     }
 }

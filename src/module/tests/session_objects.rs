@@ -96,7 +96,7 @@ fn objects_change_as_a_whole_or_not_at_all_and_say_what_they_forbid() {
     assert_eq!(value(session, object, CKA_VALUE), Ok(b"2".to_vec()));
     // The indexes follow.
     assert_eq!(find(session, &[(CKA_LABEL, b"two")]), [object]);
-    assert_eq!(find(session, &[(CKA_VALUE, b"1")]), []);
+    assert_eq!(find(session, &[(CKA_VALUE, b"1")]), [0; 0]);
     for (wrong, rv) in [
         ((CKA_CLASS, &number(CKO_DATA)[..]), CKR_ATTRIBUTE_READ_ONLY),
         ((CKA_PRIVATE, NO), CKR_ATTRIBUTE_READ_ONLY),
@@ -281,7 +281,7 @@ fn a_key_can_be_used_in_one_session_while_its_own_is_closed_in_another_thread() 
         let again = sign_init(user, CKM_ECDSA_SHA256, None::<&()>, key);
         assert_eq!(again, CKR_KEY_HANDLE_INVALID);
     }
-    assert_eq!(of_class(user, CKO_PRIVATE_KEY), []);
+    assert_eq!(of_class(user, CKO_PRIVATE_KEY), [0; 0]);
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn threads_that_make_find_and_end_things_at_once_leave_nothing_behind() {
                     let pair = generate_pair(session, CKM_EC_KEY_PAIR_GEN, &public, &[]);
                     assert!(matches!(pair, Ok(_) | Err(CKR_USER_NOT_LOGGED_IN)));
                     assert_eq!(set(session, key, &[(CKA_LABEL, b"old")]), CKR_OK);
-                    assert_eq!(find(session, &[(CKA_LABEL, &label)]), []);
+                    assert_eq!(find(session, &[(CKA_LABEL, &label)]), [0; 0]);
                     if round % 2 == 0 {
                         assert_eq!(destroy(session, key), CKR_OK);
                     }
@@ -331,6 +331,6 @@ fn threads_that_make_find_and_end_things_at_once_leave_nothing_behind() {
             assert_eq!(unsafe { C_Logout(watcher) }, CKR_OK);
         }
     });
-    assert_eq!(find(watcher, &[(CKA_TOKEN, NO)]), []);
-    assert_eq!(find(watcher, &[(CKA_LABEL, b"old")]), []);
+    assert_eq!(find(watcher, &[(CKA_TOKEN, NO)]), [0; 0]);
+    assert_eq!(find(watcher, &[(CKA_LABEL, b"old")]), [0; 0]);
 }

@@ -250,7 +250,7 @@ fn a_removal_ends_sessions_login_and_objects_whoever_notices_it() {
     let notices: [fn(CK_SESSION_HANDLE, &Reader); 5] = [
         |session, _| assert_eq!(session_info(session), CKR_SESSION_HANDLE_INVALID),
         |_, _| assert_eq!(slot_flags(0) & CKF_TOKEN_PRESENT, 0),
-        |_, _| assert_eq!(slots(CK_TRUE), []),
+        |_, _| assert_eq!(slots(CK_TRUE), [0; 0]),
         |_, _| assert_eq!(event(), Ok(0)),
         // Something else of the driver's: no call has asked the reader.
         |_, reader| reader.notice(),
@@ -271,11 +271,11 @@ fn a_removal_ends_sessions_login_and_objects_whoever_notices_it() {
         );
         assert_eq!(card.sessions.load(Ordering::SeqCst), 0);
         assert!(card.ended.lock().unwrap().contains(&Role::User));
-        assert_eq!(slots(CK_TRUE), []);
+        assert_eq!(slots(CK_TRUE), [0; 0]);
         // The same card again is another token: nobody is logged in, and no handle is what it was.
         reader.insert(&card);
         let session = module.open();
-        assert_eq!(of_class(session, CKO_PRIVATE_KEY), []);
+        assert_eq!(of_class(session, CKO_PRIVATE_KEY), [0; 0]);
         assert_eq!(login(session, CKU_USER, Some(PIN)), CKR_OK);
         assert_ne!(of_class(session, CKO_PRIVATE_KEY)[0], key);
         let refused = sign_init(session, CKM_ECDSA_SHA256, NONE, key);
