@@ -62,9 +62,13 @@ impl ServerIdentity {
 impl Authority {
     /// A new one.
     pub fn new() -> Self {
+        Self::named("Test authority")
+    }
+
+    fn named(name: &str) -> Self {
         let key = new_key().expect("a key");
         let certificate = Issue {
-            name: "Test authority",
+            name,
             valid: (-DAY, 2 * DAY),
             hosts: &[],
             is_authority: true,
@@ -106,7 +110,7 @@ impl Authority {
         };
         let key = new_key().expect("a key");
         if certificate == ServerCertificate::UnknownAuthority {
-            return Self::new().identity(&issue, key);
+            return Self::named("Another authority").identity(&issue, key);
         }
         self.identity(&issue, key)
     }
@@ -151,6 +155,10 @@ impl Authority {
         let pem = certificate.to_pem().expect("PEM");
         std::fs::write(folder.join(format!("{name}.pem")), pem).expect("a certificate");
         folder
+    }
+
+    pub(crate) fn certificate(&self) -> &X509 {
+        &self.certificate
     }
 
     fn identity(&self, issue: &Issue<'_>, key: PKey<Private>) -> ServerIdentity {

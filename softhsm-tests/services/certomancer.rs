@@ -1,6 +1,6 @@
 //! certomancer-csc: a CSC API server, version 1.0.4, with correct signatures and no authorisation worth the name.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, sync::OnceLock};
 
 use serde_json::{Value, json};
 
@@ -28,6 +28,8 @@ pub enum Scal {
 pub struct Csc {
     work: Work,
     scal: Scal,
+    /// Nobody drops what is static: its folder is removed by what ends it.
+    is_shared: bool,
     port: u16,
     server: Option<Server>,
 }
@@ -45,15 +47,28 @@ impl Csc {
     /// The credential that cannot be used.
     pub const DISABLED: &str = "t/disabled";
 
-    /// Starts one and waits until it answers.
+    /// The one of this process, with [`Scal::One`], started by the first test that wants it. It ends with the process.
+    #[track_caller]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Csc> = OnceLock::new();
+        SHARED.get_or_init(|| Self::started(Scal::One, true))
+    }
+
+    /// Starts one for this test alone and waits until it answers.
     #[track_caller]
     pub fn start(scal: Scal) -> Self {
+        Self::started(scal, false)
+    }
+
+    #[track_caller]
+    fn started(scal: Scal, is_shared: bool) -> Self {
         let work = Work::new();
         let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("certomancer-keys.sh");
         run(Command::new(keys).arg(work.path())).succeeded();
         let mut csc = Self {
             work,
             scal,
+            is_shared,
             port: free_port(),
             server: None,
         };
@@ -118,7 +133,8 @@ impl Csc {
             Scal::One => "1",
             Scal::Two => "2",
         };
-        let mut command = tied(program("servers", "certomancer-csc"), None);
+        let litter = self.is_shared.then(|| self.work.path());
+        let mut command = tied(program("servers", "certomancer-csc"), litter);
         command
             .arg(self.work.path().join("certomancer.yml"))
             .args([&self.port.to_string(), scal]);

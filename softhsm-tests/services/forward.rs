@@ -38,7 +38,7 @@ impl<F: Fn(&Request) -> Response + Send + Sync> Backend for F {
     }
 }
 
-impl Backend for Arc<dyn Backend> {
+impl<T: Backend + ?Sized> Backend for Arc<T> {
     fn answer(&self, request: &Request) -> io::Result<Response> {
         (**self).answer(request)
     }

@@ -9,12 +9,17 @@
 
 mod authority;
 mod certomancer;
+mod connection;
+pub mod csc;
 mod forward;
 mod http;
 mod localstack;
 mod loopback;
 mod moto;
 mod programs;
+mod proxy;
+mod sys;
+mod tls;
 
 #[path = "../process.rs"]
 pub mod process;
@@ -28,3 +33,5 @@ pub use http::{Request, Response, ask};
 pub use localstack::{Account, Kms, KmsKey};
 pub use loopback::listening_addresses;
 pub use moto::{Access, Moto};
+pub use proxy::{Connecting, Counts, Fault, Proxy};
+pub use tls::Tls;

@@ -24,8 +24,7 @@ const REGION: &str = "us-east-1";
 pub struct Kms {
     port: u16,
     server: Server,
-    /// Its folder, unless it ends with the process.
-    _work: Option<Work>,
+    _work: Work,
 }
 
 impl Kms {
@@ -35,8 +34,9 @@ impl Kms {
         static SHARED: OnceLock<Kms> = OnceLock::new();
         SHARED.get_or_init(|| {
             // Nobody drops what is static: its folder is removed by what ends it.
-            let work = std::mem::ManuallyDrop::new(Work::new());
-            Self::launch(work.path(), Some(work.path()), None)
+            let work = Work::new();
+            let path = work.path().to_owned();
+            Self::launch(&path, Some(&path), work)
         })
     }
 
@@ -45,7 +45,7 @@ impl Kms {
     pub fn start() -> Self {
         let work = Work::new();
         let path = work.path().to_owned();
-        Self::launch(&path, None, Some(work))
+        Self::launch(&path, None, work)
     }
 
     /// The port of 127.0.0.1 on which it listens, for HTTP and for HTTPS.
@@ -73,11 +73,7 @@ impl Kms {
     }
 
     #[track_caller]
-    fn launch(
-        folder: &std::path::Path,
-        litter: Option<&std::path::Path>,
-        work: Option<Work>,
-    ) -> Self {
+    fn launch(folder: &std::path::Path, litter: Option<&std::path::Path>, work: Work) -> Self {
         let port = free_port();
         // -P: it would take a folder named like a package in the current one for that package.
         let mut command = tied(program("localstack", "python"), litter);

@@ -30,11 +30,15 @@ pub(crate) fn program(environment: &str, name: &str) -> PathBuf {
 /// The command that runs a program until its own standard input ends: with the process that started it, however that ended.
 /// All of its processes are in one group. `litter` is a folder that is removed then.
 pub(crate) fn tied(program: impl AsRef<OsStr>, litter: Option<&Path>) -> Command {
+    // A server that ended by itself leaves its folder: somebody wants to read what it said.
     const SCRIPT: &str = r#"litter=$1
 shift
-( "$@" </dev/null; kill -KILL 0 ) &
-cat >/dev/null
-[ -z "$litter" ] || rm -rf -- "$litter"
+exec 3<&0
+"$@" </dev/null 3<&- &
+server=$!
+{ cat <&3 >/dev/null; kill -KILL "$server"; } &
+wait "$server"
+[ $? -ne 137 ] || [ -z "$litter" ] || rm -rf -- "$litter"
 kill -KILL 0"#;
     let mut command = Command::new("/bin/sh");
     command
