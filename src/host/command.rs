@@ -352,3 +352,5 @@ fn in_path(name: &OsStr, environment: &Environment) -> Option<PathBuf> {
     files.find(|file| trust::is_executable(file))
 }
 
+#[cfg(test)]
+mod tests;

@@ -56,18 +56,22 @@ pub fn list(
 ) -> Result<Inspected> {
     let configuration = configuration_of(token, environment)?;
     let service = (configuration.protocol.open)(&configuration);
+    Ok(inspected(service.list(progress)?))
+}
+
+fn inspected(found: Inventory) -> Inspected {
     let Inventory {
         keys,
         certificates,
         left_out,
-    } = service.list(progress)?;
-    Ok(Inspected {
+    } = found;
+    Inspected {
         contents: Contents {
             keys: keys.into_iter().map(key_facts).collect(),
             certificates: certificates.into_iter().map(certificate_facts).collect(),
         },
         left_out,
-    })
+    }
 }
 
 /// Looks for what is wrong between here and the service of a token, in the order in which one thing needs the other.
@@ -247,3 +251,5 @@ fn certificate_record(certificate: &CertificateFacts) -> CertificateRecord {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -223,3 +223,5 @@ fn unreachable(reason: String) -> TokenError {
     TokenError::Unreachable(Reason::new(reason))
 }
 
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 mod cards;
 mod cost;
+#[cfg(feature = "network")]
+mod network;
 mod writing;
 
 use std::{fs, os::unix::fs::PermissionsExt};

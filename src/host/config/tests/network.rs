@@ -1,0 +1,287 @@
+//! Tokens of services: settings of every kind, facts of keys, and secrets that stand somewhere else.
+
+use super::*;
+use crate::SecretSource;
+
+/// A token with settings of every kind, as a person writes it.
+fn service() -> String {
+    format!(
+        r#"# Signing
+[[token]]
+name = "sign"
+driver = "csc"
+endpoints = ["https://one.example/csc/v1", # the first
+             "https://two.example/csc/v1"]
+authentication = "oauth2-client" # as agreed
+client_id = "me"
+client_secret = "file:secrets/client"
+otp_seed = "command:~/bin/seed --for 'a key'"
+otp = "command:pass show otp"
+bearer = "env:BEARER"
+authorization_token = "credential:token"
+shared_pin = true
+signatures_per_login = 0x10
+ca_file = "~/ca.pem"
+total_timeout = 20
+commands = true # they are mine
+pin = "command:pass show pin"
+login = "on-use"
+[[token.key]]
+label = "Alice"
+id = "01"
+public = "{}"
+credential = "c-1"
+algorithms = ["1.2.840.113549.1.1.11", "1.2.840.113549.1.1.1"]
+scal = 1
+multisign = 10
+authorization = ["pin", "otp"]
+"#,
+        spki(1)
+    )
+}
+
+#[test]
+fn settings_of_every_kind_are_read() {
+    let folder = TestFolder::new();
+    folder.write("home/.config/ctk/ctk.toml", &service());
+    let configuration = Configuration::read(&user(&folder));
+    assert_eq!(said(&configuration), [""; 0]);
+    let token = configuration.token("sign").unwrap();
+    let settings = &token.settings;
+    assert_eq!(
+        settings.texts("endpoints"),
+        ["https://one.example/csc/v1", "https://two.example/csc/v1"]
+    );
+    assert_eq!(settings.text("authentication"), Some("oauth2-client"));
+    assert_eq!(settings.path("ca_file"), Some(&*folder.join("home/ca.pem")));
+    assert!(settings.flag("shared_pin"));
+    assert_eq!(settings.number("signatures_per_login"), Some(16));
+    let file = folder.join("home/.config/ctk/secrets/client");
+    assert_eq!(
+        settings.secret("client_secret"),
+        Some(&SecretSource::File(file))
+    );
+    let bearer = SecretSource::Env("BEARER".into());
+    assert_eq!(settings.secret("bearer"), Some(&bearer));
+    let token_source = SecretSource::Credential("token".into());
+    assert_eq!(settings.secret("authorization_token"), Some(&token_source));
+    let Some(SecretSource::Command(seed)) = settings.secret("otp_seed") else {
+        panic!("{settings:?}")
+    };
+    let program = folder.join("home/bin/seed");
+    assert_eq!(seed.words(), [program.to_str().unwrap(), "--for", "a key"]);
+    let Some(SecretSource::Command(otp)) = settings.secret("otp") else {
+        panic!("{settings:?}")
+    };
+    assert_eq!(otp.words(), ["pass", "show", "otp"]);
+    let PinSource::Command(pin) = &token.pin else {
+        panic!("{:?}", token.pin)
+    };
+    assert_eq!(pin.words(), ["pass", "show", "pin"]);
+    assert!(token.commands && token.needs_commands());
+    // Of another kind it is not there.
+    assert_eq!(settings.text("endpoints"), None);
+    assert_eq!(settings.number("total_timeout"), Some(20));
+    assert_eq!(
+        (settings.path("user"), settings.secret("user")),
+        (None, None)
+    );
+    assert!(settings.texts("user").is_empty() && !settings.flag("user"));
+
+    let facts = &token.contents.keys[0].facts;
+    assert_eq!(facts.text("credential"), Some("c-1"));
+    assert_eq!(facts.texts("authorization"), ["pin", "otp"]);
+    assert_eq!(
+        (facts.number("scal"), facts.number("multisign")),
+        (Some(1), Some(10))
+    );
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let folder = TestFolder::new();
+    let environment = user(&folder);
+    let source = folder.write("home/.config/ctk/ctk.toml", &service());
+    let mut wanted = Configuration::read(&environment).tokens.remove(0);
+    fs::remove_file(source).unwrap();
+    let (file, scope) = write::place(&environment, false, "sign").unwrap();
+    wanted.place = Place {
+        file,
+        line: 1,
+        scope,
+    };
+    write::add(&wanted, &environment).unwrap();
+    let configuration = Configuration::read(&environment);
+    assert_eq!(said(&configuration), [""; 0]);
+    assert_eq!(configuration.tokens, [wanted]);
+}
+
+#[test]
+fn an_update_keeps_what_a_person_wrote() {
+    let folder = TestFolder::new();
+    let environment = user(&folder);
+    let file = folder.write("home/.config/ctk/ctk.toml", &service());
+    let read = || Configuration::read(&environment).tokens.remove(0);
+    let mut token = read();
+    // Nothing new: what differs is only how paths and keys are written.
+    write::update(&token, &environment).unwrap();
+    assert_eq!(read(), token);
+    let settings = &mut token.settings.0;
+    settings.insert("total_timeout".into(), Setting::Number(60));
+    settings.remove("bearer");
+    settings.insert("shared_pin".into(), Setting::Flag(false));
+    settings.insert("user_id".into(), Setting::Text("alice".into()));
+    let key = token.contents.keys[0].clone();
+    let facts = [("credential".to_owned(), Setting::Text("c-2".into()))];
+    token.contents.keys.push(KeyFacts {
+        label: "Bob".into(),
+        identity: vec![2],
+        facts: Settings(facts.into()),
+        ..key
+    });
+    write::update(&token, &environment).unwrap();
+    let configuration = Configuration::read(&environment);
+    assert_eq!(said(&configuration), [""; 0]);
+    assert_eq!(configuration.tokens, [token]);
+    let written = fs::read_to_string(&file).unwrap();
+    for kept in [
+        "# Signing\n[[token]]",
+        "[\"https://one.example/csc/v1\", # the first",
+        "authentication = \"oauth2-client\" # as agreed",
+        "signatures_per_login = 0x10",
+        "commands = true # they are mine",
+        "otp_seed = \"command:~/bin/seed --for 'a key'\"",
+        "total_timeout = 60",
+        "shared_pin = false",
+    ] {
+        assert!(written.contains(kept), "{kept}: {written}");
+    }
+    assert!(!written.contains("BEARER"), "{written}");
+}
+
+#[test]
+fn a_wrong_line_costs_the_token_and_is_named() {
+    let good = service();
+    let before = good.lines().count();
+    for (line, message) in [
+        ("user = 1", "user must be text in quotes"),
+        ("user_id = [\"a\"]", "user_id must be text in quotes"),
+        (
+            "credentials = \"one\"",
+            "credentials must be a list of texts",
+        ),
+        ("credentials = [1]", "credentials must be a list of texts"),
+        (
+            "otp_from_login = \"yes\"",
+            "otp_from_login must be true or false",
+        ),
+        (
+            "connect_timeout = \"5\"",
+            "connect_timeout must be a whole number",
+        ),
+        (
+            "connect_timeout = 5.5",
+            "connect_timeout must be a whole number",
+        ),
+        ("password = true", "password must be text in quotes"),
+        (
+            "password = \"s3cret\"",
+            "password: this is no source of a secret",
+        ),
+        (
+            "password = \"command:'s3cret\"",
+            "password: the command ends in the middle",
+        ),
+        (
+            "password = \"command:cat x\"",
+            "add that line if you trust the program",
+        ),
+        (
+            "pin = \"command:cat x\"",
+            "add that line if you trust the program",
+        ),
+        (
+            "client_key = \"\"",
+            "client_key: the path must not be empty",
+        ),
+        ("endpoint = \"x\"", "did you mean \"endpoints\"?"),
+        ("commands = \"yes\"", "commands must be true or false"),
+        (
+            "region = \"eu-central-1\"",
+            "unknown key \"region\" in token \"bad\"",
+        ),
+    ] {
+        let bad =
+            "[[token]]\nname = \"bad\"\ndriver = \"csc\"\nendpoints = [\"https://h/csc/v1\"]\n";
+        let configuration = read_one(&format!("{good}{bad}{line}\n"));
+        assert_eq!(names(&configuration), ["sign"], "{line}");
+        let [problem] = &configuration.problems[..] else {
+            panic!("{line}: {:?}", said(&configuration))
+        };
+        assert!(problem.message.contains(message), "{line}: {problem}");
+        assert!(!problem.message.contains("s3cret"), "{problem}");
+        assert_eq!(problem.line, Some(before + 5), "{line}");
+    }
+    for (line, message) in [
+        ("scal = \"1\"", "scal must be a whole number"),
+        (
+            "algorithms = \"1.2.3\"",
+            "algorithms must be a list of texts",
+        ),
+        ("credential = 7", "credential must be text in quotes"),
+        (
+            "spec = \"RSA\"",
+            "unknown key \"spec\" in a key of token \"bad\"",
+        ),
+    ] {
+        let bad =
+            "[[token]]\nname = \"bad\"\ndriver = \"csc\"\nendpoints = [\"https://h/csc/v1\"]\n";
+        let key = format!("[[token.key]]\nid = \"01\"\npublic = \"{}\"\n", spki(2));
+        let known = match line.starts_with("credential") {
+            true => "",
+            false => "credential = \"c\"\n",
+        };
+        let configuration = read_one(&format!("{bad}{key}{known}{line}\n"));
+        let [problem] = &configuration.problems[..] else {
+            panic!("{line}: {:?}", said(&configuration))
+        };
+        assert!(problem.message.contains(message), "{line}: {problem}");
+        assert_eq!(problem.line, Some(8 + known.lines().count()), "{line}");
+    }
+}
+
+#[test]
+fn a_token_that_runs_commands_says_so_or_is_not_written() {
+    let folder = TestFolder::new();
+    let environment = user(&folder);
+    folder.write("home/.config/ctk/ctk.toml", &service());
+    let token = Configuration::read(&environment).tokens.remove(0);
+    let silent = TokenConfig {
+        commands: false,
+        ..token.clone()
+    };
+    let refused = write::update(&silent, &environment).unwrap_err();
+    assert!(
+        refused.message.contains("comes from a command"),
+        "{refused}"
+    );
+    assert_eq!(Configuration::read(&environment).tokens, [token]);
+}
+
+#[test]
+fn the_machines_paths_are_whole() {
+    let folder = TestFolder::new();
+    for line in ["ca_file = \"~/ca.pem\"", "password = \"file:~/x\""] {
+        let bad =
+            "[[token]]\nname = \"bad\"\ndriver = \"csc\"\nendpoints = [\"https://h/csc/v1\"]\n";
+        folder.write("etc/ctk/ctk.toml", &format!("{bad}{line}\n"));
+        let configuration = Configuration::read(&user(&folder));
+        let [problem] = &said(&configuration)[..] else {
+            panic!("{line}: {:?}", said(&configuration))
+        };
+        assert!(
+            problem.starts_with("5: ") && problem.contains("begins with ~"),
+            "{problem}"
+        );
+    }
+}
