@@ -53,16 +53,18 @@ pub(crate) enum Kind {
 
 /// All drivers of this build that need a token's table to have something to do.
 pub(crate) fn rows() -> &'static [Row] {
-    static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
-        let mut rows = Vec::new();
-        #[cfg(feature = "pkcs12")]
-        rows.push(pkcs12::row());
-        #[cfg(feature = "network")]
-        rows.extend(crate::network::rows());
-        rows
-    });
+    static ROWS: LazyLock<Vec<Row>> =
+        LazyLock::new(|| KINDS.iter().flat_map(|rows| rows()).collect());
     &ROWS
 }
+
+/// The rows of each kind of key store.
+const KINDS: &[fn() -> Vec<Row>] = &[
+    #[cfg(feature = "pkcs12")]
+    pkcs12::rows,
+    #[cfg(feature = "network")]
+    crate::network::rows,
+];
 
 /// The driver of the cards in this machine's readers, which need no configuration. It asks its
 /// service when it is first asked for slots. `None` if this build has none.
@@ -104,8 +106,8 @@ pub mod pkcs12 {
     /// The key with the file's path.
     pub const FILE: &str = "file";
 
-    pub(super) fn row() -> Row {
-        Row {
+    pub(super) fn rows() -> Vec<Row> {
+        vec![Row {
             name: NAME,
             keys: vec![Key {
                 name: FILE,
@@ -118,7 +120,7 @@ pub mod pkcs12 {
                 (!tokens.is_empty())
                     .then(|| -> Arc<dyn TokenDriver> { Arc::new(Driver::new(tokens)) })
             }),
-        }
+        }]
     }
 
     /// What was found in a file.

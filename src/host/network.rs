@@ -90,8 +90,8 @@ pub fn check(
 }
 
 /// The rows of the driver list: each protocol is one.
-pub(crate) fn rows() -> impl Iterator<Item = Row> {
-    PROTOCOLS.iter().map(|protocol| row(protocol))
+pub(crate) fn rows() -> Vec<Row> {
+    PROTOCOLS.iter().map(|protocol| row(protocol)).collect()
 }
 
 fn row(protocol: &'static Protocol) -> Row {
