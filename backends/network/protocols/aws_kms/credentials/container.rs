@@ -1,0 +1,103 @@
+//! Credentials from the endpoint that ECS and EKS give a container (AWS SDKs and Tools Reference, "Container credential
+//! provider").
+
+use ctk_token::{Result, TokenError};
+use zeroize::Zeroizing;
+
+use crate::{
+    Surroundings,
+    http::{Endpoint, Exchange, Method, Repeat, Request, judge_by_status},
+};
+
+use super::{super::outside::Outside, Credentials, read_answer, unusable, variable};
+
+const SOURCE: &str = "the container's endpoint";
+/// Of ECS, for what `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` is relative to.
+const RELATIVE: &str = "http://169.254.170.2";
+
+/// What the endpoint answers that `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `AWS_CONTAINER_CREDENTIALS_FULL_URI` names.
+///
+/// # Errors
+/// [`TokenError::Unreachable`] if one is set and gives nothing.
+pub(super) fn credentials(
+    surroundings: &Surroundings,
+    outside: &dyn Outside,
+) -> Result<Option<Credentials>> {
+    let relative = variable(surroundings, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+    let full = variable(surroundings, "AWS_CONTAINER_CREDENTIALS_FULL_URI");
+    let (endpoint, target) = match (relative, full) {
+        (Some(target), _) => parse(&format!("{RELATIVE}{}", *target))?,
+        (None, Some(uri)) => parse(&uri)?,
+        (None, None) => return Ok(None),
+    };
+    if !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(unusable(
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or …_FULL_URI has no path that can be asked for",
+        ));
+    }
+    let authorization = authorization(surroundings)?;
+    let response = outside.local(endpoint)?.send(&Exchange {
+        name: "container credentials",
+        repeat: Repeat::Always,
+        prepare: &|_| {
+            let mut headers = vec![("Accept", Zeroizing::new("application/json".to_owned()))];
+            if let Some(token) = &authorization {
+                headers.push(("Authorization", token.clone()));
+            }
+            Ok(Request {
+                method: Method::Get,
+                target: target.clone(),
+                headers,
+                body: Zeroizing::default(),
+            })
+        },
+        judge: &judge_by_status,
+    });
+    let response = response.map_err(|error| match error {
+        TokenError::TimedOut => unusable(format!("{SOURCE} did not answer in time")),
+        error => error,
+    })?;
+    if response.status != 200 {
+        return Err(unusable(format!(
+            "{SOURCE} answered with status {}",
+            response.status
+        )));
+    }
+    read_answer(&response.body, "Token", SOURCE).map(Some)
+}
+
+/// The token that the endpoint wants, read anew each time because it is changed under us.
+fn authorization(surroundings: &Surroundings) -> Result<Option<Zeroizing<String>>> {
+    let token = match variable(surroundings, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
+        Some(path) => {
+            let text = std::fs::read_to_string(path.as_str()).map_err(|error| {
+                unusable(format!(
+                    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE ({}) cannot be read: {error}",
+                    *path
+                ))
+            })?;
+            Some(Zeroizing::new(Zeroizing::new(text).trim_end().to_owned()))
+        }
+        None => variable(surroundings, "AWS_CONTAINER_AUTHORIZATION_TOKEN"),
+    };
+    match token {
+        Some(token) if token.bytes().all(|byte| (0x20..0x7f).contains(&byte)) => Ok(Some(token)),
+        Some(_) => Err(unusable(
+            "the container's authorization token has characters that no header field can carry",
+        )),
+        None => Ok(None),
+    }
+}
+
+/// An endpoint, and a path with query there.
+fn parse(uri: &str) -> Result<(Endpoint, String)> {
+    let (scheme, rest) = uri
+        .split_once("://")
+        .ok_or_else(|| unusable("AWS_CONTAINER_CREDENTIALS_FULL_URI is not a URI"))?;
+    let path = rest.find('/').unwrap_or(rest.len());
+    let (authority, target) = rest.split_at_checked(path).unwrap_or((rest, "/"));
+    let target = if target.is_empty() { "/" } else { target };
+    let endpoint = Endpoint::parse(&format!("{scheme}://{authority}"))
+        .map_err(|why| unusable(format!("AWS_CONTAINER_CREDENTIALS_FULL_URI: {why}")))?;
+    Ok((endpoint, target.to_owned()))
+}
