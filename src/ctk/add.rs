@@ -1,4 +1,5 @@
-//! `ctk add`: registers a PKCS#12 file. Its public facts are stored, its keys and password are not.
+//! `ctk add`: registers a PKCS#12 file. Its public facts are stored, its keys and password are not. Services are registered
+//! elsewhere.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -10,16 +11,24 @@ use ctk_host::{
 use serde::Serialize;
 
 use crate::{
-    args::AddArguments,
-    console::{Console, Outcome, costs, failure, short},
+    args::{AddArguments, NewArguments},
+    console::{Console, Failure, Outcome, costs, failure, short},
     contents,
     facts::TokenFacts,
     list::identity_table,
-    module, serial, settings,
+    module, network, serial, settings,
 };
 
 pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
-    let file = existing(&arguments.file)?;
+    match (&arguments.service, &arguments.file) {
+        (Some(service), _) => network::add(console, service),
+        (None, Some(file)) => add_file(console, file, &arguments.new),
+        (None, None) => Err(Failure::Usage("the file is missing".to_owned())),
+    }
+}
+
+fn add_file(console: &Console, named: &Path, arguments: &NewArguments) -> Outcome {
+    let file = existing(named)?;
     let name = match &arguments.name {
         Some(name) => name.clone(),
         None => free_name(console, settings::name_of(&file)),
@@ -37,12 +46,12 @@ pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
         serial: String::new(),
         order: 0,
         removable: false,
+        commands: false,
         hidden: Vec::new(),
         programs: Vec::new(),
         not_programs: Vec::new(),
         pin: PinSource::App,
         login: Login::App,
-        commands: false,
         settings: Settings([(pkcs12::FILE.to_owned(), Setting::Path(file.clone()))].into()),
         contents: Contents::default(),
         place: Place {
@@ -55,9 +64,9 @@ pub(crate) fn run(console: &Console, arguments: &AddArguments) -> Outcome {
     settings::apply(&arguments.settings, &mut token)?;
     let configuration = console.configuration_for(&token.name);
     check_new(console, &token, &file, &configuration)?;
-    contents::refuse_pem(&arguments.file, &file)?;
+    contents::refuse_pem(named, &file)?;
     let strict = contents::is_strict(&token, &arguments.settings);
-    token.contents = contents::read(console, &token, &arguments.file, &file, strict)?;
+    token.contents = contents::read(console, &token, named, &file, strict)?;
     settings::check_hidden(&arguments.settings, &token)?;
     token.serial = serial::serial(&token.contents).or_else(failure)?;
     write::add(&token, &console.environment)?;
@@ -198,21 +207,27 @@ pub(crate) fn done(console: &Console, verb: &str, token: &TokenConfig) -> Outcom
     let place = short(&token.place.file, &console.environment);
     let mut text = format!("{verb} token {:?} in {place}\n\n", token.name);
     text += &identity_table(&facts);
-    text +=
-        "\nTo use it, give programs the module, and where they want one the address of a key:\n";
-    text += &match &module {
+    text += "\n";
+    text += &how_to_use(std::slice::from_ref(&facts), module.as_deref());
+    console.text(&text)
+}
+
+/// What a person gives to programs so that they use these tokens.
+pub(crate) fn how_to_use(tokens: &[TokenFacts], module: Option<&Path>) -> String {
+    let mut text = String::from(
+        "To use it, give programs the module, and where they want one the address of a key:\n",
+    );
+    text += &match module {
         Some(path) => format!("  {}\n", path.display()),
         None => format!(
             "  {} (not found on this machine; ctk doctor says more)\n",
             module::FILE
         ),
     };
-    let keys = facts
-        .identities
-        .iter()
-        .filter(|identity| identity.key.is_some() && !identity.hidden);
+    let identities = tokens.iter().flat_map(|token| &token.identities);
+    let keys = identities.filter(|identity| identity.key.is_some() && !identity.hidden);
     text += &keys
         .map(|identity| format!("  {}\n", identity.uri))
         .collect::<String>();
-    console.text(&text)
+    text
 }

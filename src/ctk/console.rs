@@ -138,8 +138,7 @@ impl Console {
         failure(match known.is_empty() {
             true => {
                 format!(
-                    "no token {name:?}: there are none yet; ctk add FILE.p12 registers one, \
-                     and ctk doctor card says what is wrong with a smart card"
+                    "no token {name:?}: there are none yet; ctk add registers one, and ctk doctor card says what is wrong with a smart card"
                 )
             }
             false => format!("no token {name:?}; there are: {}", known.join(", ")),
@@ -185,15 +184,29 @@ impl Console {
             let message = format!("nobody can be asked here; {alone}");
             return Err(Failure::Usage(message));
         }
-        let mut out = io::stderr();
-        write!(out, "{question} ")?;
-        out.flush()?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        match words.contains(&answer.trim().to_lowercase().as_str()) {
+        let answer = self.line(&format!("{question} "))?.unwrap_or_default();
+        match words.contains(&answer.to_lowercase().as_str()) {
             true => Ok(()),
             false => failure(refused),
         }
+    }
+
+    /// Asks a person something that is shown as it is typed, and gives it without blanks around it.
+    pub(crate) fn ask(&self, question: &str) -> Outcome<String> {
+        match self.line(question)? {
+            Some(answer) => Ok(answer),
+            None => failure("nothing was typed; nothing was changed"),
+        }
+    }
+
+    /// The next line of standard input; `None` at its end.
+    fn line(&self, question: &str) -> Outcome<Option<String>> {
+        let mut out = io::stderr();
+        write!(out, "{question}")?;
+        out.flush()?;
+        let mut answer = String::new();
+        let len = io::stdin().lock().read_line(&mut answer)?;
+        Ok((len > 0).then(|| answer.trim().to_owned()))
     }
 
     pub(crate) fn exit_code(&self, outcome: Outcome) -> ExitCode {

@@ -91,6 +91,22 @@ pub(crate) fn read(
     Ok(contents)
 }
 
+/// Reads what is in the file of a token with the stored PIN or without a password. `None` if that does not open it.
+pub(crate) fn read_unasked(
+    console: &Console,
+    token: &TokenConfig,
+    file: &Path,
+) -> Outcome<Option<Contents>> {
+    if let Some(found) = with_stored_pin(console, token, file, file, false)? {
+        return Ok(Some(found.contents));
+    }
+    match pkcs12::inspect(file, b"") {
+        Ok(found) => Ok(Some(found.contents)),
+        Err(TokenError::AuthenticationFailed { .. }) => Ok(None),
+        Err(error) => failure(explain(&file.display().to_string(), &error)),
+    }
+}
+
 /// Whether both have the same keys and certificates, in whatever order.
 pub(crate) fn is_same(a: &Contents, b: &Contents) -> bool {
     let certificates = |contents: &Contents| -> BTreeSet<Vec<u8>> {

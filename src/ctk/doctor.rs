@@ -15,7 +15,7 @@ use crate::{
     console::{Console, Failure, Outcome, short},
     contents,
     facts::TokenFacts,
-    module, settings, sys,
+    module, network, settings, sys,
 };
 
 /// How many days before its end a certificate is spoken of.
@@ -58,10 +58,15 @@ struct Report {
 }
 
 /// Looks at everything, or at one part more closely.
-pub(crate) fn run(console: &Console, part: Option<DoctorPart>) -> Outcome {
-    let checks = match part {
-        Some(DoctorPart::Card) => card::check_cards(console),
-        None => all(console),
+pub(crate) fn run(console: &Console, part: Option<DoctorPart>, name: Option<&str>) -> Outcome {
+    let checks = match (part, name) {
+        (Some(DoctorPart::Network), name) => network::check_services(console, name)?,
+        (Some(DoctorPart::Card), None) => card::check_cards(console),
+        (None, None) => all(console),
+        (_, Some(_)) => {
+            let message = "only ctk doctor network looks at one token alone";
+            return Err(Failure::Usage(message.to_owned()));
+        }
     };
     let ok = checks.iter().all(|check| check.state != State::Problem);
     let report = Report { checks, ok };
@@ -79,6 +84,7 @@ pub(crate) fn run(console: &Console, part: Option<DoctorPart>) -> Outcome {
 fn all(console: &Console) -> Vec<Check> {
     let mut checks = Vec::new();
     check_configuration(console, &mut checks);
+    checks.extend(network::check_services_briefly(console));
     checks.extend(card::check_cards_briefly(console));
     check_programs(&mut checks);
     let message = format!(
@@ -138,7 +144,7 @@ fn check_configuration(console: &Console, checks: &mut Vec<Check>) {
         }
     }
     if configuration.tokens.is_empty() {
-        let message = "there is none that can be used; ctk add FILE.p12 registers one";
+        let message = "there is none that can be used; ctk add registers one";
         add(State::Hint, "tokens", message.to_owned());
     }
     for token in &configuration.tokens {
@@ -150,18 +156,25 @@ fn check_configuration(console: &Console, checks: &mut Vec<Check>) {
 
 fn check_token(console: &Console, token: &TokenConfig, add: &mut dyn FnMut(State, String)) {
     let name = &token.name;
+    let again = match network::is_network(&token.driver) {
+        true => "refresh",
+        false => "update",
+    };
     if let Some(file) = token.settings.path(pkcs12::FILE) {
         check_file(console, token, file, add);
     }
+    for (state, message) in network::check_secrets(console, token) {
+        add(state, message);
+    }
     if token.contents.keys.is_empty() && token.contents.certificates.is_empty() {
         let message =
-            format!("nothing is known of its contents, so programs see none: ctk update {name}");
+            format!("nothing is known of its contents, so programs see none: ctk {again} {name}");
         add(State::Warning, message);
     }
     if token.serial.is_empty() {
         add(
             State::Hint,
-            format!("it has no serial number: ctk update {name} gives it one"),
+            format!("it has no serial number: ctk {again} {name} gives it one"),
         );
     }
     for hidden in settings::hiding_nothing(token) {
@@ -177,7 +190,7 @@ fn check_token(console: &Console, token: &TokenConfig, add: &mut dyn FnMut(State
             (Some(true), _) => add(
                 State::Warning,
                 format!(
-                    "the certificate {label:?} has expired; when it is renewed: ctk update {name}"
+                    "the certificate {label:?} has expired; when it is renewed: ctk {again} {name}"
                 ),
             ),
             (_, Some(days)) if days < SOON => {
@@ -264,7 +277,9 @@ fn check_pin(
         Ok(None) => return without,
         Err(error) => {
             match token.pin {
-                PinSource::File(_) => add(State::Problem, error.to_string()),
+                PinSource::File(_) | PinSource::Command(_) => {
+                    add(State::Problem, error.to_string());
+                }
                 // The variables and credentials of a service are only there in the service.
                 _ => add(
                     State::Hint,

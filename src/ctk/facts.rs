@@ -1,6 +1,7 @@
 //! What is shown of a token: one set of facts for tables, for details and for JSON, whose field names are promised.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -10,7 +11,7 @@ use ctk_host::{
     Environment, Host, Problem, TokenConfig,
     config::{Scope, to_hex},
 };
-use ctk_token::{Operation, PublicKey, Slot};
+use ctk_token::{Constraint, Key, Operation, PublicKey, Slot};
 use serde::Serialize;
 use x509_cert::{
     certificate::{CertificateInner, Profile},
@@ -20,7 +21,7 @@ use x509_cert::{
     time::Time,
 };
 
-use crate::uri::uri;
+use crate::{network, uri::uri};
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const DAY: i64 = 24 * 60 * 60;
@@ -34,7 +35,7 @@ pub(crate) const USES: [(Operation, &str); 3] = [
 
 /// Certificates as they are out there: one with an odd serial number is still to be shown.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-struct AsIssued;
+pub(crate) struct AsIssued;
 
 impl Profile for AsIssued {
     fn check_serial_number(_: &SerialNumber<Self>) -> x509_cert::der::Result<()> {
@@ -60,6 +61,8 @@ pub(crate) struct TokenFacts {
     pub(crate) not_programs: Vec<String>,
     pub(crate) pin: String,
     pub(crate) login: &'static str,
+    /// Of a network token.
+    pub(crate) settings: BTreeMap<String, serde_json::Value>,
     pub(crate) identities: Vec<IdentityFacts>,
 }
 
@@ -74,6 +77,10 @@ pub(crate) struct IdentityFacts {
     /// What programs can do with the key: sign, decrypt, agree. Nothing for a certificate without key, and for a key that
     /// this build cannot use.
     pub(crate) uses: Vec<&'static str>,
+    /// What stands before a use of the key: nothing, pin, pin-each-time; null for a certificate without key.
+    pub(crate) before_use: Option<&'static str>,
+    /// What a service says of the key.
+    pub(crate) facts: BTreeMap<String, serde_json::Value>,
     #[serde(flatten)]
     pub(crate) certificate: CertificateFacts,
     pub(crate) hidden: bool,
@@ -138,6 +145,10 @@ impl TokenFacts {
             not_programs: token.not_programs.clone(),
             pin: token.pin.to_string(),
             login: token.login.as_str(),
+            settings: match network::is_network(&token.driver) {
+                true => network::json(&token.settings),
+                false => BTreeMap::new(),
+            },
             identities: identities(token, environment),
         }
     }
@@ -157,26 +168,26 @@ fn identities(token: &TokenConfig, environment: &Environment) -> Vec<IdentityFac
     let slot = slot(token, environment).and_then(|slot| slot.token());
     let info = slot.as_ref().map(|token| token.info());
     let offered = slot.map(|token| token.contents());
-    let uses = |id: &[u8]| -> Vec<&'static str> {
+    let known = |id: &[u8]| {
         let mut keys = offered.iter().flat_map(|contents| contents.keys());
-        let key = keys.find(|key| key.identity == id);
-        let is_for = |operation| {
-            key.is_some_and(|key| key.constraint(operation) != ctk_token::Constraint::Never)
-        };
-        let named = USES.iter().filter(|(operation, _)| is_for(*operation));
-        named.map(|(_, name)| *name).collect()
+        keys.find(|key| key.identity == id)
     };
-    let facts = |id: &[u8], label: &str, key: Option<String>, der: Option<&[u8]>| IdentityFacts {
-        id: to_hex(id),
-        label: label.to_owned(),
-        uses: key.as_ref().map(|_| uses(id)).unwrap_or_default(),
-        key,
-        certificate: der.map(CertificateFacts::of).unwrap_or_default(),
-        hidden: token.hides(id, label),
-        uri: info
-            .as_ref()
-            .map(|info| uri(info, id, label))
-            .unwrap_or_default(),
+    let facts = |id: &[u8], label: &str, key: Option<String>, der: Option<&[u8]>| {
+        let offered = key.as_ref().and_then(|_| known(id));
+        IdentityFacts {
+            id: to_hex(id),
+            label: label.to_owned(),
+            uses: offered.map(uses).unwrap_or_default(),
+            before_use: offered.map(before_use),
+            facts: BTreeMap::new(),
+            key,
+            certificate: der.map(CertificateFacts::of).unwrap_or_default(),
+            hidden: token.hides(id, label),
+            uri: info
+                .as_ref()
+                .map(|info| uri(info, id, label))
+                .unwrap_or_default(),
+        }
     };
     let (keys, certificates) = (&token.contents.keys, &token.contents.certificates);
     let with_key = keys.iter().map(|key| {
@@ -188,7 +199,10 @@ fn identities(token: &TokenConfig, environment: &Environment) -> Vec<IdentityFac
             Err(_) => "unknown".to_owned(),
         };
         let der = certificate.map(|certificate| &*certificate.der);
-        facts(&key.identity, &key.label, Some(kind), der)
+        IdentityFacts {
+            facts: network::json(&key.facts),
+            ..facts(&key.identity, &key.label, Some(kind), der)
+        }
     });
     let without = certificates
         .iter()
@@ -202,6 +216,22 @@ fn identities(token: &TokenConfig, environment: &Environment) -> Vec<IdentityFac
             )
         });
     with_key.chain(without).collect()
+}
+
+/// What programs can do with a key.
+pub(crate) fn uses(key: &Key) -> Vec<&'static str> {
+    let is_for = |operation| key.constraint(operation) != Constraint::Never;
+    let named = USES.iter().filter(|(operation, _)| is_for(*operation));
+    named.map(|(_, name)| *name).collect()
+}
+
+/// What stands before a use of the key.
+pub(crate) fn before_use(key: &Key) -> &'static str {
+    match (key.authenticates_always(), key.needs_auth()) {
+        (true, _) => "pin-each-time",
+        (false, true) => "pin",
+        (false, false) => "nothing",
+    }
 }
 
 impl CertificateFacts {

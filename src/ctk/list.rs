@@ -1,6 +1,6 @@
 //! `ctk list` and `ctk show`: the tokens and cards and what they hold, without any password.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ctk_token::Token;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use crate::{
     card::{self, Card, CardFacts, KeyFacts},
     console::{Console, Failure, Outcome, short},
     facts::{IdentityFacts, ProblemFacts, TokenFacts},
+    network,
     table::{printable, table},
 };
 
@@ -59,7 +60,7 @@ pub(crate) fn run_list(console: &Console) -> Outcome {
     let rows: Vec<_> = tokens.iter().flat_map(rows).chain(of_cards).collect();
     match rows.is_empty() {
         true => console.text(
-            "No tokens. ctk add FILE.p12 registers one; \
+            "No tokens. ctk add registers one; \
              for a smart card, ctk doctor card says what is wrong.\n",
         )?,
         false => console.text(&table(
@@ -182,7 +183,8 @@ fn rows(token: &TokenFacts) -> Vec<Vec<String>> {
     rows
 }
 
-fn identity_row(identity: &IdentityFacts) -> [String; 4] {
+/// What each table of identities shows: the kind of key, whose it is, when it expires, and its id.
+pub(crate) fn identity_row(identity: &IdentityFacts) -> [String; 4] {
     let certificate = &identity.certificate;
     let subject = certificate
         .common_name
@@ -221,10 +223,6 @@ fn details(token: &TokenFacts, console: &Console) -> String {
         ("Token", token.name.clone()),
         ("Label", token.label.clone()),
         ("Driver", token.driver.clone()),
-        (
-            "File",
-            token.file.as_deref().map_or_else(|| "-".to_owned(), path),
-        ),
         ("Serial", token.serial.clone()),
         ("PIN", token.pin.clone()),
         ("Login", token.login.to_owned()),
@@ -241,6 +239,13 @@ fn details(token: &TokenFacts, console: &Console) -> String {
             format!("{}:{}", path(&token.configuration), token.line),
         ),
     ];
+    match network::is_network(&token.driver) {
+        true => lines.extend(named(&token.settings)),
+        false => {
+            let file = token.file.as_deref().map_or_else(|| "-".to_owned(), path);
+            lines.insert(3, ("File", file));
+        }
+    }
     for identity in &token.identities {
         let certificate = &identity.certificate;
         let kind = match &identity.key {
@@ -259,6 +264,10 @@ fn details(token: &TokenFacts, console: &Console) -> String {
         if identity.key.is_some() {
             lines.push(("Uses", list(&identity.uses, "none that this build knows")));
         }
+        if network::is_network(&token.driver) && identity.key.is_some() {
+            lines.push(("Before use", network::before_use(identity)));
+            lines.extend(named(&identity.facts));
+        }
         lines.push(("ID", identity.id.clone()));
         for (name, value) in [
             ("Subject", &certificate.subject),
@@ -275,8 +284,19 @@ fn details(token: &TokenFacts, console: &Console) -> String {
         }
         lines.push(("URI", identity.uri.clone()));
     }
+    let longest = lines.iter().map(|(name, _)| name.len() + 2).max();
+    let width = longest.unwrap_or(0).max(12);
     let line = |(name, value): &(&str, String)| {
-        format!("{}\n", format!("{name:<12}{}", printable(value)).trim_end())
+        format!(
+            "{}\n",
+            format!("{name:<width$}{}", printable(value)).trim_end()
+        )
     };
     lines.iter().map(line).collect()
+}
+
+/// Settings or facts as they are called in a configuration.
+fn named(values: &BTreeMap<String, serde_json::Value>) -> impl Iterator<Item = (&str, String)> {
+    let values = values.iter();
+    values.map(|(name, value)| (name.as_str(), network::words(value)))
 }

@@ -12,8 +12,10 @@ mod facts;
 mod list;
 mod manual;
 mod module;
+mod network;
 mod passwd;
 mod password;
+mod progress;
 mod remove;
 mod serial;
 mod settings;
@@ -49,13 +51,14 @@ fn run(console: &Console, command: Command) -> Outcome {
         Command::List => list::run_list(console),
         Command::Show(arguments) => list::run_show(console, &arguments.name),
         Command::Update(arguments) => update::run(console, &arguments),
+        Command::Refresh(arguments) => network::refresh(console, &arguments),
         Command::Remove(arguments) => remove::run(console, &arguments),
         Command::Test(arguments) => test::run(console, &arguments.name),
         Command::Passwd(arguments) => passwd::run(console, &arguments.name),
         Command::Card { command } => card::run(console, &command),
         Command::Pin { command } => card::run_pin(console, &command),
         Command::Watch => card::watch(console),
-        Command::Doctor { part } => doctor::run(console, part),
+        Command::Doctor { part, name } => doctor::run(console, part, name.as_deref()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ctk", &mut script);

@@ -92,7 +92,10 @@ mod tests {
             for argument in command.get_arguments() {
                 let named = match argument.get_long() {
                     Some(long) => format!("--{long}").replace('-', "\\-"),
-                    None => argument.get_id().as_str().to_uppercase(),
+                    None => match argument.get_value_names() {
+                        Some([name, ..]) => name.to_string(),
+                        _ => argument.get_id().as_str().to_uppercase(),
+                    },
                 };
                 assert!(section.contains(&named), "{named}: {section}");
             }

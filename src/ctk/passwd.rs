@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     card,
     console::{Console, Outcome, failure},
-    contents, facts,
+    contents, facts, network,
     password::{ask, with_password},
 };
 
@@ -37,6 +37,12 @@ pub(crate) fn run(console: &Console, name: &str) -> Outcome {
         ));
     }
     let config = console.token(name)?;
+    if network::is_network(&config.driver) {
+        return failure(format!(
+            "token {name:?} is at a service ({}), which keeps its PINs: change them there, by its own application or site",
+            network::called(&config)
+        ));
+    }
     // The person gives both passwords, whatever programs are given.
     let open = TokenConfig {
         pin: PinSource::App,

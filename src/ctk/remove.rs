@@ -7,13 +7,17 @@ use ctk_host::{Problem, config::write, pkcs12};
 use crate::{
     args::RemoveArguments,
     console::{Console, Named, Outcome, failure, short},
+    network,
 };
 
 pub(crate) fn run(console: &Console, arguments: &RemoveArguments) -> Outcome {
     let name = &arguments.name;
+    let (mut secrets, mut is_network) = (Vec::new(), false);
     let (place, file, advice) = match console.named(name)? {
         Named::Token(token) => {
             let file = token.settings.path(pkcs12::FILE).map(ToOwned::to_owned);
+            secrets = network::secret_files(&token.settings);
+            is_network = network::is_network(&token.driver);
             (token.place.file, file, "")
         }
         Named::Broken(problems) => (
@@ -24,7 +28,10 @@ pub(crate) fn run(console: &Console, arguments: &RemoveArguments) -> Outcome {
     };
     if !arguments.yes {
         console.confirm(
-            &format!("Remove token {name:?}? Its file stays. [y/N]"),
+            &match is_network {
+                true => format!("Remove token {name:?}? Its keys stay at the service. [y/N]"),
+                false => format!("Remove token {name:?}? Its file stays. [y/N]"),
+            },
             &["y", "yes"],
             &format!("to remove token {name:?}: ctk remove --yes {name}"),
             "nothing was removed",
@@ -39,9 +46,14 @@ pub(crate) fn run(console: &Console, arguments: &RemoveArguments) -> Outcome {
             "file": file,
         }));
     }
-    let stays = match file {
-        Some(file) => format!("; {} stays", short(&file, &console.environment)),
-        None => String::new(),
+    let stay: Vec<_> = file.into_iter().chain(secrets).collect();
+    let stay: Vec<_> = (stay.iter())
+        .map(|file| short(file, &console.environment))
+        .collect();
+    let stays = match stay.as_slice() {
+        [] => String::new(),
+        [file] => format!("; {file} stays"),
+        files => format!("; {} stay", files.join(", ")),
     };
     console.text(&format!("Removed token {name:?}{stays}\n"))
 }

@@ -25,7 +25,7 @@ pub(crate) fn serial(contents: &Contents) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use ctk_host::config::KeyFacts;
+    use ctk_host::config::{KeyFacts, Settings};
 
     use super::*;
 
@@ -36,7 +36,7 @@ mod tests {
             identity: vec![1],
             spki: spki.to_vec(),
             subject: None,
-            facts: ctk_host::config::Settings::default(),
+            facts: Settings::default(),
         };
         let of = |keys: &[&[u8]]| {
             let keys = keys.iter().map(|spki| key(spki)).collect();

@@ -9,7 +9,7 @@ use ctk_host::{
 
 use crate::{
     args::{LoginArgument, SettingArguments},
-    console::{Failure, Outcome, failure},
+    console::{Console, Failure, Outcome, failure},
 };
 
 /// Applies the options that were given. Nothing is written yet.
@@ -19,6 +19,7 @@ pub(crate) fn apply(settings: &SettingArguments, token: &mut TokenConfig) -> Out
     }
     token.order = settings.order.unwrap_or(token.order);
     token.removable = settings.removable.unwrap_or(token.removable);
+    token.commands = settings.commands.unwrap_or(token.commands);
     if let Some(pin) = &settings.pin {
         token.pin = absolute(pin)?;
         if *pin == PinSource::App {
@@ -31,8 +32,7 @@ pub(crate) fn apply(settings: &SettingArguments, token: &mut TokenConfig) -> Out
         Some(LoginArgument::OnUse) => Login::OnUse,
     };
     if token.login == Login::OnUse && token.pin == PinSource::App {
-        let message =
-            "--login on-use needs a stored PIN: add --pin file:PATH, env:NAME or credential:NAME";
+        let message = "--login on-use needs a stored PIN: add --pin file:PATH, env:NAME, credential:NAME or command:PROGRAM";
         return Err(Failure::Usage(message.to_owned()));
     }
     let lists = [
@@ -64,6 +64,18 @@ pub(crate) fn check_hidden(settings: &SettingArguments, token: &TokenConfig) -> 
     Ok(())
 }
 
+/// Says which entries of `hidden` hide nothing any more: a renewed key has another id, so that it would be seen again
+/// without a word.
+pub(crate) fn warn_of_hiding_nothing(console: &Console, token: &TokenConfig) {
+    for hidden in hiding_nothing(token) {
+        console.warn(format!(
+            "token {:?}: hidden = {hidden:?} hides nothing any more: no id or label is like this; give the new one to \
+             `ctk update {} --hide`",
+            token.name, token.name
+        ));
+    }
+}
+
 /// The entries of `hidden` that hide nothing of this token.
 pub(crate) fn hiding_nothing(token: &TokenConfig) -> impl Iterator<Item = &str> {
     let entries = token.hidden.iter().map(String::as_str);
@@ -71,7 +83,7 @@ pub(crate) fn hiding_nothing(token: &TokenConfig) -> impl Iterator<Item = &str> 
 }
 
 /// Whether an entry of `hidden` hides something of this token.
-fn hides_something(hidden: &str, token: &TokenConfig) -> bool {
+pub(crate) fn hides_something(hidden: &str, token: &TokenConfig) -> bool {
     let only = TokenConfig {
         hidden: vec![hidden.to_owned()],
         ..token.clone()
@@ -100,7 +112,11 @@ pub(crate) const UNNAMED: &str = "token";
 
 /// A name made of a file's: what cannot stand in one becomes `-`.
 pub(crate) fn name_of(file: &Path) -> String {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    name_from(&file.file_stem().unwrap_or_default().to_string_lossy())
+}
+
+/// A name made of any text.
+pub(crate) fn name_from(text: &str) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || "._-".contains(c) {
             c
@@ -108,7 +124,7 @@ pub(crate) fn name_of(file: &Path) -> String {
             '-'
         }
     };
-    let name: String = stem.chars().map(plain).take(MAX_NAME).collect();
+    let name: String = text.chars().map(plain).take(MAX_NAME).collect();
     let name = name.trim_matches(['-', '.']);
     match check_name(name) {
         Ok(()) => name.to_owned(),

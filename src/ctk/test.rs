@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     card::{self, Card},
     console::{Console, Failure, Outcome, failure},
-    facts,
+    facts, network,
     password::with_password,
     table::table,
     trial::{Ready, Trial, trials},
@@ -24,7 +24,7 @@ struct Report {
 }
 
 #[derive(Serialize)]
-struct KeyReport {
+pub(crate) struct KeyReport {
     id: String,
     label: String,
     key: String,
@@ -43,6 +43,10 @@ pub(crate) fn run(console: &Console, name: &str) -> Outcome {
         return run_card(console, &card);
     }
     let config = console.token(name)?;
+    if network::is_network(&config.driver) {
+        let keys = network::test(console, &config)?;
+        return report(console, name, keys);
+    }
     let token = facts::slot(&config, &console.environment).and_then(|slot| slot.token());
     let Some(token) = token else {
         return failure(format!("token {name:?} is not present"));
@@ -98,7 +102,12 @@ fn report(console: &Console, name: &str, keys: Vec<KeyReport>) -> Outcome {
     }
 }
 
-fn log_in(console: &Console, config: &TokenConfig, session: &dyn TokenSession) -> Outcome {
+/// Logs in with the stored PIN, or with the one that a person gives.
+pub(crate) fn log_in(
+    console: &Console,
+    config: &TokenConfig,
+    session: &dyn TokenSession,
+) -> Outcome {
     let finish = |secret: AuthSecret<'_>| session.begin_auth(Role::User, None)?.finish(secret);
     if config.pin != PinSource::App {
         return finish(AuthSecret::FromToken).or_else(|error| {
@@ -118,7 +127,8 @@ fn log_in(console: &Console, config: &TokenConfig, session: &dyn TokenSession) -
     )
 }
 
-fn test_key(
+/// What came of each trial of a key.
+pub(crate) fn test_key(
     session: &dyn TokenSession,
     key: &Key,
     trials: Vec<Trial>,

@@ -68,25 +68,75 @@ pub(crate) fn trials(key: &Key) -> Vec<Trial> {
 
 /// RSA-PSS with parameters that the key allows.
 fn pss(key: &Key) -> (Operation, &'static str, How) {
-    let names = [
-        (Digest::Sha256, "RSA-PSS SHA-256"),
-        (Digest::Sha384, "RSA-PSS SHA-384"),
-        (Digest::Sha512, "RSA-PSS SHA-512"),
-    ];
-    let with = |digest: Digest| Pss {
-        digest,
-        mgf: digest,
-        salt_len: u32::try_from(digest.len()).unwrap_or(0),
-    };
-    let allowed = names
-        .into_iter()
-        .find(|(digest, _)| key.public_key.allows_pss(with(*digest)));
-    let (digest, name) = allowed.unwrap_or((Digest::Sha1, "RSA-PSS SHA-1"));
-    let form = KeyAlgorithm::RsaPssMessage(with(digest));
+    let mut all = PSS.into_iter();
+    let allowed = all.find(|(_, digest)| key.public_key.allows_pss(same(*digest)));
+    let (name, digest) = allowed.unwrap_or(("RSA-PSS SHA-1", Digest::Sha1));
+    let form = KeyAlgorithm::RsaPssMessage(same(digest));
     (Operation::Sign, name, How::Sign(form))
 }
 
+const PSS: [(&str, Digest); 3] = [
+    ("RSA-PSS SHA-256", Digest::Sha256),
+    ("RSA-PSS SHA-384", Digest::Sha384),
+    ("RSA-PSS SHA-512", Digest::Sha512),
+];
+
+/// PSS with one digest for everything.
+fn same(digest: Digest) -> Pss {
+    Pss {
+        digest,
+        mgf: digest,
+        salt_len: u32::try_from(digest.len()).unwrap_or(0),
+    }
+}
+
+/// One trial for each operation that a key is for: the first that its key store offers. For a service that counts uses.
+pub(crate) fn few(session: &dyn TokenSession, key: &Key) -> Vec<Trial> {
+    let mut trials = trials(key);
+    if matches!(key.public_key.key_type(), KeyType::Rsa { .. }) {
+        trials.extend(rsa_with_other_digests(key));
+    }
+    trials.retain(|trial| trial.is_offered(session, key));
+    let mut done = Vec::new();
+    trials.retain(|trial| {
+        let operation = trial.operation();
+        let is_first = !done.contains(&operation);
+        done.push(operation);
+        is_first
+    });
+    trials
+}
+
+/// What a service may offer that has no SHA-256.
+fn rsa_with_other_digests(key: &Key) -> Vec<Trial> {
+    let pkcs1 = [
+        ("RSA PKCS#1 v1.5 SHA-384", Digest::Sha384),
+        ("RSA PKCS#1 v1.5 SHA-512", Digest::Sha512),
+    ];
+    let pkcs1 = pkcs1.map(|(name, digest)| (name, KeyAlgorithm::RsaPkcs1Message(digest)));
+    let pss = PSS.map(|(name, digest)| (name, KeyAlgorithm::RsaPssMessage(same(digest))));
+    let sign = pkcs1.into_iter().chain(pss);
+    let sign = sign.map(|(name, form)| (name, How::Sign(form)));
+    let oaep = RsaEncryption::Oaep {
+        digest: Digest::Sha1,
+        mgf: Digest::Sha1,
+        label: Vec::new(),
+    };
+    let all = sign.chain([("RSA-OAEP SHA-1 decryption", How::Decrypt(oaep))]);
+    let all = all.map(|(name, how)| Trial { name, how });
+    let is_for = |trial: &Trial| key.constraint(trial.operation()) != Constraint::Never;
+    all.filter(is_for).collect()
+}
+
 impl Trial {
+    fn operation(&self) -> Operation {
+        match self.how {
+            How::Sign(_) => Operation::Sign,
+            How::Decrypt(_) => Operation::Decrypt,
+            How::Agree(_) => Operation::KeyExchange,
+        }
+    }
+
     /// Whether the key store offers it, by itself or with help: a card may do one padding only.
     pub(crate) fn is_offered(&self, session: &dyn TokenSession, key: &Key) -> bool {
         let public = &key.public_key;

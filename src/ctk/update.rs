@@ -11,12 +11,21 @@ use ctk_host::{
 use crate::{
     add,
     args::{SettingArguments, UpdateArguments},
-    console::{Console, Outcome, failure},
-    contents, serial, settings,
+    console::{Console, Failure, Outcome, failure},
+    contents, network, serial, settings,
 };
 
 pub(crate) fn run(console: &Console, arguments: &UpdateArguments) -> Outcome {
     let mut token = console.token(&arguments.name)?;
+    if let Some(protocol) = ctk_host::network::protocol(&token.driver) {
+        return network::update(console, arguments, token, protocol);
+    }
+    if !arguments.set.is_empty() {
+        return Err(Failure::Usage(format!(
+            "--set is for network tokens, and token {:?} has a file",
+            token.name
+        )));
+    }
     settings::apply(&arguments.settings, &mut token)?;
     if arguments.file.is_some() || arguments.settings == SettingArguments::default() {
         read_again(console, arguments, &mut token)?;
@@ -25,14 +34,7 @@ pub(crate) fn run(console: &Console, arguments: &UpdateArguments) -> Outcome {
         contents::check_pin(console, &token, strict)?;
     }
     settings::check_hidden(&arguments.settings, &token)?;
-    // A renewed key has another id, so that it would be seen again without a word.
-    for hidden in settings::hiding_nothing(&token) {
-        console.warn(format!(
-            "token {:?}: hidden = {hidden:?} hides nothing any more: no id or label is like this; give the new one to \
-             `ctk update {} --hide`",
-            token.name, token.name
-        ));
-    }
+    settings::warn_of_hiding_nothing(console, &token);
     write::update(&token, &console.environment)?;
     add::done(console, "Updated", &token)
 }

@@ -4,7 +4,10 @@ use std::{error::Error, process::ExitCode};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::console::{Console, Failure};
+use crate::{
+    console::{Console, Failure},
+    network,
+};
 
 /// Prints what is wrong with the command line, or the help that it asked for.
 pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
@@ -28,6 +31,9 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     Console::new(json).exit_code(Err(Failure::Usage(message)))
 }
 
+const TOO_MANY: &str =
+    "there is an argument too many; a password is never one, it is asked for (ctk help)";
+
 /// What could be a PIN where a command should stand.
 fn looks_secret(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit())
@@ -43,18 +49,23 @@ fn without_secret(error: &clap::Error) -> Option<String> {
                 .to_owned(),
         );
     }
+    // What follows a file is taken for a kind of service.
+    if let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand)
+        && error.kind() == ErrorKind::ArgumentConflict
+        && !network::is_network(command)
+    {
+        return Some(TOO_MANY.to_owned());
+    }
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
     match error.kind() {
-        ErrorKind::ValueValidation if argument.starts_with("--pin") => {
+        ErrorKind::ValueValidation if argument.ends_with("<SOURCE>") => {
+            let option = argument.split(' ').next().unwrap_or_default();
             let reason = error.source().map(ToString::to_string);
-            Some(format!("--pin: {}", reason.unwrap_or_default()))
+            Some(format!("{option}: {}", reason.unwrap_or_default()))
         }
-        ErrorKind::UnknownArgument if !argument.starts_with('-') => Some(
-            "there is an argument too many; a password is never one, it is asked for (ctk help)"
-                .to_owned(),
-        ),
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => Some(TOO_MANY.to_owned()),
         _ => None,
     }
 }

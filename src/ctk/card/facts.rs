@@ -1,7 +1,7 @@
 //! What is shown of a card: one set of facts for text and for JSON, whose field names are promised.
 
 use ctk_host::config::to_hex;
-use ctk_token::{Constraint, Key, LoginPolicy, PinState, Role};
+use ctk_token::{Key, LoginPolicy, PinState, Role};
 use serde::Serialize;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     console::{Outcome, failure},
-    facts::{CertificateFacts, USES},
+    facts::{CertificateFacts, before_use, uses},
     uri::uri,
 };
 
@@ -114,20 +114,15 @@ fn word(state: PinState) -> &'static str {
 
 fn keys(card: &Card) -> Vec<KeyFacts> {
     let (info, contents, kind) = (card.token.info(), card.token.contents(), card.kind());
-    let facts = |identity: &[u8], label: &str, key: Option<&Key>, der: Option<&[u8]>| {
-        let uses = USES.iter().filter(|(operation, _)| {
-            key.is_some_and(|key| key.constraint(*operation) != Constraint::Never)
-        });
-        KeyFacts {
-            place: Place::of(kind, identity).name().map(ToOwned::to_owned),
-            id: to_hex(identity),
-            label: label.to_owned(),
-            key: key.map(|key| key.public_key.key_type().to_string()),
-            uses: uses.map(|(_, name)| *name).collect(),
-            before_use: key.map(before_use),
-            certificate: der.map(CertificateFacts::of).unwrap_or_default(),
-            uri: uri(&info, identity, label),
-        }
+    let facts = |identity: &[u8], label: &str, key: Option<&Key>, der: Option<&[u8]>| KeyFacts {
+        place: Place::of(kind, identity).name().map(ToOwned::to_owned),
+        id: to_hex(identity),
+        label: label.to_owned(),
+        key: key.map(|key| key.public_key.key_type().to_string()),
+        uses: key.map(uses).unwrap_or_default(),
+        before_use: key.map(before_use),
+        certificate: der.map(CertificateFacts::of).unwrap_or_default(),
+        uri: uri(&info, identity, label),
     };
     let of_key = |key: &Key| {
         let mut certificates = contents.certificates();
@@ -147,14 +142,6 @@ fn keys(card: &Card) -> Vec<KeyFacts> {
             facts(identity, &certificate.label, None, Some(der))
         });
     contents.keys().map(of_key).chain(without_key).collect()
-}
-
-fn before_use(key: &Key) -> &'static str {
-    match (key.authenticates_always(), key.needs_auth()) {
-        (true, _) => "pin-each-time",
-        (false, true) => "pin",
-        (false, false) => "nothing",
-    }
 }
 
 impl SecretFacts {

@@ -1,0 +1,171 @@
+//! The command line of network tokens: each protocol is a subcommand of `ctk add`, each of its settings an option.
+
+use std::path::PathBuf;
+
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, error::ErrorKind,
+    value_parser,
+};
+use ctk_host::{
+    SecretSource,
+    config::{Setting, Settings},
+    network::{self, Kind, Protocol, SettingRow},
+};
+
+use crate::args::NewArguments;
+
+/// The setting with a service's addresses: arguments of their own where a token must have them.
+pub(crate) const ENDPOINTS: &str = "endpoints";
+
+const OF_SERVICE: &str = "The service";
+const OF_CONNECTION: &str = "The way to it";
+
+/// Which service, and all that was said of it.
+#[derive(Debug)]
+pub(crate) struct ServiceArguments {
+    pub(crate) protocol: &'static Protocol,
+    pub(crate) given: Settings,
+    pub(crate) new: NewArguments,
+}
+
+impl Subcommand for ServiceArguments {
+    fn augment_subcommands(command: Command) -> Command {
+        command.subcommands(network::protocols().iter().map(|it| subcommand(it)))
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        network::protocol(name).is_some()
+    }
+}
+
+impl FromArgMatches for ServiceArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let missing = || clap::Error::new(ErrorKind::MissingSubcommand);
+        let (name, matches) = matches.subcommand().ok_or_else(missing)?;
+        let protocol = network::protocol(name).ok_or_else(missing)?;
+        let given = rows(protocol).filter_map(|(row, _)| {
+            let value = value(row, matches)?;
+            Some((row.name.to_owned(), value))
+        });
+        Ok(Self {
+            protocol,
+            given: Settings(given.collect()),
+            new: NewArguments::from_arg_matches(matches)?,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// All settings of a protocol, each with what it is about.
+pub(crate) fn rows(
+    protocol: &'static Protocol,
+) -> impl Iterator<Item = (&'static SettingRow, &'static str)> {
+    let own = protocol.settings.iter().map(|row| (row, OF_SERVICE));
+    let shared = network::SHARED_SETTINGS.iter();
+    own.chain(shared.map(|row| (row, OF_CONNECTION)))
+}
+
+/// The option of a setting, as a person writes it.
+pub(crate) fn option(row: &SettingRow) -> String {
+    format!("--{}", long(row))
+}
+
+/// Of a list, the option is given once for each entry, and so is called after one.
+fn long(row: &SettingRow) -> String {
+    let name = match row.kind {
+        Kind::Texts => row.name.strip_suffix('s').unwrap_or(row.name),
+        _ => row.name,
+    };
+    name.replace('_', "-")
+}
+
+fn subcommand(protocol: &'static Protocol) -> Command {
+    let about = format!(
+        "Register the keys of a service as tokens: {}",
+        protocol.title
+    );
+    let command = Command::new(protocol.name).about(about).after_help(SOURCES);
+    let command = NewArguments::augment_args(command)
+        .mut_arg("name", |it| it.help(NAME_HELP))
+        .mut_arg("label", |it| it.help(LABEL_HELP));
+    rows(protocol).fold(command, |command, (row, heading)| {
+        command.arg(argument(row).help_heading(heading))
+    })
+}
+
+const SOURCES: &str = "\
+A SOURCE says where a secret is, and is never the secret itself: file:PATH (which only its owner may read), env:NAME, \
+credential:NAME (of systemd), or command:PROGRAM with --commands. What must be said and is not is asked for on the terminal.";
+const NAME_HELP: &str =
+    "What commands call the token, and with -2, -3 … further ones [default: from the service]";
+const LABEL_HELP: &str = "What programs show [default: from the certificate or the service]";
+
+fn argument(row: &'static SettingRow) -> Arg {
+    let argument = Arg::new(row.name).help(row.about);
+    if is_positional(row) {
+        return argument
+            .value_name("URL")
+            .num_args(0..)
+            .action(ArgAction::Append);
+    }
+    let argument = argument.long(long(row));
+    match row.kind {
+        Kind::Text => argument.value_name(value_name(row)),
+        Kind::Texts => argument
+            .value_name(value_name(row))
+            .help(format!("{}; can be given several times", row.about))
+            .action(ArgAction::Append),
+        Kind::Path => argument
+            .value_name("PATH")
+            .value_parser(value_parser!(PathBuf)),
+        Kind::Flag => argument.action(ArgAction::SetTrue),
+        Kind::Number => argument
+            .value_name("NUMBER")
+            .value_parser(value_parser!(i64)),
+        Kind::Secret => argument
+            .value_name("SOURCE")
+            .value_parser(SecretSource::parse),
+    }
+}
+
+fn value_name(row: &SettingRow) -> String {
+    long(row).replace('-', "_").to_uppercase()
+}
+
+/// Whether the setting is an argument without an option.
+pub(crate) fn is_positional(row: &SettingRow) -> bool {
+    row.name == ENDPOINTS && row.required
+}
+
+fn value(row: &SettingRow, matches: &ArgMatches) -> Option<Setting> {
+    Some(match row.kind {
+        Kind::Text => Setting::Text(matches.get_one::<String>(row.name)?.clone()),
+        Kind::Texts => Setting::Texts(matches.get_many(row.name)?.cloned().collect()),
+        Kind::Path => {
+            let path = matches.get_one::<PathBuf>(row.name)?;
+            Setting::Path(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        }
+        Kind::Flag => matches.get_flag(row.name).then_some(Setting::Flag(true))?,
+        Kind::Number => Setting::Number(*matches.get_one(row.name)?),
+        Kind::Secret => {
+            let source = matches.get_one::<SecretSource>(row.name)?;
+            Setting::Secret(absolute(source.clone()))
+        }
+    })
+}
+
+/// A path on the command line begins where the person is.
+pub(crate) fn absolute(source: SecretSource) -> SecretSource {
+    match source {
+        SecretSource::File(path) => SecretSource::File(std::path::absolute(&path).unwrap_or(path)),
+        other => other,
+    }
+}

@@ -1,0 +1,302 @@
+//! What a service needs to be asked and nobody has said yet: questions at a terminal, or what to write on the command line.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::PathBuf,
+};
+
+use ctk_host::{
+    SecretSource,
+    config::{Scope, Setting, Settings},
+    network::{Kind, Protocol, SettingRow},
+};
+use zeroize::Zeroizing;
+
+use super::args::{absolute, is_positional, option, rows};
+use crate::{
+    console::{Console, Failure, Outcome, failure, short},
+    sys::EchoKept,
+};
+
+/// How a person or machine is known to a service, where there are several ways.
+const AUTHENTICATION: &str = "authentication";
+
+/// What each way of being known to a service wants, by the names of settings.
+const NEEDED: [(&str, &[&str]); 5] = [
+    ("bearer", &["bearer"]),
+    ("basic", &["user", "password"]),
+    ("oauth2-client", &["client_id", "client_secret"]),
+    ("oauth2-password", &["client_id", "user", "password"]),
+    ("tls", &["client_certificate", "client_key"]),
+];
+
+/// How often a source is asked for that is none.
+const TRIES: usize = 3;
+
+/// Longest secret that is written down, in bytes. Bearer tokens of several thousand bytes are usual.
+const MAX_SECRET: usize = 16 << 10;
+
+/// Secrets that were typed and are in files now. They go again if the command does not do its work.
+#[derive(Debug, Default)]
+pub(crate) struct Written(Vec<PathBuf>);
+
+impl Written {
+    /// They stay.
+    pub(crate) fn keep(mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        for file in &self.0 {
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+/// Asks for what every token of this protocol must have.
+pub(crate) fn required(
+    console: &Console,
+    protocol: &'static Protocol,
+    settings: &mut Settings,
+) -> Outcome {
+    for (row, _) in rows(protocol).filter(|(row, _)| row.required) {
+        if settings.0.contains_key(row.name) {
+            continue;
+        }
+        if !console.is_interactive() {
+            return Err(missing(protocol, &[row]));
+        }
+        if row.kind == Kind::Secret {
+            continue; // Asked for with the other secrets, when the token has a name.
+        }
+        let setting = ask(console, row)?;
+        settings.0.insert(row.name.to_owned(), setting);
+    }
+    Ok(())
+}
+
+/// Asks how the service knows who asks, where there are several ways, and for what that wants. `name` is the token's.
+pub(crate) fn authentication(
+    console: &Console,
+    protocol: &'static Protocol,
+    settings: &mut Settings,
+    (name, scope): (&str, Scope),
+) -> Outcome<Written> {
+    let find = |name: &str| {
+        rows(protocol)
+            .map(|(row, _)| row)
+            .find(|row| row.name == name)
+    };
+    let mut written = Written::default();
+    if let Some(row) = find(AUTHENTICATION)
+        && !settings.0.contains_key(AUTHENTICATION)
+        && let Some(way) = choose(console, row, settings)?
+    {
+        settings.0.insert(row.name.to_owned(), Setting::Text(way));
+    }
+    let chosen = settings.text(AUTHENTICATION).unwrap_or_default();
+    let needed = NEEDED.iter().find(|(way, _)| *way == chosen);
+    let needed = needed.map_or(&[][..], |(_, names)| names);
+    let is_wanted = |row: &SettingRow| row.required || needed.contains(&row.name);
+    let wanted: Vec<_> = rows(protocol)
+        .map(|(row, _)| row)
+        .filter(|row| is_wanted(row) && !settings.0.contains_key(row.name))
+        .collect();
+    if !wanted.is_empty() && !console.is_interactive() {
+        return Err(missing(protocol, &wanted));
+    }
+    for row in wanted {
+        let setting = match row.kind {
+            Kind::Secret => secret(console, row, (name, scope), &mut written)?,
+            _ => ask(console, row)?,
+        };
+        settings.0.insert(row.name.to_owned(), setting);
+    }
+    Ok(written)
+}
+
+/// How the service is to know who asks: as what was given says, or as a person says. `None`: it is not to know.
+fn choose(console: &Console, row: &SettingRow, settings: &Settings) -> Outcome<Option<String>> {
+    if let Some(way) = meant(settings) {
+        return Ok(Some(way.to_owned()));
+    }
+    let mut needed = NEEDED.iter().flat_map(|(_, names)| *names);
+    let given = needed.find(|name| settings.0.contains_key(**name));
+    if console.is_interactive() {
+        let answer = console.ask(&format!("{}: ", row.about))?;
+        return Ok((!answer.is_empty()).then_some(answer));
+    }
+    match given {
+        None => Ok(None),
+        Some(name) => Err(Failure::Usage(format!(
+            "{name} alone does not say how the service is to know you; give the rest, or say it with {} ({})",
+            option(row),
+            row.about
+        ))),
+    }
+}
+
+/// The way of which all is given that it wants; of several the one that wants most.
+fn meant(settings: &Settings) -> Option<&'static str> {
+    let is_given = |names: &[&str]| names.iter().all(|name| settings.0.contains_key(*name));
+    let complete = NEEDED.iter().filter(|(_, names)| is_given(names));
+    // A certificate can come with any of the others.
+    let way = complete.max_by_key(|(way, names)| (*way != "tls", names.len()));
+    way.map(|(way, _)| *way)
+}
+
+/// What is said where nobody can be asked.
+fn missing(protocol: &Protocol, rows: &[&SettingRow]) -> Failure {
+    let wanted = rows.iter().map(|row| match (is_positional(row), row.kind) {
+        (true, _) => format!("ctk add {} https://… ({})", protocol.name, row.about),
+        (_, Kind::Secret) => format!("{} SOURCE ({})", option(row), row.about),
+        (_, Kind::Flag) => format!("{} ({})", option(row), row.about),
+        _ => format!("{} … ({})", option(row), row.about),
+    });
+    let wanted: Vec<_> = wanted.collect();
+    Failure::Usage(format!(
+        "something is missing, and nobody can be asked here: {}",
+        wanted.join(", ")
+    ))
+}
+
+fn ask(console: &Console, row: &SettingRow) -> Outcome<Setting> {
+    let answer = console.ask(&format!("{}: ", row.about))?;
+    if answer.is_empty() {
+        let what = row.name.replace('_', " ");
+        return failure(format!("no {what} was typed; nothing was changed"));
+    }
+    match row.kind {
+        Kind::Texts => parse(row, &answer.split_whitespace().collect::<Vec<_>>()),
+        _ => parse(row, &[&answer]),
+    }
+}
+
+/// The value of a setting as a person writes it; of several texts a list is made.
+pub(crate) fn parse(row: &SettingRow, texts: &[&str]) -> Outcome<Setting> {
+    let text = *texts.last().unwrap_or(&"");
+    let wrong = |what: &str| {
+        let name = row.name;
+        Err(Failure::Usage(format!(
+            "{name} must be {what}; nothing was changed"
+        )))
+    };
+    Ok(match row.kind {
+        Kind::Text => Setting::Text(text.to_owned()),
+        Kind::Texts => Setting::Texts(texts.iter().map(|text| (*text).to_owned()).collect()),
+        Kind::Path => Setting::Path(std::path::absolute(text)?),
+        Kind::Flag => match text {
+            "true" => Setting::Flag(true),
+            "false" => Setting::Flag(false),
+            _ => return wrong("true or false"),
+        },
+        Kind::Number => match text.parse() {
+            Ok(number) => Setting::Number(number),
+            Err(_) => return wrong("a whole number"),
+        },
+        // What is wrong may be the secret itself, so it is not repeated.
+        Kind::Secret => match SecretSource::parse(text) {
+            Ok(source) => Setting::Secret(absolute(source)),
+            Err(error) => return Err(Failure::Usage(format!("{}: {error}", row.name))),
+        },
+    })
+}
+
+/// Asks where a secret is, or for the secret itself and where it may be written to. It stands in no configuration.
+fn secret(
+    console: &Console,
+    row: &SettingRow,
+    (name, scope): (&str, Scope),
+    written: &mut Written,
+) -> Outcome<Setting> {
+    let question = format!(
+        "{}: where is it? file:PATH, env:NAME, credential:NAME, or nothing to type it now: ",
+        row.about
+    );
+    for _ in 0..TRIES {
+        let answer = console.ask(&question)?;
+        if answer.is_empty() {
+            let file = write_down(console, row, (name, scope))?;
+            let source = format!("file:{}", file.display());
+            written.0.push(file);
+            return parse(row, &[&source]);
+        }
+        match parse(row, &[&answer]) {
+            Err(Failure::Usage(message)) => console.warn(message),
+            parsed => return parsed,
+        }
+    }
+    failure("no source was typed; nothing was changed")
+}
+
+/// Writes a secret that is typed now into a file that nobody else can read, if the person agrees to that.
+fn write_down(
+    console: &Console,
+    row: &SettingRow,
+    (name, scope): (&str, Scope),
+) -> Outcome<PathBuf> {
+    let environment = &console.environment;
+    let folder = match scope {
+        Scope::System => Some(environment.system_folder.clone()),
+        Scope::User | Scope::Chosen => environment.user_folder(),
+    };
+    let Some(folder) = folder.map(|folder| folder.join("secrets")) else {
+        return failure("there is no home directory to write to: set HOME, or name a source");
+    };
+    let file = folder.join(format!("{name}.{}", row.name));
+    let shown = short(&file, environment);
+    if file.exists() {
+        return failure(format!(
+            "{shown} is there already; if that is the secret, say file:{}; nothing was changed",
+            file.display()
+        ));
+    }
+    console.confirm(
+        &format!("It would be written to {shown}, which only you can read. Do that? [y/N]"),
+        &["y", "yes"],
+        "name a source",
+        "nothing was written; put the secret where programs find it and name that place",
+    )?;
+    let echo = EchoKept::new();
+    let typed = rpassword::prompt_password(format!("{} (not shown): ", row.about));
+    drop(echo);
+    let typed = match typed {
+        Ok(typed) => Zeroizing::new(typed),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return failure("nothing was typed; nothing was changed");
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if typed.is_empty() || typed.len() > MAX_SECRET {
+        return failure(format!(
+            "a secret has 1 to {MAX_SECRET} bytes; nothing was changed"
+        ));
+    }
+    let made = write_secret(&file, typed.as_bytes());
+    made.or_else(|error| failure(format!("{shown} cannot be written: {error}")))?;
+    Ok(file)
+}
+
+fn write_secret(file: &std::path::Path, secret: &[u8]) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    let mut opened = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)?;
+    let written = opened.write_all(secret).and_then(|()| opened.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(file);
+    }
+    written
+}

@@ -1,0 +1,149 @@
+//! Which tokens the keys of a service become. A PKCS#11 token has one PIN, so keys with PINs of their own are tokens of their
+//! own, and keys that nothing stands before are one more, which no program has to log in to.
+
+use std::collections::HashSet;
+
+use ctk_host::{
+    TokenConfig,
+    config::{Contents, KeyFacts, Setting, check_label, cut_label},
+    network::Protocol,
+};
+use ctk_token::{AuthId, Constraint, KeychainContents};
+use x509_cert::der::{Decode, Encode};
+
+use super::args::rows;
+use crate::facts::{self, AsIssued};
+
+/// Makes a token for each group of keys, named and labelled by its first key; one alone stays as it is.
+pub(crate) fn split(
+    token: TokenConfig,
+    protocol: &'static Protocol,
+    offered: &KeychainContents,
+    mut next_name: impl FnMut() -> String,
+) -> Vec<TokenConfig> {
+    let groups = groups(&token.contents.keys, offered);
+    let selecting = selecting(protocol);
+    let (Some((fact, setting)), 2..) = (selecting, groups.len()) else {
+        return vec![token];
+    };
+    let mut tokens = Vec::new();
+    for keys in groups {
+        let mut part = token.clone();
+        let texts = keys.iter().filter_map(|key| key.facts.text(fact));
+        let texts = texts.map(str::to_owned).collect();
+        part.settings
+            .0
+            .insert(setting.to_owned(), Setting::Texts(texts));
+        part.contents = only(&token.contents, keys);
+        if !tokens.is_empty() {
+            part.name = next_name();
+        }
+        tokens.push(part);
+    }
+    tokens
+}
+
+/// The fact of a key that a setting chooses keys by: `credential` by `credentials`.
+pub(crate) fn selecting(protocol: &'static Protocol) -> Option<(&'static str, &'static str)> {
+    protocol.key_facts.iter().find_map(|fact| {
+        let mut rows = rows(protocol);
+        let (row, _) = rows.find(|(row, _)| row.name.strip_suffix('s') == Some(fact.name))?;
+        Some((fact.name, row.name))
+    })
+}
+
+/// The keys by the authentication that stands before them, in the order in which the first of each is told.
+fn groups(keys: &[KeyFacts], offered: &KeychainContents) -> Vec<Vec<KeyFacts>> {
+    let mut groups: Vec<(Option<AuthId>, Vec<KeyFacts>)> = Vec::new();
+    for key in keys {
+        let auth = auth_id(key, offered);
+        match groups.iter_mut().find(|(known, _)| *known == auth) {
+            Some((_, group)) => group.push(key.clone()),
+            None => groups.push((auth, vec![key.clone()])),
+        }
+    }
+    groups.into_iter().map(|(_, keys)| keys).collect()
+}
+
+/// What a person or program has to give before the key can be used.
+pub(crate) fn auth_id(key: &KeyFacts, offered: &KeychainContents) -> Option<AuthId> {
+    let key = offered
+        .keys()
+        .find(|other| other.identity == key.identity)?;
+    facts::USES
+        .iter()
+        .find_map(|(operation, _)| match key.constraint(*operation) {
+            Constraint::Auth(id, _) => Some(id),
+            Constraint::Never | Constraint::Free => None,
+        })
+}
+
+/// These keys with their certificates, and those that have issued them.
+fn only(contents: &Contents, keys: Vec<KeyFacts>) -> Contents {
+    let names: Vec<_> = (contents.certificates.iter())
+        .map(|certificate| names(&certificate.der))
+        .collect();
+    let is_own = |identity: &[u8]| keys.iter().any(|key| key.identity == identity);
+    let is_of_other = |identity: &[u8]| {
+        !is_own(identity) && contents.keys.iter().any(|key| key.identity == identity)
+    };
+    let mut wanted: HashSet<usize> = HashSet::new();
+    let mut issuers: HashSet<&[u8]> = HashSet::new();
+    loop {
+        let before = wanted.len();
+        for (at, (certificate, names)) in contents.certificates.iter().zip(&names).enumerate() {
+            let is_issuer = names
+                .as_ref()
+                .is_some_and(|(subject, _)| issuers.contains(&**subject));
+            let is_wanted =
+                is_own(&certificate.identity) || (is_issuer && !is_of_other(&certificate.identity));
+            if is_wanted && wanted.insert(at) {
+                issuers.extend(names.as_ref().map(|(_, issuer)| &**issuer));
+            }
+        }
+        if wanted.len() == before {
+            break;
+        }
+    }
+    let certificates = contents.certificates.iter().enumerate();
+    let certificates = certificates.filter(|(at, _)| wanted.contains(at));
+    Contents {
+        certificates: certificates
+            .map(|(_, certificate)| certificate.clone())
+            .collect(),
+        keys,
+    }
+}
+
+/// The names of subject and issuer, DER.
+fn names(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let certificate = x509_cert::certificate::CertificateInner::<AsIssued>::from_der(der).ok()?;
+    let certificate = certificate.tbs_certificate();
+    Some((
+        certificate.subject().to_der().ok()?,
+        certificate.issuer().to_der().ok()?,
+    ))
+}
+
+/// What programs show of a token whose keys are these: the common name of the only key's certificate, or what the service
+/// is called.
+pub(crate) fn label(contents: &Contents, service: &str) -> String {
+    let (keys, certificates) = (&contents.keys, &contents.certificates);
+    let common_name = match keys.as_slice() {
+        [key] => certificates
+            .iter()
+            .find(|certificate| certificate.identity == key.identity)
+            .and_then(|certificate| facts::CertificateFacts::of(&certificate.der).common_name),
+        _ => None,
+    };
+    let plain = |text: &str| -> String {
+        let plain = |c: char| if c == ':' || c.is_control() { ' ' } else { c };
+        let text: String = text.chars().map(plain).collect();
+        cut_label(text.trim()).trim_end().to_owned()
+    };
+    let labels = [common_name.as_deref().unwrap_or_default(), service, "Token"];
+    let mut labels = labels.into_iter().map(plain);
+    labels
+        .find(|label| check_label(label).is_ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,166 @@
+//! `ctk test` of a network token: each key is used once for each thing that it is for, because a use may cost something.
+
+use std::cell::RefCell;
+
+use ctk_host::{PinSource, TokenConfig};
+use ctk_token::{
+    AuthSecret, Constraint, Key, LoginPolicy, Operation, Reason, Reuse, Role, Token, TokenError,
+    TokenSession,
+};
+use zeroize::Zeroizing;
+
+use super::{before_use, service};
+use crate::{
+    console::{Console, Failure, Outcome, failure},
+    facts::{self, TokenFacts},
+    password::ask,
+    progress::Progress,
+    test::{KeyReport, log_in, test_key},
+    trial::{Ready, few},
+};
+
+type Pin = Zeroizing<Vec<u8>>;
+
+pub(crate) fn run(console: &Console, config: &TokenConfig) -> Outcome<Vec<KeyReport>> {
+    let name = &config.name;
+    let token = facts::slot(config, &console.environment).and_then(|slot| slot.token());
+    let Some(token) = token else {
+        return failure(format!("token {name:?} cannot be used by this build"));
+    };
+    let session = token.create_session().or_else(failure)?;
+    let contents = token.contents();
+    let mut keys = Vec::new();
+    for key in contents.keys() {
+        keys.push((key, few(&*session, key)));
+    }
+    if keys.is_empty() {
+        return failure(format!(
+            "no key is known of token {name:?}: ctk refresh {name}"
+        ));
+    }
+    tell_cost(
+        console,
+        config,
+        keys.iter().map(|(_, trials)| trials.len()).sum(),
+    );
+    let with_otp = keys_with_otp(console, config);
+    let pin = RefCell::new(None);
+    log_in_if_needed(console, config, &*token, &*session)?;
+    let progress = RefCell::new(Progress::new(console));
+    let mut reports = Vec::new();
+    for (key, trials) in keys {
+        let step = format!("{}: {}", service::called(config), key.label);
+        progress.borrow_mut().tell(&step);
+        let is_once = with_otp.contains(&key.identity);
+        let again = || {
+            // A question stands where the line was.
+            progress.borrow_mut().clear();
+            let mut known = pin.borrow_mut();
+            authenticate(console, config, &*session, key, (&mut *known, is_once))?;
+            progress.borrow_mut().tell(&step);
+            Ok(())
+        };
+        let ready: Ready<'_> = match key.authenticates_always() {
+            true => &again,
+            false => &|| Ok(()),
+        };
+        reports.push(test_key(&*session, key, trials, ready));
+    }
+    drop(progress);
+    session.end_auth(Role::User);
+    Ok(reports)
+}
+
+/// Says what will be asked of the service before it is.
+fn tell_cost(console: &Console, config: &TokenConfig, uses: usize) {
+    if console.json {
+        return;
+    }
+    let uses = match uses {
+        1 => "1 use of a key".to_owned(),
+        uses => format!("{uses} uses of keys"),
+    };
+    console.warn(format!(
+        "this is {uses} at {}, which the service may charge for",
+        service::called(config)
+    ));
+}
+
+/// Keys whose PIN is good for one use because a one-time password comes with it.
+fn keys_with_otp(console: &Console, config: &TokenConfig) -> Vec<Vec<u8>> {
+    let identities = TokenFacts::new(config, &console.environment).identities;
+    let keys = config.contents.keys.iter().zip(identities);
+    let with_otp = keys.filter(|(_, identity)| before_use(identity).contains("OTP"));
+    with_otp.map(|(key, _)| key.identity.clone()).collect()
+}
+
+/// Logs in where a key wants that. One that wants an authentication for each use gets that alone: the service checks it then,
+/// and a one-time password would be spent twice.
+fn log_in_if_needed(
+    console: &Console,
+    config: &TokenConfig,
+    token: &dyn Token,
+    session: &dyn TokenSession,
+) -> Outcome {
+    let contents = token.contents();
+    let mut keys = contents.keys();
+    let wants_login = |key: &Key| {
+        let once = |operation| {
+            matches!(
+                key.constraint(operation),
+                Constraint::Auth(_, Reuse::Session)
+            )
+        };
+        [Operation::Sign, Operation::Decrypt, Operation::KeyExchange]
+            .into_iter()
+            .any(once)
+    };
+    match token.info().login {
+        LoginPolicy::OnUse => Ok(()),
+        _ if keys.any(wants_login) => log_in(console, config, session),
+        _ => Ok(()),
+    }
+}
+
+/// Authenticates for the next use of a key, with the stored PIN or the one that a person gives once, or each time if it is
+/// good for one use.
+fn authenticate(
+    console: &Console,
+    config: &TokenConfig,
+    session: &dyn TokenSession,
+    key: &Key,
+    (known, is_once): (&mut Option<Pin>, bool),
+) -> ctk_token::Result<()> {
+    let finish = |secret: AuthSecret<'_>| {
+        let operation = session.begin_auth(Role::Context, Some(&key.id))?;
+        operation.finish(secret)
+    };
+    if config.pin != PinSource::App {
+        return finish(AuthSecret::FromToken);
+    }
+    let pin = match known.take().filter(|_| !is_once) {
+        Some(pin) => pin,
+        None => {
+            let what = if is_once {
+                "PIN and one-time password, as PIN,OTP,"
+            } else {
+                "PIN"
+            };
+            let prompt = format!("{what} of token {:?} for {:?}: ", config.name, key.label);
+            let missing = "no PIN on standard input: write it there as one line for each key";
+            ask(console, &prompt, missing).map_err(refused)?
+        }
+    };
+    finish(AuthSecret::Pin(&pin))?;
+    *known = Some(pin);
+    Ok(())
+}
+
+fn refused(failure: Failure) -> TokenError {
+    match failure {
+        Failure::Said(message) | Failure::Usage(message) => {
+            TokenError::Refused(Reason::new(message))
+        }
+        Failure::Shown | Failure::Unheard => TokenError::CanceledByUser,
+    }
+}

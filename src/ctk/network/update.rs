@@ -1,0 +1,99 @@
+//! `ctk update` of a network token: other settings, and what the service has then.
+
+use std::collections::BTreeMap;
+
+use ctk_host::{TokenConfig, config::write, network::Protocol};
+
+use super::{
+    args::rows,
+    ask::parse,
+    difference::{difference, keeping},
+    service,
+};
+use crate::{
+    add,
+    args::{SettingArguments, UpdateArguments},
+    console::{Console, Failure, Outcome, failure},
+    serial, settings,
+};
+
+/// Changes what is configured. The service is asked again if it is reached in another way now, and if nothing is changed.
+pub(crate) fn run(
+    console: &Console,
+    arguments: &UpdateArguments,
+    mut token: TokenConfig,
+    protocol: &'static Protocol,
+) -> Outcome {
+    let name = token.name.clone();
+    if arguments.file.is_some() {
+        return Err(Failure::Usage(format!(
+            "token {name:?} is at a service and has no file; ctk update {name} --set NAME=VALUE changes how it is reached"
+        )));
+    }
+    settings::apply(&arguments.settings, &mut token)?;
+    set(&arguments.set, protocol, &mut token)?;
+    let is_asked = !arguments.set.is_empty() || arguments.settings == SettingArguments::default();
+    if is_asked {
+        let found = service::list_some(console, &token)?;
+        let contents = keeping(&token.contents, found.contents);
+        let difference = difference(&token.contents, &contents);
+        if !console.json {
+            let lines = match difference.is_none() {
+                true => vec!["The service has what was stored.".to_owned()],
+                false => difference.lines(),
+            };
+            console.text(
+                &lines
+                    .iter()
+                    .map(|line| format!("{line}\n"))
+                    .collect::<String>(),
+            )?;
+        }
+        token.contents = contents;
+        if token.serial.is_empty() {
+            token.serial = serial::serial(&token.contents).or_else(failure)?;
+        }
+    }
+    settings::check_hidden(&arguments.settings, &token)?;
+    settings::warn_of_hiding_nothing(console, &token);
+    write::update(&token, &console.environment)?;
+    add::done(console, "Updated", &token)
+}
+
+/// Applies what `--set` says: the last value of a name, all of them for a list, and an empty one takes the setting away.
+fn set(given: &[String], protocol: &'static Protocol, token: &mut TokenConfig) -> Outcome {
+    let mut texts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for given in given {
+        let Some((name, value)) = given.split_once('=') else {
+            return Err(Failure::Usage(
+                "--set wants NAME=VALUE; nothing was changed".to_owned(),
+            ));
+        };
+        texts.entry(name).or_default().push(value);
+    }
+    for (name, texts) in texts {
+        let Some((row, _)) = rows(protocol).find(|(row, _)| row.name == name) else {
+            let known: Vec<_> = rows(protocol).map(|(row, _)| row.name).collect();
+            return Err(Failure::Usage(format!(
+                "--set: {} has no setting {name:?}; there are: {}",
+                protocol.title,
+                known.join(", ")
+            )));
+        };
+        let texts: Vec<_> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+        if !texts.is_empty() {
+            token
+                .settings
+                .0
+                .insert(name.to_owned(), parse(row, &texts)?);
+        } else if row.required {
+            return Err(Failure::Usage(format!(
+                "--set: {} cannot do without {name}; nothing was changed",
+                protocol.title
+            )));
+        } else {
+            token.settings.0.remove(name);
+        }
+    }
+    Ok(())
+}
