@@ -30,7 +30,7 @@ pub use authority::{Authority, ServerCertificate, ServerIdentity};
 pub use certomancer::{Csc, Scal};
 pub use forward::{Backend, Forward};
 pub use http::{Request, Response, ask};
-pub use localstack::{Account, Kms, KmsKey};
+pub use localstack::{Account, DecryptingKms, Kms, KmsKey};
 pub use loopback::listening_addresses;
 pub use moto::{Access, Moto};
 pub use proxy::{Connecting, Counts, Fault, Proxy};

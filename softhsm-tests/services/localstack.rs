@@ -1,13 +1,17 @@
 //! localstack: AWS KMS with correct cryptography. It does not look at signatures of requests.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    io,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
 
 use crate::{
+    forward::{Backend, Forward},
     http::{Request, Response, ask},
     process::{Server, free_port},
     programs::{program, tied, wait_for_answer},
@@ -101,6 +105,31 @@ impl Kms {
     }
 }
 
+/// A [`Kms`] that refuses what it cannot decrypt as AWS does: it fails with 500 itself.
+///
+/// It cannot decrypt what is encrypted with `RSAES_OAEP_SHA_1` at all: it takes all for `RSAES_OAEP_SHA_256`.
+#[derive(Clone, Copy, Debug)]
+pub struct DecryptingKms(Forward);
+
+impl DecryptingKms {
+    /// Before this one.
+    pub fn new(kms: &Kms) -> Self {
+        Self(Forward::to(kms.port))
+    }
+}
+
+impl Backend for DecryptingKms {
+    fn answer(&self, request: &Request) -> io::Result<Response> {
+        let response = self.0.answer(request)?;
+        let text = String::from_utf8_lossy(&response.body);
+        if request.operation() == "Decrypt" && text.contains("Decryption failed") {
+            let body = json!({"__type": "InvalidCiphertextException", "message": null});
+            return Ok(Response::json(400, &body));
+        }
+        Ok(response)
+    }
+}
+
 /// An account of a [`Kms`]: an access key and what was made with it.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -113,7 +142,7 @@ impl Account {
     /// The region of its keys.
     pub const REGION: &str = REGION;
     /// What it signs requests with; localstack does not look.
-    pub const SECRET_ACCESS_KEY: &str = "not looked at";
+    pub const SECRET_ACCESS_KEY: &str = "localstack-does-not-look-at-it";
 
     /// Makes a key, like (`RSA_2048`, `SIGN_VERIFY`).
     #[track_caller]
