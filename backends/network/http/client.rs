@@ -262,7 +262,7 @@ impl Outcome {
             .map(|(failure, endpoint)| failure.into_error(endpoint));
         let first = errors.next().unwrap_or(TokenError::TimedOut);
         Self::Failed {
-            error: errors.fold(first, joined),
+            error: errors.fold(first, |first, next| joined(first, &next)),
             lasting,
         }
     }
@@ -283,8 +283,8 @@ impl Outcome {
 }
 
 /// Both reasons, if both are such that nobody could be reached; otherwise what was there first.
-fn joined(first: TokenError, next: TokenError) -> TokenError {
-    match (&first, &next) {
+fn joined(first: TokenError, next: &TokenError) -> TokenError {
+    match (&first, next) {
         (TokenError::Unreachable(one), TokenError::Unreachable(other)) => {
             let both = format!("{one}; {other}");
             match both.chars().count() <= MAX_REASON {
@@ -293,5 +293,42 @@ fn joined(first: TokenError, next: TokenError) -> TokenError {
             }
         }
         _ => first,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::tests::{
+        asking::{client_of, post},
+        server::{Server, answer},
+    };
+
+    #[test]
+    fn a_child_of_a_fork_makes_its_own_connections() {
+        let server = Server::start(|_, wire| answer(wire, 200, "", "x"));
+        let mut client = client_of(&server);
+        for _ in 0..2 {
+            post(&client, Repeat::Unsent, "parent").unwrap();
+        }
+        assert_eq!(server.connections(), 1);
+        // As it is in a child: the process is another one.
+        Arc::get_mut(&mut client.own).unwrap().process = 0;
+        for _ in 0..2 {
+            post(&client, Repeat::Unsent, "child").unwrap();
+        }
+        assert_eq!(server.connections(), 2);
+        // And in a child of the child.
+        let mut inherited = client.child.lock().take().unwrap();
+        Arc::get_mut(&mut inherited).unwrap().process = 0;
+        *client.child.lock() = Some(inherited);
+        for _ in 0..2 {
+            post(&client, Repeat::Unsent, "grandchild").unwrap();
+        }
+        assert_eq!((server.connections(), server.requests()), (3, 6));
+        // Back in the parent, whose connection nobody has touched.
+        Arc::get_mut(&mut client.own).unwrap().process = std::process::id();
+        post(&client, Repeat::Unsent, "parent").unwrap();
+        assert_eq!((server.connections(), server.requests()), (3, 7));
     }
 }

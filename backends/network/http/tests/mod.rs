@@ -1,6 +1,11 @@
 //! The client against servers that answer as they are told.
 
-mod asking;
+pub(super) mod asking;
+mod authority;
 mod connections;
+mod faults;
 pub(super) mod folder;
-mod server;
+mod fuzz;
+mod repetitions;
+pub(super) mod server;
+mod tls;

@@ -19,8 +19,6 @@ impl<T: Read + Write> Wire for T {}
 /// A request as it came.
 #[derive(Debug)]
 pub(in crate::http) struct Heard {
-    /// Which connection it came over, counted from 0.
-    pub(in crate::http) connection: usize,
     /// Which request to this server it is, counted from 0.
     pub(in crate::http) number: usize,
     pub(in crate::http) head: String,
@@ -151,11 +149,11 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             break;
         }
         let Ok(stream) = stream else { continue };
-        let connection = shared.connections.fetch_add(1, Ordering::SeqCst);
+        shared.connections.fetch_add(1, Ordering::SeqCst);
         let shared = Arc::clone(shared);
         threads.push(std::thread::spawn(move || {
             // A client that goes away is no failure of the server's.
-            let _ = serve(stream, connection, &shared);
+            let _ = serve(stream, &shared);
         }));
     }
     for thread in threads {
@@ -163,7 +161,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-fn serve(stream: TcpStream, connection: usize, shared: &Shared) -> io::Result<()> {
+fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_millis(20)))?;
     let mut wire = (shared.wrap)(stream)?;
@@ -175,7 +173,6 @@ fn serve(stream: TcpStream, connection: usize, shared: &Shared) -> io::Result<()
         }
         let text = String::from_utf8_lossy(&head).into_owned();
         let mut heard = Heard {
-            connection,
             number: shared.requests.fetch_add(1, Ordering::SeqCst),
             head: text,
             body: Vec::new(),
