@@ -19,8 +19,9 @@ struct Sink {
 }
 
 impl Log for Sink {
+    /// Only our own crates are heard: an HTTP library logs, at the level of traces, every byte that a service answers.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= log::max_level() && metadata.target().starts_with("ctk_")
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -92,6 +93,23 @@ fn open(file: &str) -> Option<Sink> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_other_libraries_log_is_not_written() {
+        log::set_max_level(LevelFilter::Trace);
+        let sink = Sink {
+            file: File::open("/dev/null").unwrap(),
+        };
+        let heard = |target| {
+            let mut metadata = Metadata::builder();
+            let metadata = metadata.level(log::Level::Error).target(target).build();
+            sink.enabled(&metadata)
+        };
+        assert!(heard(module_path!()));
+        assert!(heard("ctk_network::http::client"));
+        assert!(!heard("ureq_proto::util"));
+        assert!(!heard("ureq::run"));
+    }
 
     #[test]
     fn the_log_is_a_regular_file_and_opening_it_never_waits() {
