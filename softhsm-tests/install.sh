@@ -19,9 +19,10 @@ SHOW_PACKAGES=(openssl opensc libengine-pkcs11-openssl openssh-client openssh-se
 
 # What the tests need besides: OpenSSL's headers for a host that itself runs on OpenSSL, tools that look into the module,
 # NSS and Java, whose PKCS#12 files differ from OpenSSL's, and the programs that use the module; virtual readers for cards, other
-# people's drivers for them, and what logs people in to Linux by them.
+# people's drivers for them, and what logs people in to Linux by them; what signs programs for Windows.
 TEST_PACKAGES=(libssl-dev binutils valgrind strace softhsm2 libnss3-tools openjdk-17-jdk-headless firefox-esr nginx
-    python3-venv pcscd vsmartcard-vpcd opensc-pkcs11 yubico-piv-tool ykcs11 pamtester libpam-pkcs11 libpam-p11 sssd-common libpam-sss)
+    python3-venv pcscd vsmartcard-vpcd opensc-pkcs11 yubico-piv-tool ykcs11 pamtester libpam-pkcs11 libpam-p11 sssd-common libpam-sss
+    osslsigncode)
 
 # What the benchmark compares with and counts by.
 BENCH_PACKAGES=(openssl gnutls-bin softhsm2 opensc p11-kit-modules strace pcscd vsmartcard-vpcd ykcs11 openssh-client)

@@ -8,7 +8,8 @@
 # packages it installs, cargo's own folder (crates, the advisory database of cargo-deny), and, where rustup is, the components
 # rustfmt and clippy. Test keys are in a folder of their own below TMPDIR, and gone when it ends: to look at what a failed test
 # has left, run that test by cargo test. Damaged input that a test fails with is kept in softhsm-tests/work/fuzz. The throwaway
-# keys of the quickstart are in softhsm-tests/work/quickstart until the next run.
+# keys of the quickstart are in softhsm-tests/work/quickstart until the next run, those of the network example in
+# softhsm-tests/work/network-example.
 # The last line is "N passed, N failed, N skipped". What is skipped says why, and fails if it is not in EXPECTED_SKIPS.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,8 +17,10 @@ source softhsm-tests/install.sh
 
 CARGO_DENY_VERSION=0.20.2
 
-# What is built on OpenSSL by --vendored: every crate that the crypto library reaches, and the contract.
-VENDORED_PACKAGES=(ctk-token ctk-crypto ctk-pkcs12 ctk-smartcard ctk-host ctk-pkcs11 ctk ctk-example-backend)
+# What is built on OpenSSL by --vendored: every crate that the crypto library reaches, and the contract; what the tests ask
+# has the same library as the test.
+VENDORED_PACKAGES=(ctk-token ctk-crypto ctk-pkcs12 ctk-smartcard ctk-network ctk-host ctk-pkcs11 ctk ctk-example-backend
+    ctk-services)
 
 vendored=
 case ${1-} in
@@ -59,6 +62,8 @@ export CTK_TEST_SKIPS=$work/test-skips
 export CTK_CRYPTO_LIBRARY=aws-lc
 # How long each test that damages its input goes on, from a start of its own each time.
 export CTK_FUZZ_SECONDS=${CTK_FUZZ_SECONDS:-60}
+# Other people's signing services.
+export CTK_NETWORK_SERVERS=$work/network
 # Where they keep what they fail with, which nobody could make again.
 export CTK_FUZZ_KEEP=$work/fuzz
 : >"$CTK_TEST_SKIPS"
@@ -200,9 +205,15 @@ quickstart() {
     tail -n 1 "$work/quickstart.out" | grep -qE '^All [0-9]+ steps passed in .*\. What was made is in '
 }
 
+network_example() {
+    CTK_MODULE=$CARGO_TARGET_DIR/release/libctk_pkcs11.so CTK_COMMAND=$CARGO_TARGET_DIR/release/ctk \
+        examples/network/run.sh "$work/network-example" | tee "$work/network-example.out" || return 1
+    tail -n 1 "$work/network-example.out" | grep -qE '^All [0-9]+ steps passed in .*\. What was made is in '
+}
+
 # Everything on OpenSSL: module and command as a person installs them, and every test but the benchmark's, which compares with AWS-LC.
 run_vendored() {
-    local features=(--no-default-features --features "openssl-vendored pkcs12 smartcard")
+    local features=(--no-default-features --features "openssl-vendored pkcs12 smartcard network")
     local packages=() package name folder
     for package in "${VENDORED_PACKAGES[@]}" softhsm-tests; do packages+=(-p "$package"); done
     export CTK_CRYPTO_LIBRARY=openssl
@@ -253,6 +264,8 @@ say "packages"
 install_packages "${BUILD_PACKAGES[@]}" "${SHOW_PACKAGES[@]}" "${TEST_PACKAGES[@]}" || stop "installing packages"
 find_rust || stop "finding Rust"
 make_venv "$work/venv" >"$work/venv.log" 2>&1 || { tail -n 20 "$work/venv.log"; stop "installing ${PYTHON_PACKAGES[*]}"; }
+make_network_venv "$CTK_NETWORK_SERVERS" >"$work/network-venv.log" 2>&1 ||
+    { tail -n 20 "$work/network-venv.log"; stop "installing certomancer-csc-dummy, moto and localstack"; }
 # Debian's cargo-web comes without rustfmt and clippy; rustup can add them.
 command -v rustup >/dev/null || EXPECTED_SKIPS+=(
     "cargo fmt" "cargo fmt of the cards" "cargo clippy" "cargo clippy of the cards" "cargo clippy on OpenSSL"
@@ -289,4 +302,5 @@ fi
 run_tests "$CARGO_TARGET_DIR/release" --workspace
 run_tests "$CARGO_TARGET_DIR/release" "${CARDS[@]}" --workspace
 check "quickstart" quickstart
+check "network example" network_example
 finish
