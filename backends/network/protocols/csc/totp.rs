@@ -90,16 +90,15 @@ fn password(seed: &[u8], step: u64) -> Result<Zeroizing<String>> {
 }
 
 /// The bytes of a seed: base32 as RFC 6238's users have it, in any case and with spaces; or base64, as SSL.com gives it. A
-/// text that could be both is base32: 20 random bytes in base64 have letters of both cases.
+/// text in letters of one case is base32: random bytes in base64 have both, and a mistyped seed must not become another.
 fn seed(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let text = std::str::from_utf8(text).ok()?.trim();
-    let is_mixed = text.contains(|char: char| char.is_ascii_lowercase())
-        && text.contains(|char: char| char.is_ascii_uppercase());
-    let seed = match is_mixed {
-        true => None,
+    let has = |kind: fn(&char) -> bool| text.chars().any(|char| kind(&char));
+    let is_base64 = has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
+    let seed = match is_base64 {
+        true => crate::base64::decode(text),
         false => base32(text),
     };
-    let seed = seed.or_else(|| crate::base64::decode(text));
     seed.filter(|seed| !seed.is_empty())
 }
 
@@ -155,12 +154,18 @@ mod tests {
             "GEZD-GNBV-GY3T-QOJQ-GEZD-GNBV-GY3T-QOJQ====",
             "MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=",
         ] {
-            assert_eq!(seed(text.as_bytes()).unwrap().as_slice(), expected, "{text}");
+            assert_eq!(
+                seed(text.as_bytes()).unwrap().as_slice(),
+                expected,
+                "{text}"
+            );
         }
         // 32 bytes as SSL.com shows them, and the 52 characters that people paste.
         let long = [7_u8; 32];
         assert_eq!(
-            seed(crate::base64::encode(&long).as_bytes()).unwrap().as_slice(),
+            seed(crate::base64::encode(&long).as_bytes())
+                .unwrap()
+                .as_slice(),
             long
         );
         let base32 = "A4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQ";

@@ -1,1 +1,9 @@
-//! Scripted services.
+//! A service made for tests ([`fake`]), and what becomes of its answers.
+
+mod access;
+mod conformance;
+mod fake;
+mod lists;
+mod logins;
+mod signatures;
+mod strange_answers;

@@ -1,0 +1,240 @@
+//! How the service knows us: tokens got once, renewed once, and what is said when that does not help.
+
+use ctk_token::{KeyAlgorithm, TokenError};
+use serde_json::json;
+
+use crate::{Finding, Service, Step, Value};
+
+use super::fake::{Fake, P256, SEED, World, credential, secret, text};
+
+fn service(version: u32, bearer: &'static str) -> Fake {
+    let mut fake = Fake::new(version, vec![credential(P256, &["implicit"])]);
+    fake.bearer = Some(bearer);
+    fake
+}
+
+fn sign(world: &World) -> Result<(), TokenError> {
+    let key = &world.inventory.keys[0];
+    let signed = world
+        .session()
+        .sign(key, KeyAlgorithm::EcdsaDigest, &[7; 32]);
+    signed.map(drop)
+}
+
+fn client() -> Vec<(&'static str, Value)> {
+    vec![
+        ("authentication", text("oauth2-client")),
+        ("client_id", text("me&you")),
+        ("client_secret", secret("s=c")),
+    ]
+}
+
+#[test]
+fn a_client_of_oauth2_gets_a_token_once() {
+    let world = World::new(service(1, "Bearer tokenT"), &client());
+    assert_eq!(
+        world.inventory.keys[0].facts.text("token_url"),
+        Some("https://login.example/x/oauth2/token")
+    );
+    sign(&world).unwrap();
+    let calls = world.fake.calls();
+    // In a process that knows nothing but what is stored, `info` is not asked for.
+    let names: Vec<_> = calls.iter().map(|call| &*call.operation).collect();
+    assert_eq!(
+        names,
+        ["token", "credentials/authorize", "signatures/signHash"]
+    );
+    assert_eq!(
+        calls[0].raw,
+        "grant_type=client_credentials&client_id=me%26you&client_secret=s%3Dc&scope=service"
+    );
+    sign(&world).unwrap();
+    assert_eq!(
+        world.fake.operations(),
+        ["credentials/authorize", "signatures/signHash"]
+    );
+}
+
+#[test]
+fn a_token_that_has_expired_is_renewed_once() {
+    let world = World::new(service(1, "Bearer tokenT"), &client());
+    sign(&world).unwrap();
+    world.fake.calls();
+    // The service gives another token to somebody, and takes no other from then on.
+    let key = &world.inventory.keys[0];
+    let other = super::fake::client(&world.fake, &super::fake::settings(&client()));
+    other.list(&mut |_| {}).unwrap();
+    world.fake.calls();
+    let signed = world
+        .session()
+        .sign(key, KeyAlgorithm::EcdsaDigest, &[7; 32]);
+    signed.unwrap();
+    let names = world.fake.operations();
+    assert_eq!(
+        names[..3],
+        ["credentials/authorize", "token", "credentials/authorize"]
+    );
+    assert_eq!(names.len(), 4);
+    world.fake.answer("credentials/authorize", 401, "{}");
+    let Err(TokenError::Refused(why)) = sign(&world) else {
+        panic!("401 is a refusal")
+    };
+    assert!(why.as_str().contains("authentication"), "{why}");
+    assert_eq!(world.fake.operations().len(), 3);
+}
+
+#[test]
+fn a_password_gets_a_token_in_the_old_dialect_by_json() {
+    let more = [
+        ("authentication", text("oauth2-password")),
+        ("client_id", text("id")),
+        ("user", text("alice")),
+        ("password", secret("p\"w")),
+        ("token_url", text("https://login.example/oauth2/token")),
+    ];
+    let world = World::new(service(0, "Bearer tokenT"), &more);
+    sign(&world).unwrap();
+    let expected = json!({
+        "grant_type": "password", "client_id": "id", "username": "alice", "password": "p\"w",
+    });
+    assert_eq!(world.fake.calls()[0].body, expected);
+}
+
+#[test]
+fn a_client_that_is_refused_in_the_body_names_itself_in_the_header() {
+    let world = World::new(service(1, "Bearer tokenT"), &client());
+    world.fake.answer_by(|call| {
+        let is_refused = call.operation == "token" && call.authorization.is_none();
+        is_refused.then(|| (401, json!({"error": "invalid_client"}).to_string()))
+    });
+    sign(&world).unwrap();
+    let calls = world.fake.calls();
+    assert_eq!(
+        calls[1].authorization.as_deref(),
+        Some("Basic bWUmeW91OnM9Yw==")
+    );
+    assert!(!calls[1].raw.contains("client_secret"));
+    world
+        .fake
+        .answer("token", 400, r#"{"error":"invalid_request"}"#);
+    let fresh = super::fake::client(&world.fake, &super::fake::settings(&client()));
+    let Err(TokenError::Refused(why)) = fresh.list(&mut |_| {}) else {
+        panic!("without a token")
+    };
+    assert!(why.as_str().contains("client_secret"), "{why}");
+}
+
+#[test]
+fn user_and_password_log_in_or_go_with_each_request() {
+    let more = [
+        ("authentication", text("basic")),
+        ("user", text("alice")),
+        ("password", secret("pw")),
+    ];
+    let world = World::new(service(1, "Bearer tokenT"), &more);
+    sign(&world).unwrap();
+    let calls = world.fake.calls();
+    assert_eq!(calls[0].operation, "auth/login");
+    assert_eq!(
+        calls[0].authorization.as_deref(),
+        Some("Basic YWxpY2U6cHc=")
+    );
+    assert_eq!(calls[1].authorization.as_deref(), Some("Bearer token2"));
+
+    let mut fake = service(1, "Basic YWxpY2U6cHc=");
+    fake.has_login = false;
+    let world = World::new(fake, &more);
+    sign(&world).unwrap();
+    sign(&world).unwrap();
+    let names = world.fake.operations();
+    assert_eq!(names[0], "auth/login");
+    assert_eq!(names.len(), 5);
+}
+
+#[test]
+fn a_bearer_is_read_once_and_again_when_it_is_refused() {
+    let more = [
+        ("authentication", text("bearer")),
+        ("bearer", secret("abc")),
+    ];
+    let world = World::new(service(1, "Bearer abc"), &more);
+    sign(&world).unwrap();
+    assert_eq!(world.fake.calls().len(), 2);
+    world.fake.answer("credentials/authorize", 401, "{}");
+    assert!(matches!(sign(&world), Err(TokenError::Refused(_))));
+    // It is the same, so it was not sent twice.
+    assert_eq!(world.fake.calls().len(), 1);
+}
+
+#[test]
+fn wrong_settings_are_told_by_every_use() {
+    for (more, word) in [
+        (vec![("authentication", text("magic"))], "magic"),
+        (vec![("authentication", text("basic"))], "user"),
+        (vec![("authentication", text("oauth2-client"))], "client_id"),
+        (
+            vec![("signatures_per_login", Value::Number(0))],
+            "signatures_per_login",
+        ),
+        (vec![("endpoints", Value::Texts(Vec::new()))], "endpoints"),
+        (
+            vec![("endpoints", Value::Texts(vec!["ftp://x".to_owned()]))],
+            "ftp",
+        ),
+    ] {
+        let fake = std::sync::Arc::new(service(1, ""));
+        let client = super::fake::client(&fake, &super::fake::settings(&more));
+        let Err(TokenError::Unreachable(why)) = client.list(&mut |_| {}) else {
+            panic!("{word}")
+        };
+        assert!(why.as_str().contains(word), "{why}");
+        let mut findings = Vec::new();
+        client.check(&mut |finding| findings.push(finding));
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].step, Step::Settings);
+        assert!(fake.calls().is_empty());
+    }
+}
+
+fn findings(fake: Fake, more: &[(&str, Value)]) -> Vec<(Step, Result<String, String>)> {
+    let client = super::fake::client(&fake.into(), &super::fake::settings(more));
+    let mut findings = Vec::new();
+    client.check(&mut |Finding { step, result }| {
+        findings.push((step, result.map_err(|why| why.to_string())));
+    });
+    findings
+}
+
+#[test]
+fn a_doctor_looks_at_clock_credentials_and_permission() {
+    let all = findings(service(1, "Bearer tokenT"), &client());
+    let steps: Vec<_> = all.iter().map(|(step, _)| *step).collect();
+    assert_eq!(
+        steps,
+        [Step::Tls, Step::Clock, Step::Credentials, Step::Permission]
+    );
+    assert!(all.iter().all(|(_, result)| result.is_ok()), "{all:?}");
+    assert_eq!(all[3].1.as_deref(), Ok("1 key can be used"));
+
+    let mut late = service(1, "Bearer tokenT");
+    late.date = 159;
+    let all = findings(late, &client());
+    let why = all[1].1.as_ref().unwrap_err();
+    assert!(why.contains("100 s behind"), "{why}");
+    assert_eq!(all.len(), 4);
+    let mut late = service(1, "Bearer tokenT");
+    late.date = 0;
+    let seeded = [client(), vec![("otp_seed", secret(SEED))]].concat();
+    let all = findings(late, &seeded);
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all[1].1.as_ref().unwrap_err().contains("ahead"));
+
+    let all = findings(service(1, "Bearer other"), &client());
+    assert_eq!(all.last().unwrap().0, Step::Permission);
+    assert!(all.last().unwrap().1.is_err());
+    let refusing = service(1, "Bearer tokenT");
+    refusing.answer("token", 400, r#"{"error":"invalid_request"}"#);
+    let all = findings(refusing, &client());
+    assert_eq!(all.last().unwrap().0, Step::Credentials);
+    assert!(all.last().unwrap().1.is_err());
+}
