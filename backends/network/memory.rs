@@ -304,7 +304,7 @@ impl MemorySession {
         let is_open = match Needs::of(key) {
             Needs::Nothing => true,
             Needs::Session => logins.user,
-            Needs::Operation => logins.user && (logins.once || at.is_some()),
+            Needs::Operation => logins.once || at.is_some(),
         };
         if !is_open {
             return Err(TokenError::AuthenticationNeeded);

@@ -17,6 +17,8 @@ pub(crate) struct Row {
     pub(crate) keys: Vec<Key>,
     /// The keys of a `[[token.key]]` table that only this driver has.
     pub(crate) key_facts: Vec<Key>,
+    /// Whether its key stores may lock a secret without having said how many tries are left.
+    pub(crate) locks_unseen: bool,
     /// Makes the driver of these tokens, in configured order; each becomes the slot whose id is its
     /// name. `None` if there is nothing for it to do. Touches no key store.
     pub(crate) open: Open,
@@ -115,6 +117,7 @@ pub mod pkcs12 {
                 required: true,
             }],
             key_facts: Vec::new(),
+            locks_unseen: false,
             open: Box::new(|tokens, _| {
                 let tokens: Vec<_> = tokens.iter().map(|token| configuration(token)).collect();
                 (!tokens.is_empty())

@@ -100,6 +100,7 @@ fn row(protocol: &'static Protocol) -> Row {
         name: protocol.name,
         keys: settings.map(key).collect(),
         key_facts: protocol.key_facts.iter().map(key).collect(),
+        locks_unseen: true,
         open: Box::new(move |tokens, environment| {
             let tokens: Vec<_> = tokens
                 .iter()

@@ -6,20 +6,21 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use ctk_token::{
     AuthMethod, AuthOperation, AuthSecret, Constraint, Item, Key, KeyAlgorithm, KeychainContents,
-    LoginPolicy, NewKey, ObjectId, Operation, PublicKey, Reason, Result, Role, Slot, SlotInfo,
-    Token, TokenError, TokenInfo, TokenSession,
+    LoginPolicy, NewKey, ObjectId, Operation, PublicKey, Reason, Result, Reuse, Role, Slot,
+    SlotInfo, Token, TokenError, TokenInfo, TokenSession,
 };
 use parking_lot::Mutex;
 
 use crate::{
     Environment,
     config::{Login, TokenConfig},
+    drivers,
     pin::PinSource,
     secret::Stored,
 };
@@ -57,6 +58,7 @@ impl ConfiguredSlot {
                 config,
                 environment: environment.clone(),
                 refused: Mutex::default(),
+                proven: AtomicBool::new(false),
             }),
             current: Mutex::default(),
         }
@@ -121,6 +123,8 @@ struct Policy {
     environment: Environment,
     /// The PIN that a key store which counts tries refused, and how.
     refused: Mutex<Option<Refused>>,
+    /// Whether an operation has succeeded that the PIN was sent for.
+    proven: AtomicBool,
 }
 
 type Refused = (Stored, TokenError);
@@ -154,9 +158,9 @@ impl Policy {
         Err(TokenError::ReadOnly(Reason::new(why)))
     }
 
-    /// Finishes an authentication with the stored PIN. One that was refused by a key store that counts tries is not
-    /// sent again before its source has changed: a card would lock. Where nothing counts, it is sent again, because
-    /// what changed may be the key store: a file is often renewed after its password.
+    /// Finishes an authentication with the stored PIN and hands it out. One that was refused by a key store that counts
+    /// tries is not sent again before its source has changed: a card would lock. Where nothing counts, it is sent again,
+    /// because what changed may be the key store: a file is often renewed after its password.
     ///
     /// `refused` stays locked meanwhile, so that two threads cannot spend two tries on one wrong PIN. No other lock of
     /// ours is taken under it.
@@ -164,7 +168,7 @@ impl Policy {
         &self,
         refused: &mut Option<Refused>,
         operation: Box<dyn AuthOperation + '_>,
-    ) -> Result<()> {
+    ) -> Result<Stored> {
         let pin = self
             .config
             .pin
@@ -175,21 +179,40 @@ impl Policy {
         {
             return Err(error.clone());
         }
-        let finished = operation.finish(AuthSecret::Pin(&pin.bytes));
-        *refused = match &finished {
-            Err(error) => {
-                if is_refusal(error) {
-                    log::warn!(
-                        "token {:?}: the stored PIN from {} is refused: {error}",
-                        self.config.name,
-                        self.source()
-                    );
-                }
-                spends_tries(error).then(|| (pin, error.clone()))
+        match operation.finish(AuthSecret::Pin(&pin.bytes)) {
+            Ok(()) => {
+                *refused = None;
+                Ok(pin)
             }
-            Ok(()) => None,
-        };
-        finished
+            Err(error) => {
+                self.note(refused, pin, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes note of what the key store said to the stored PIN.
+    fn note(&self, refused: &mut Option<Refused>, pin: Stored, error: &TokenError) {
+        if is_refusal(error) {
+            log::warn!(
+                "token {:?}: the stored PIN from {} is refused: {error}",
+                self.config.name,
+                self.source()
+            );
+        }
+        *refused = self.spends_tries(error).then(|| (pin, error.clone()));
+    }
+
+    /// Whether the same PIN once more would bring the key store nearer to its lock.
+    fn spends_tries(&self, error: &TokenError) -> bool {
+        match error {
+            TokenError::AuthenticationFailed { tries } => {
+                let row = drivers::row(&self.config.driver);
+                tries.is_some() || row.is_some_and(|row| row.locks_unseen)
+            }
+            TokenError::PinLocked => true,
+            _ => false,
+        }
     }
 }
 
@@ -200,14 +223,6 @@ fn is_refusal(error: &TokenError) -> bool {
             | TokenError::PinLocked
             | TokenError::PinLength { .. }
             | TokenError::PinExpired
-    )
-}
-
-/// Whether the same PIN once more would bring the key store nearer to its lock.
-fn spends_tries(error: &TokenError) -> bool {
-    matches!(
-        error,
-        TokenError::AuthenticationFailed { tries: Some(_) } | TokenError::PinLocked
     )
 }
 
@@ -395,11 +410,21 @@ impl ConfiguredSession {
         if self.view.policy.login() != Some(LoginPolicy::OnUse) {
             return perform(&*self.inner);
         }
+        let contents = self.view.inner.contents();
+        let constraint = contents.key(key).map(|key| key.constraint(operation));
+        let is_each = matches!(constraint, Some(Constraint::Auth(_, Reuse::Operation)));
         for _ in 0..2 {
             let accepted = self.accepted.load(Ordering::Acquire);
             let answer = perform(&*self.inner);
             if !is_closed(&answer) {
                 return answer;
+            }
+            if is_each {
+                // A login of the user would cost a service one more request, and a one-time password.
+                let answer = self.once(key, &mut perform);
+                if !is_closed(&answer) && !matches!(answer, Err(TokenError::NotSupported)) {
+                    return answer;
+                }
             }
             if self.authenticate(accepted)? {
                 break;
@@ -407,17 +432,34 @@ impl ConfiguredSession {
             // Another thread did it for this session: the key may be open now.
         }
         let second = perform(&*self.inner);
-        let contents = self.view.inner.contents();
-        let constraint = contents.key(key).map(|key| key.constraint(operation));
-        match constraint {
-            Some(Constraint::Auth(_, ctk_token::Reuse::Operation)) if is_closed(&second) => {
-                let mut refused = self.view.policy.refused.lock();
-                let operation = self.inner.begin_auth(Role::Context, Some(key))?;
-                self.view.policy.finish(&mut refused, operation)?;
-                perform(&*self.inner)
-            }
-            _ => second,
+        match is_each && is_closed(&second) {
+            true => self.once(key, &mut perform),
+            false => second,
         }
+    }
+
+    /// Sends the stored PIN for one operation with this key, and does that.
+    fn once<T>(
+        &self,
+        key: &ObjectId,
+        perform: &mut impl FnMut(&dyn TokenSession) -> Result<T>,
+    ) -> Result<T> {
+        let policy = &self.view.policy;
+        let mut refused = policy.refused.lock();
+        let operation = self.inner.begin_auth(Role::Context, Some(key))?;
+        let pin = policy.finish(&mut refused, operation)?;
+        // A service may look at the PIN only together with what is signed: until it was right once, nobody else sends it.
+        let unproven = (!policy.proven.load(Ordering::Acquire)).then_some(refused);
+        let answer = perform(&*self.inner);
+        match &answer {
+            Ok(_) => policy.proven.store(true, Ordering::Release),
+            Err(error) => {
+                let mut refused = unproven.unwrap_or_else(|| policy.refused.lock());
+                policy.proven.store(false, Ordering::Release);
+                policy.note(&mut refused, pin, error);
+            }
+        }
+        answer
     }
 
     /// Sends the stored PIN, unless another thread did so for this session since `accepted` was read; says whether.

@@ -198,7 +198,7 @@ fn a_stored_pin_opens_keys_when_they_are_used() {
     for _ in 0..3 {
         assert!(sign(&*session, &key_of(&*token, "each")).is_ok());
     }
-    // The first counts for one operation, and each other one wants its own.
+    // The login counts for one operation, and each other one wants its own.
     assert_eq!(server.logins(), 3);
     drop(session);
     assert_eq!(server.logouts(), 1);
@@ -224,6 +224,51 @@ fn a_context_login_takes_the_stored_pin() {
     assert_eq!(sign(&*session, &key), Err(TokenError::AuthenticationNeeded));
     assert_eq!(finish(Role::Context, Some(&key)), Ok(()));
     assert!(sign(&*session, &key).is_ok());
+}
+
+#[test]
+fn a_wrong_stored_pin_is_sent_to_a_service_once() {
+    let folder = TestFolder::new();
+    let server = Server::start("wrong", PIN.as_bytes());
+    server.add("each", P256, Needs::Operation);
+    server.add("session", P256, Needs::Session);
+    let file = PinSource::File(folder.write("pin", "wrong"));
+    // What a service does not say of tries, it counts all the same.
+    let config = TokenConfig {
+        driver: "csc".to_owned(),
+        ..config(&server, file, Login::OnUse)
+    };
+    let environment = Environment::empty();
+    let driver = (row(&memory::PROTOCOL).open)(&[&config], &environment).unwrap();
+    let slot = ConfiguredSlot::new(driver.slots().remove(0), config, &environment);
+    let token = slot.token().unwrap();
+    let session = token.create_session().unwrap();
+    let (each, with_login) = (key_of(&*token, "each"), key_of(&*token, "session"));
+    let refused = Err(TokenError::AuthenticationFailed { tries: None });
+    for key in [&each, &with_login, &each] {
+        assert_eq!(sign(&*session, key), refused);
+    }
+    assert_eq!((server.logins(), server.operations()), (1, 0));
+
+    // A service that looks at it only when it signs.
+    folder.write("pin", PIN);
+    server.answer(Some(refused.clone().map(|_: usize| Vec::new())));
+    for _ in 0..3 {
+        assert_eq!(sign(&*session, &each), refused);
+    }
+    assert_eq!((server.logins(), server.operations()), (2, 1));
+
+    server.answer(None);
+    folder.write("pin", &format!("{PIN}\n"));
+    for _ in 0..3 {
+        assert!(sign(&*session, &each).is_ok());
+    }
+    assert_eq!((server.logins(), server.operations()), (5, 4));
+    server.answer(Some(refused.clone().map(|_: usize| Vec::new())));
+    for _ in 0..3 {
+        assert_eq!(sign(&*session, &each), refused);
+    }
+    assert_eq!((server.logins(), server.operations()), (6, 5));
 }
 
 #[test]
