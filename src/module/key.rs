@@ -22,6 +22,7 @@ use crate::{
     },
     session::Session,
     standing::Standing,
+    working::Working,
 };
 
 /// What a CKU_CONTEXT_SPECIFIC login is for: an operation with a key that wants an authentication
@@ -52,6 +53,7 @@ impl Context {
     /// Those of [`AuthOperation::finish`](ctk_token::AuthOperation::finish). An authentication that
     /// was there stays.
     pub(crate) fn authenticate(&self, secret: AuthSecret<'_>) -> ctk_token::Result<()> {
+        let _working = Working::begin()?;
         let mut turn = self.turn.lock();
         let operation = self.session.begin_auth(Role::Context, Some(&self.key))?;
         // Said before it is true: another thread may use the key as soon as it is.
@@ -102,6 +104,11 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         if !self.open.load(Ordering::SeqCst) {
+            return;
+        }
+        if Working::is_here() {
+            // This thread may have the lock: whose turn it is then is said by the next authentication.
+            self.session.end_auth(Role::Context);
             return;
         }
         let mut turn = self.turn.lock();
@@ -303,6 +310,10 @@ impl PrivateUse {
         work: impl FnOnce(&Key, &dyn TokenSession) -> ctk_token::Result<usize>,
     ) -> ctk_token::Result<usize> {
         let (key, performer) = self.performer()?;
+        let _working = match &self.home {
+            Home::Token(..) => Some(Working::begin()?),
+            Home::Session(_) => None,
+        };
         match &self.context {
             Some(context) => context.perform(|| work(key, &**performer)),
             None => work(key, &**performer),

@@ -55,6 +55,7 @@ mod sys;
 mod verifier;
 mod verify;
 mod verify_signature;
+mod working;
 mod wrap;
 
 pub use general::initialize_with;

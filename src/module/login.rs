@@ -11,6 +11,7 @@ use crate::{
     key::Context,
     library,
     session::Session,
+    working::Working,
 };
 
 /// C_Login.
@@ -93,7 +94,9 @@ pub(crate) fn set_pin(
     end_at_exit(session);
     let role = insertion.login().unwrap_or(Role::User);
     let token_session = insertion.token_session()?;
-    let result = token_session.change_pin(role, AuthSecret::Pin(old.bytes()), new.bytes());
+    let result = Working::begin().and_then(|_working| {
+        token_session.change_pin(role, AuthSecret::Pin(old.bytes()), new.bytes())
+    });
     result.map_err(|error| {
         insertion.heed(&token_session, &error);
         Error::from_token(During::ChangePin, &error)
@@ -113,7 +116,8 @@ pub(crate) fn init_pin(session: &Session, new: Result<Option<Input<'_>>>) -> Res
     }
     let new = new.ok_or_else(|| no_pin(insertion))?;
     let token_session = insertion.token_session()?;
-    token_session.unblock_pin(new.bytes()).map_err(|error| {
+    let result = Working::begin().and_then(|_working| token_session.unblock_pin(new.bytes()));
+    result.map_err(|error| {
         insertion.heed(&token_session, &error);
         if matches!(
             error,
@@ -145,9 +149,8 @@ fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()>
             return Err(Error::SessionReadOnlyExists);
         }
         let token_session = insertion.token_session()?;
-        token_session
-            .begin_auth(role, None)
-            .and_then(|operation| operation.finish(secret))
+        Working::begin()
+            .and_then(|_working| token_session.begin_auth(role, None)?.finish(secret))
             .map_err(|error| {
                 insertion.heed(&token_session, &error);
                 Error::from_token(During::Login, &error)
