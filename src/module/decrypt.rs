@@ -19,7 +19,10 @@ use crate::{
     error::{During, Error, Result},
     key::{self, Context, Failure, PrivateUse},
     library,
-    mechanism::table::{self, Form, Row},
+    mechanism::{
+        self,
+        table::{self, Form, Row},
+    },
     oaep::rsa_encryption,
     session::Session,
 };
@@ -225,13 +228,7 @@ impl RsaDecryption {
         let implicitly_rejects = asked == RsaEncryption::Pkcs1;
         let key = private.key()?;
         let supported = |form| private.supports(Operation::Decrypt, form);
-        let decryption = Decryption::new(asked, &key.public_key, supported)
-            .map_err(|error| match error {
-                // No mistake of the parameter: this key is too short for such a hash.
-                TokenError::BadParameter => Error::KeySizeRange,
-                error => Error::from_token(During::Init, &error),
-            })?
-            .ok_or(Error::MechanismInvalid)?;
+        let decryption = mechanism::decryption(row.form, asked, &key.public_key, supported)?;
         if decryption.input_len() > MAX_BLOCK {
             return Err(Error::KeySizeRange);
         }

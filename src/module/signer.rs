@@ -89,8 +89,7 @@ impl Signer {
         row.form.permitted(public)?;
         let algorithm = row.form.algorithm(mechanism.parameter?, Purpose::Sign)?;
         let supported = |form| key.supports(Operation::Sign, form);
-        let reduction =
-            mechanism::reduction(algorithm, public, supported)?.ok_or(Error::MechanismInvalid)?;
+        let reduction = mechanism::signature(row.form, algorithm, public, supported)?;
         let curve = match key_type {
             KeyType::Ec(curve) => Some(curve),
             _ => None,

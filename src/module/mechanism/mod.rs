@@ -1,12 +1,15 @@
 //! Mechanisms (PKCS#11 §5.5.5, §5.5.6): what a program can ask of a token.
 //!
-//! With public keys, secret keys and keys that a session made, the module works by itself, so what
-//! is listed is the same for every token: the rows of the [`table`] that the crypto library of this
-//! build has. What one of the token's own keys allows follows from the mechanism's row, the key and
-//! whether there is a way to something that the token performs; C_SignInit and its like ask for the
-//! same three, so they always agree.
+//! With public keys, secret keys and keys that a session made, the module works by itself, so all
+//! rows of the [`table`] work that the crypto library of this build has. What is listed leaves out
+//! what none of the token's own keys does, where it has keys of that type: programs look here to find
+//! out. What one of the keys allows follows from the mechanism's row, the key and whether there is a
+//! way to something that the token performs; C_SignInit and its like ask for the same three, so they
+//! always agree.
 
 pub(crate) mod table;
+
+use std::sync::Arc;
 
 use cryptoki_sys::*;
 use ctk_crypto::{Decryption, MAX_BLOCK, Reduction, RsaEncryption};
@@ -19,6 +22,7 @@ use crate::{
     error::{During, Error, Result},
     insertion::Insertion,
     library::Library,
+    object::Catalog,
 };
 use table::{Form, ROWS, Row};
 
@@ -28,6 +32,45 @@ pub(crate) fn allowed(key: &Key, session: &dyn TokenSession) -> Vec<CK_MECHANISM
         .filter(|row| can(row, key, session))
         .map(|row| row.mechanism)
         .collect()
+}
+
+/// The way from a signature of `algorithm`, which is `form` with its parameter, to what the token performs with this key.
+///
+/// # Errors
+/// As [`reduction`], CKR_MECHANISM_PARAM_INVALID if the token does it with this key and other
+/// parameters, such as another salt, and CKR_MECHANISM_INVALID if it does not do it at all.
+pub(crate) fn signature(
+    form: Form,
+    algorithm: KeyAlgorithm,
+    key: &PublicKey,
+    supported: impl Fn(KeyAlgorithm) -> bool,
+) -> Result<Reduction> {
+    let found = reduction(algorithm, key, &supported)?;
+    found.ok_or_else(|| match reduces(form, key, supported) {
+        true => Error::MechanismParamInvalid,
+        false => Error::MechanismInvalid,
+    })
+}
+
+/// The same for a decryption.
+///
+/// # Errors
+/// Likewise: for OAEP, the hashes and the label are parameters.
+pub(crate) fn decryption(
+    form: Form,
+    asked: RsaEncryption,
+    key: &PublicKey,
+    supported: impl Fn(KeyAlgorithm) -> bool,
+) -> Result<Decryption> {
+    let found = Decryption::new(asked, key, &supported).map_err(|error| match error {
+        // No mistake of the parameter: this key is too short for such a hash.
+        TokenError::BadParameter => Error::KeySizeRange,
+        error => Error::from_token(During::Init, &error),
+    })?;
+    found.ok_or_else(|| match unpads(form, key, supported) {
+        true => Error::MechanismParamInvalid,
+        false => Error::MechanismInvalid,
+    })
 }
 
 /// The way from a signature of `algorithm` to what the token performs with this key, if there is
@@ -63,37 +106,39 @@ fn can(row: &Row, key: &Key, session: &dyn TokenSession) -> bool {
 
 fn signs(form: Form, key: &Key, session: &dyn TokenSession) -> bool {
     let supported = |algorithm| session.supports(Operation::Sign, &key.id, algorithm);
-    let reduces = |algorithm| {
-        matches!(
-            reduction(algorithm, &key.public_key, supported),
-            Ok(Some(_))
-        )
-    };
-    key.sign != Constraint::Never && form.examples().into_iter().any(reduces)
+    key.sign != Constraint::Never && reduces(form, &key.public_key, supported)
+}
+
+/// Whether a key signs so with some parameter.
+fn reduces(form: Form, key: &PublicKey, supported: impl Fn(KeyAlgorithm) -> bool) -> bool {
+    let mut examples = form.examples().into_iter();
+    examples.any(|algorithm| matches!(reduction(algorithm, key, &supported), Ok(Some(_))))
 }
 
 fn decrypts(form: Form, key: &Key, session: &dyn TokenSession) -> bool {
     let supported = |algorithm| session.supports(Operation::Decrypt, &key.id, algorithm);
-    let possible = |encryption| {
-        matches!(
-            Decryption::new(encryption, &key.public_key, supported),
-            Ok(Some(_))
-        )
+    key.decrypt != Constraint::Never && unpads(form, &key.public_key, supported)
+}
+
+/// Whether a key decrypts so with some parameter.
+fn unpads(form: Form, key: &PublicKey, supported: impl Fn(KeyAlgorithm) -> bool) -> bool {
+    let possible = |encryption| matches!(Decryption::new(encryption, key, &supported), Ok(Some(_)));
+    let oaep = |digest, mgf| {
+        possible(RsaEncryption::Oaep {
+            digest,
+            mgf,
+            label: Vec::new(),
+        })
     };
-    key.decrypt != Constraint::Never
-        && match form {
-            Form::RsaPkcs1(None) => possible(RsaEncryption::Pkcs1),
-            Form::RsaX509 => possible(RsaEncryption::Raw),
-            // One hash that fits the modulus is enough.
-            Form::RsaOaep => Digest::ALL.into_iter().any(|digest| {
-                possible(RsaEncryption::Oaep {
-                    digest,
-                    mgf: digest,
-                    label: Vec::new(),
-                })
-            }),
-            _ => false,
-        }
+    match form {
+        Form::RsaPkcs1(None) => possible(RsaEncryption::Pkcs1),
+        Form::RsaX509 => possible(RsaEncryption::Raw),
+        // One hash that fits the modulus is enough; Java's default for MGF1 is SHA-1 with any.
+        Form::RsaOaep => Digest::ALL
+            .into_iter()
+            .any(|digest| oaep(digest, digest) || oaep(digest, Digest::Sha1)),
+        _ => false,
+    }
 }
 
 fn agrees(form: Form, key: &Key, session: &dyn TokenSession) -> bool {
@@ -113,14 +158,83 @@ pub(crate) fn list(
     slot: CK_SLOT_ID,
     out: Result<List<'_, CK_MECHANISM_TYPE>>,
 ) -> Result<()> {
-    library.slot(slot)?.token()?;
+    let slot = library.slot(slot)?;
+    let insertion = slot.token()?;
     let out = out?;
+    // A card is not read for a list that programs ask for at once, whatever they want.
+    let catalog = match slot.is_hardware() {
+        true => None,
+        false => insertion.catalog().ok(),
+    };
+    let own = Own::new(catalog, &insertion);
     let mechanisms: Vec<_> = ROWS
         .iter()
-        .filter(|row| row.form.key_sizes().is_some())
+        .filter(|row| row.form.key_sizes().is_some() && !is_idle(row, own.functions(row)))
         .map(|row| row.mechanism)
         .collect();
     out.fill(&mechanisms)
+}
+
+/// The token's own private keys, as far as it says what they do.
+struct Own {
+    catalog: Option<Arc<Catalog>>,
+    session: Option<Arc<dyn TokenSession>>,
+}
+
+impl Own {
+    /// While the token cannot be read or opens no session, nothing is known of what its keys do.
+    fn new(catalog: Option<Arc<Catalog>>, insertion: &Insertion) -> Self {
+        let session = catalog
+            .as_ref()
+            .and_then(|_| insertion.token_session().ok());
+        Self { catalog, session }
+    }
+
+    /// Those that can be used with a mechanism, by their type.
+    fn keys(&self, row: &Row) -> impl Iterator<Item = &Key> {
+        let keys = self
+            .catalog
+            .iter()
+            .flat_map(|catalog| catalog.contents().keys());
+        let form = row.form;
+        keys.filter(move |key| form.takes(key.public_key.key_type()))
+    }
+
+    /// Whether one of them does it in some function. While the token opens no session, none does.
+    fn perform(&self, row: &Row) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|session| self.keys(row).any(|key| can(row, key, &**session)))
+    }
+
+    /// The flags of a mechanism on this token. Where the token has private keys of the mechanism's type, what none of them
+    /// does is left out, though it works with session keys: programs ask this to find out what the token's keys
+    /// do.
+    fn functions(&self, row: &Row) -> CK_FLAGS {
+        let all = row.form.flags();
+        let Some(session) = &self.session else {
+            return all;
+        };
+        if self.keys(row).next().is_none() {
+            return all;
+        }
+        type Can = fn(Form, &Key, &dyn TokenSession) -> bool;
+        let private: [(CK_FLAGS, Can); 3] = [(SIGN, signs), (DECRYPT, decrypts), (AGREE, agrees)];
+        let undone = private.into_iter().filter(|(functions, can)| {
+            all & functions != 0 && !self.keys(row).any(|key| can(row.form, key, &**session))
+        });
+        undone.fold(all, |left, (functions, _)| left & !functions)
+    }
+}
+
+// The functions that need a private key.
+const SIGN: CK_FLAGS = CKF_SIGN | CKF_SIGN_RECOVER | CKF_MESSAGE_SIGN;
+const DECRYPT: CK_FLAGS = CKF_DECRYPT | CKF_UNWRAP;
+const AGREE: CK_FLAGS = CKF_DERIVE | CKF_DECAPSULATE;
+
+/// Whether all is left out of a mechanism that a private key is needed for.
+fn is_idle(row: &Row, left: CK_FLAGS) -> bool {
+    let needs_key = |flags| flags & (SIGN | DECRYPT | AGREE) != 0;
+    needs_key(row.form.flags()) && !needs_key(left)
 }
 
 /// C_GetMechanismInfo.
@@ -140,32 +254,24 @@ pub(crate) fn info(
         true => Some(insertion.catalog()?),
         false => None,
     };
-    let keys = || catalog.iter().flat_map(|catalog| catalog.contents().keys());
-    let sizes = keys()
-        .map(|key| key.public_key.key_type())
-        .filter(|key| row.form.takes(*key))
-        .map(table::key_size);
+    let own = Own::new(catalog, &insertion);
+    let flags = own.functions(row);
+    if is_idle(row, flags) && !slot.is_hardware() {
+        return Err(Error::MechanismInvalid);
+    }
+    let sizes = own
+        .keys(row)
+        .map(|key| table::key_size(key.public_key.key_type()));
     let (min, max) = sizes.fold(in_software, |(min, max), size| {
         (size.min(min), size.max(max))
     });
-    let hardware = slot.is_hardware() && performs_itself(row, keys(), &insertion);
+    let hardware = slot.is_hardware() && own.perform(row);
     out.set(CK_MECHANISM_INFO {
         ulMinKeySize: min,
         ulMaxKeySize: max,
-        flags: row.form.flags() | if hardware { CKF_HW } else { 0 },
+        flags: flags | if hardware { CKF_HW } else { 0 },
     });
     Ok(())
-}
-
-/// Whether one of the token's own keys does it. While the token opens no session, none does.
-fn performs_itself<'a>(
-    row: &Row,
-    mut keys: impl Iterator<Item = &'a Key>,
-    insertion: &Insertion,
-) -> bool {
-    insertion
-        .token_session()
-        .is_ok_and(|session| keys.any(|key| can(row, key, &*session)))
 }
 
 #[cfg(test)]
