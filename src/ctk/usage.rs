@@ -31,8 +31,19 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     Console::new(json).exit_code(Err(Failure::Usage(message)))
 }
 
-const TOO_MANY: &str =
-    "there is an argument too many; a password is never one, it is asked for (ctk help)";
+fn too_many() -> String {
+    let mut arguments = std::env::args_os().filter_map(|it| it.into_string().ok());
+    let service = arguments.find(|argument| network::is_network(argument));
+    match service {
+        Some(service) => format!(
+            "options of a service stand after its kind: ctk add {service} [OPTIONS]; for a file of this name: ./{service}"
+        ),
+        None => {
+            "there is an argument too many; a password is never one, it is asked for (ctk help)"
+                .to_owned()
+        }
+    }
+}
 
 /// What could be a PIN where a command should stand.
 fn looks_secret(text: &str) -> bool {
@@ -54,7 +65,7 @@ fn without_secret(error: &clap::Error) -> Option<String> {
         && error.kind() == ErrorKind::ArgumentConflict
         && !network::is_network(command)
     {
-        return Some(TOO_MANY.to_owned());
+        return Some(too_many());
     }
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return None;
@@ -65,7 +76,7 @@ fn without_secret(error: &clap::Error) -> Option<String> {
             let reason = error.source().map(ToString::to_string);
             Some(format!("{option}: {}", reason.unwrap_or_default()))
         }
-        ErrorKind::UnknownArgument if !argument.starts_with('-') => Some(TOO_MANY.to_owned()),
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => Some(too_many()),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use super::{
     ask,
     facts::key_table,
     service,
-    split::{auth_id, label, split},
+    split::{asking, auth_id, label, split},
 };
 use crate::{
     add,
@@ -163,13 +163,7 @@ fn in_tokens(
     token: TokenConfig,
     names: &mut Names,
 ) -> Outcome<Vec<TokenConfig>> {
-    // A stored PIN would hide what stands before a key.
-    let asking = TokenConfig {
-        pin: PinSource::App,
-        login: Login::App,
-        ..token.clone()
-    };
-    let slot = facts::slot(&asking, &console.environment).and_then(|slot| slot.token());
+    let slot = facts::slot(&asking(&token), &console.environment).and_then(|slot| slot.token());
     let Some(offered) = slot.map(|token| token.contents()) else {
         return failure(format!(
             "{} cannot be used by this build",
@@ -177,11 +171,7 @@ fn in_tokens(
         ));
     };
     let service = service::label(arguments.protocol, &token.settings);
-    let is_shared = token.settings.flag(SHARED_PIN);
-    let mut tokens = match is_shared {
-        true => vec![token],
-        false => split(token, arguments.protocol, &offered, || names.next()),
-    };
+    let mut tokens = split(token, arguments.protocol, &offered, || names.next());
     let has_pin = |token: &TokenConfig| {
         let mut keys = token.contents.keys.iter();
         keys.any(|key| auth_id(key, &offered).is_some())
@@ -212,9 +202,6 @@ fn in_tokens(
     }
     Ok(tokens)
 }
-
-/// The setting that makes one token of several keys with PINs.
-const SHARED_PIN: &str = "shared_pin";
 
 /// A stored PIN is one PIN, and of a key that has one.
 fn check_pin(arguments: &ServiceArguments, with_pin: usize) -> Outcome {

@@ -92,12 +92,17 @@ fn subcommand(protocol: &'static Protocol) -> Command {
         "Register the keys of a service as tokens: {}",
         protocol.title
     );
-    let command = Command::new(protocol.name).about(about).after_help(SOURCES);
+    let command = Command::new(protocol.name).after_help(SOURCES);
     let command = NewArguments::augment_args(command)
+        .about(about)
         .mut_arg("name", |it| it.help(NAME_HELP))
         .mut_arg("label", |it| it.help(LABEL_HELP));
     rows(protocol).fold(command, |command, (row, heading)| {
-        command.arg(argument(row).help_heading(heading))
+        let argument = argument(row);
+        command.arg(match is_positional(row) {
+            true => argument,
+            false => argument.help_heading(heading),
+        })
     })
 }
 

@@ -10,10 +10,11 @@ use serde::Serialize;
 use super::{
     difference::{Difference, difference, keeping},
     service,
+    split::belonging,
 };
 use crate::{
     args::RefreshArguments,
-    console::{Console, Failure, Outcome},
+    console::{Console, Failure, Outcome, failure},
     contents, serial, settings,
 };
 
@@ -118,11 +119,12 @@ impl Refreshed {
 fn refresh(console: &Console, token: &TokenConfig) -> Outcome<Refreshed> {
     let name = &token.name;
     let (contents, left_out) = match network::protocol(&token.driver) {
-        Some(_) => {
+        Some(protocol) => {
             let found = service::list(console, token);
-            let found =
-                found.or_else(|error| crate::console::failure(service::explain(token, &error)))?;
-            (found.contents, found.left_out)
+            let found = found.or_else(|error| failure(service::explain(token, &error)))?;
+            let (contents, others) =
+                belonging(token, found.contents, protocol, &console.environment);
+            (contents, [found.left_out, others].concat())
         }
         None => match read_file(console, token)? {
             Some(contents) => (contents, Vec::new()),
@@ -158,7 +160,7 @@ pub(crate) fn store(
     let difference = difference(&token.contents, &new.contents);
     // It stays the same token for programs that know it by its serial number.
     if new.serial.is_empty() {
-        new.serial = serial::serial(&new.contents).or_else(crate::console::failure)?;
+        new.serial = serial::serial(&new.contents).or_else(failure)?;
     }
     if new == *token {
         return Ok((difference, true));

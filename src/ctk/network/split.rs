@@ -4,26 +4,31 @@
 use std::collections::HashSet;
 
 use ctk_host::{
-    TokenConfig,
-    config::{Contents, KeyFacts, Setting, check_label, cut_label},
+    Environment, PinSource, TokenConfig,
+    config::{Contents, KeyFacts, Login, Setting, check_label, cut_label},
     network::Protocol,
 };
 use ctk_token::{AuthId, Constraint, KeychainContents};
 use x509_cert::der::{Decode, Encode};
 
 use super::args::rows;
-use crate::facts::{self, AsIssued};
+use crate::{
+    facts::{self, AsIssued},
+    table::printable,
+};
 
-/// Makes a token for each group of keys, named and labelled by its first key; one alone stays as it is.
+/// The setting that makes one token of several keys with PINs.
+const SHARED_PIN: &str = "shared_pin";
+
+/// Makes a token for each group of keys, of which the first keeps its name; one alone stays as it is.
 pub(crate) fn split(
     token: TokenConfig,
     protocol: &'static Protocol,
     offered: &KeychainContents,
     mut next_name: impl FnMut() -> String,
 ) -> Vec<TokenConfig> {
-    let groups = groups(&token.contents.keys, offered);
-    let selecting = selecting(protocol);
-    let (Some((fact, setting)), 2..) = (selecting, groups.len()) else {
+    let groups = groups(&token, protocol, offered);
+    let (Some((fact, setting)), 2..) = (selecting(protocol), groups.len()) else {
         return vec![token];
     };
     let mut tokens = Vec::new();
@@ -31,9 +36,8 @@ pub(crate) fn split(
         let mut part = token.clone();
         let texts = keys.iter().filter_map(|key| key.facts.text(fact));
         let texts = texts.map(str::to_owned).collect();
-        part.settings
-            .0
-            .insert(setting.to_owned(), Setting::Texts(texts));
+        let texts = Setting::Texts(texts);
+        part.settings.0.insert(setting.to_owned(), texts);
         part.contents = only(&token.contents, keys);
         if !tokens.is_empty() {
             part.name = next_name();
@@ -41,6 +45,54 @@ pub(crate) fn split(
         tokens.push(part);
     }
     tokens
+}
+
+/// What of new contents belongs into a token that is there already, and a sentence about each key that does not: a PIN of
+/// its own would be another one than the token's.
+pub(crate) fn belonging(
+    token: &TokenConfig,
+    new: Contents,
+    protocol: &'static Protocol,
+    environment: &Environment,
+) -> (Contents, Vec<String>) {
+    let asking = TokenConfig {
+        contents: new,
+        ..asking(token)
+    };
+    let offered = facts::slot(&asking, environment).and_then(|slot| slot.token());
+    let (Some(offered), Some((fact, setting))) = (offered, selecting(protocol)) else {
+        return (asking.contents, Vec::new());
+    };
+    let groups = groups(&asking, protocol, &offered.contents());
+    let was_there = |key: &KeyFacts| {
+        let mut keys = token.contents.keys.iter();
+        keys.any(|old| old.spki == key.spki)
+    };
+    let known = |group: &Vec<KeyFacts>| group.iter().any(was_there);
+    if groups.len() < 2 || !groups.iter().any(known) {
+        return (asking.contents, Vec::new());
+    }
+    let (own, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(known);
+    let option = setting.trim_end_matches('s').replace('_', "-");
+    let said = others.iter().flatten().map(|key| {
+        let name = key.facts.text(fact).unwrap_or_default();
+        format!(
+            "the key {:?} is new and has not the PIN of this token; ctk add {} with --{option} {name} makes one of it",
+            printable(&key.label),
+            protocol.name
+        )
+    });
+    let own = own.into_iter().flatten().collect();
+    (only(&asking.contents, own), said.collect())
+}
+
+/// The token as if no PIN were stored, which would hide what stands before a key.
+pub(crate) fn asking(token: &TokenConfig) -> TokenConfig {
+    TokenConfig {
+        pin: PinSource::App,
+        login: Login::App,
+        ..token.clone()
+    }
 }
 
 /// The fact of a key that a setting chooses keys by: `credential` by `credentials`.
@@ -52,12 +104,26 @@ pub(crate) fn selecting(protocol: &'static Protocol) -> Option<(&'static str, &'
     })
 }
 
-/// The keys by the authentication that stands before them, in the order in which the first of each is told.
-fn groups(keys: &[KeyFacts], offered: &KeychainContents) -> Vec<Vec<KeyFacts>> {
+/// The keys by the secret that stands before them, in the order in which the first of each is told. Where keys can share a
+/// PIN, each has its own unless that is said.
+fn groups(
+    token: &TokenConfig,
+    protocol: &'static Protocol,
+    offered: &KeychainContents,
+) -> Vec<Vec<KeyFacts>> {
+    let has_own_pins = rows(protocol).any(|(row, _)| row.name == SHARED_PIN);
+    let keys = &token.contents.keys;
+    if token.settings.flag(SHARED_PIN) {
+        return vec![keys.clone()];
+    }
     let mut groups: Vec<(Option<AuthId>, Vec<KeyFacts>)> = Vec::new();
     for key in keys {
         let auth = auth_id(key, offered);
-        match groups.iter_mut().find(|(known, _)| *known == auth) {
+        let is_alone = has_own_pins && auth.is_some();
+        match groups
+            .iter_mut()
+            .find(|(known, _)| *known == auth && !is_alone)
+        {
             Some((_, group)) => group.push(key.clone()),
             None => groups.push((auth, vec![key.clone()])),
         }

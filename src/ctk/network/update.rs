@@ -9,6 +9,7 @@ use super::{
     ask::parse,
     difference::{difference, keeping},
     service,
+    split::belonging,
 };
 use crate::{
     add,
@@ -35,7 +36,11 @@ pub(crate) fn run(
     let is_asked = !arguments.set.is_empty() || arguments.settings == SettingArguments::default();
     if is_asked {
         let found = service::list_some(console, &token)?;
-        let contents = keeping(&token.contents, found.contents);
+        let (contents, others) = belonging(&token, found.contents, protocol, &console.environment);
+        for other in others {
+            console.warn(other);
+        }
+        let contents = keeping(&token.contents, contents);
         let difference = difference(&token.contents, &contents);
         if !console.json {
             let lines = match difference.is_none() {
