@@ -3,9 +3,12 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test may fail at any step"
 )]
 #![allow(dead_code, reason = "no file of tests needs all of it")]
+
+pub(crate) mod terminal;
 
 use std::{
     fs,
