@@ -79,7 +79,8 @@ impl Client {
     /// ran out, [`Corrupted`](TokenError::Corrupted) for what is no HTTP or too long, and what `prepare` says.
     pub fn send(&self, exchange: &Exchange<'_>) -> Result<Response> {
         let line = self.line();
-        let until = Instant::now() + line.way.limits.total;
+        let began = Instant::now();
+        let until = began + line.way.limits.total;
         let mut pauses = Pauses::default();
         let mut round = 0;
         loop {
@@ -87,8 +88,13 @@ impl Client {
             let outcome = self.ask_all(&line, exchange, until)?;
             let rounds = match &outcome {
                 Outcome::Later(_) => MAX_ROUNDS,
-                Outcome::Failed { lasting: false, .. } => MAX_FAILED_ROUNDS,
-                Outcome::Final(_) | Outcome::Failed { lasting: true, .. } => 0,
+                // Who has waited for a connection once knows enough.
+                Outcome::Failed { lasting: false, .. }
+                    if began.elapsed() < line.way.limits.connect =>
+                {
+                    MAX_FAILED_ROUNDS
+                }
+                Outcome::Final(_) | Outcome::Failed { .. } => 0,
             };
             let pause = pauses.next(outcome.asked_pause());
             if round >= rounds || pause >= until.saturating_duration_since(Instant::now()) {
@@ -195,7 +201,10 @@ impl Line {
             Err(failure) => failure,
             answer => return answer,
         };
-        let lost = matches!(failure.cause, Cause::Lost { reused: true, .. });
+        let lost = matches!(
+            failure.cause,
+            Cause::Lost { reused: true, .. } | Cause::Silent { reused: true }
+        );
         match lost && (!failure.sent || exchange.repeat == Repeat::Always) {
             true => self.ask_once(exchange, endpoint, until, true),
             false => Err(failure),

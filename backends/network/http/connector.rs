@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ctk_crypto::tls::TlsClient;
+use ctk_crypto::tls::{TlsClient, TlsProblem};
 use ctk_token::Result as TokenResult;
 use ureq::unversioned::transport::{ConnectionDetails, Connector};
 
@@ -208,7 +208,14 @@ fn shake_hands(
         match step {
             Ok(true) => return sent.map_err(failed),
             Ok(false) => sent.map_err(failed)?,
-            Err(error) => return Err(Failure::misconfigured(format!("{place}: {error}"))),
+            Err(error) => {
+                let reason = format!("{place}: {error}");
+                return Err(match error.problem {
+                    // A service that restarts ends connections at any time.
+                    TlsProblem::Broken => Failure::unreachable(reason),
+                    _ => Failure::misconfigured(reason),
+                });
+            }
         }
         feed(tls, stream, wait).map_err(failed)?;
     }

@@ -30,7 +30,10 @@ pub(super) enum Cause {
         error: String,
     },
     /// The service sent nothing for as long as one waits.
-    Silent,
+    Silent {
+        /// It was to answer over a connection that had been kept, and that something on the way may have forgotten.
+        reused: bool,
+    },
     /// The time for everything is over.
     OutOfTime,
     /// The answer ended early.
@@ -103,7 +106,7 @@ impl Failure {
             Cause::Lost { error, .. } => {
                 unreachable(format!("{place} ended the connection ({error})"))
             }
-            Cause::Silent | Cause::OutOfTime => TokenError::TimedOut,
+            Cause::Silent { .. } | Cause::OutOfTime => TokenError::TimedOut,
             Cause::Cut => TokenError::Corrupted(Reason::new(format!(
                 "the answer of {place} ended early: is something between here and there that cuts connections?"
             ))),
@@ -120,7 +123,7 @@ impl std::fmt::Display for Failure {
         match &self.cause {
             Cause::Unreachable(reason) | Cause::Misconfigured(reason) => f.write_str(reason),
             Cause::Lost { error, .. } => write!(f, "the connection ended: {error}"),
-            Cause::Silent => f.write_str("no answer in time"),
+            Cause::Silent { .. } => f.write_str("no answer in time"),
             Cause::OutOfTime => f.write_str("the time is over"),
             Cause::Cut => f.write_str("the answer ended early"),
             Cause::Garbled(what) => f.write_str(what),

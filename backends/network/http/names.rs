@@ -20,6 +20,9 @@ use ureq::{
 /// How long an answer is used without asking again. Services move with DNS, so it is short.
 const FRESH: Duration = Duration::from_secs(60);
 
+/// How long an old answer is used when there is no new one, so that not each connection waits for a resolver that is dead.
+const STALE: Duration = Duration::from_secs(10);
+
 /// How many addresses of a name are tried.
 const MAX_ADDRESSES: usize = 16;
 
@@ -34,7 +37,8 @@ pub(super) struct Names(Mutex<BTreeMap<String, Known>>);
 #[derive(Clone, Debug)]
 struct Known {
     addresses: Vec<IpAddr>,
-    since: Instant,
+    /// When to ask again.
+    until: Instant,
 }
 
 impl Names {
@@ -48,10 +52,8 @@ impl Names {
 
     /// Asks again next time: nobody answers at the addresses that are known.
     pub(super) fn doubt(&self, host: &str) {
-        if let Some(known) = self.0.lock().get_mut(host)
-            && let Some(past) = known.since.checked_sub(FRESH)
-        {
-            known.since = past;
+        if let Some(known) = self.0.lock().get_mut(host) {
+            known.until = Instant::now();
         }
     }
 
@@ -65,7 +67,7 @@ impl Names {
         }
         let known = self.0.lock().get(host).cloned();
         if let Some(known) = &known
-            && known.since.elapsed() < FRESH
+            && Instant::now() < known.until
         {
             return Ok(known.addresses.clone());
         }
@@ -74,12 +76,14 @@ impl Names {
             (Ok(addresses), _) if !addresses.is_empty() => {
                 let known = Known {
                     addresses: addresses.clone(),
-                    since: Instant::now(),
+                    until: Instant::now() + FRESH,
                 };
                 self.0.lock().insert(host.to_owned(), known);
                 Ok(addresses)
             }
-            (result, Some(known)) => {
+            (result, Some(mut known)) => {
+                known.until = Instant::now() + STALE;
+                self.0.lock().insert(host.to_owned(), known.clone());
                 let error = result.err().map(|error| error.to_string());
                 log::debug!(
                     "{host}: its known addresses are used, looking it up failed: {}",
@@ -141,11 +145,13 @@ mod tests {
         }
         assert_eq!(asked.get(), 1);
         names.doubt("a.example");
-        assert_eq!(names.addresses_by("a.example", &dead).unwrap(), [address]);
-        assert_eq!(
-            names.addresses_by("a.example", &|_| Ok(vec![])).unwrap(),
-            [address]
-        );
+        for answer in [&dead as &dyn Fn(&str) -> _, &|_: &str| Ok(vec![])] {
+            assert_eq!(names.addresses_by("a.example", answer).unwrap(), [address]);
+            // And not asked for again at once.
+            assert_eq!(names.addresses_by("a.example", &alive).unwrap(), [address]);
+            assert_eq!(asked.get(), 1);
+            names.doubt("a.example");
+        }
         assert_eq!(names.addresses_by("a.example", &alive).unwrap(), [address]);
         assert_eq!(asked.get(), 2);
     }

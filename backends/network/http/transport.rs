@@ -107,7 +107,9 @@ impl Connection {
     fn failed(&self, ended: Ended) -> Failure {
         let sent = self.request != Progress::Unsent;
         let cause = match ended {
-            Ended::Silent => Cause::Silent,
+            Ended::Silent => Cause::Silent {
+                reused: self.reused && self.request != Progress::Answered,
+            },
             Ended::OutOfTime => Cause::OutOfTime,
             Ended::TooLong => Cause::Garbled("the head of the answer is too long".into()),
             // A server of TLS 1.3 says only now that it does not take our certificate. It has not looked at the request.

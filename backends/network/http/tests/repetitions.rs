@@ -164,6 +164,25 @@ fn a_kept_connection_that_dies_under_a_request_is_replaced_at_once_where_that_do
 }
 
 #[test]
+fn a_kept_connection_that_was_forgotten_on_the_way_is_replaced_where_that_does_no_harm() {
+    // The second request is swallowed.
+    let server = Server::start(|heard, wire| match heard.number {
+        1 => {
+            std::thread::sleep(Duration::from_secs(2));
+            After::Close
+        }
+        _ => answer(wire, 200, "", "x"),
+    });
+    let limits = [("read_timeout", Value::Number(1))];
+    let client = client(&[&server.url()], &limits);
+    for number in 1..=3 {
+        let response = post(&client, Repeat::Always, &number.to_string());
+        assert_eq!(response.unwrap().status, 200);
+    }
+    assert_eq!((server.connections(), server.requests()), (2, 4));
+}
+
+#[test]
 fn what_prepare_says_comes_out_as_it_is() {
     let server = Server::start(|_, wire| answer(wire, 200, "", "x"));
     let refused = || TokenError::Refused(Reason::new("no credentials"));
