@@ -314,7 +314,7 @@ fn old_authorization(object: &Object<'_>) -> std::result::Result<Authorization, 
             false => Factor::Otp(None),
         });
     }
-    Ok(Authorization::Explicit(factors)).map(without_factors)
+    Ok(without_factors(Authorization::Explicit(factors)))
 }
 
 /// Version 2: `auth.mode`, `auth.objects` and an expression over them.

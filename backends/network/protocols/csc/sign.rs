@@ -81,7 +81,7 @@ pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
             other => other,
         })
         .collect();
-    while text.len() % 4 != 0 {
+    while !text.len().is_multiple_of(4) {
         text.push('=');
     }
     base64::decode(&text).map(|bytes| bytes.to_vec())

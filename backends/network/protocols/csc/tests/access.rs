@@ -5,7 +5,10 @@ use serde_json::json;
 
 use crate::{Finding, Service, Step, Value};
 
-use super::fake::{Fake, P256, SEED, World, credential, secret, text};
+use super::{
+    fake::{Fake, P256, SEED, credential},
+    world::{World, secret, text},
+};
 
 fn service(version: u32, bearer: &'static str) -> Fake {
     let mut fake = Fake::new(version, vec![credential(P256, &["implicit"])]);
@@ -62,7 +65,7 @@ fn a_token_that_has_expired_is_renewed_once() {
     world.fake.calls();
     // The service gives another token to somebody, and takes no other from then on.
     let key = &world.inventory.keys[0];
-    let other = super::fake::client(&world.fake, &super::fake::settings(&client()));
+    let other = super::world::client(&world.fake, &super::world::settings(&client()));
     other.list(&mut |_| {}).unwrap();
     world.fake.calls();
     let signed = world
@@ -117,7 +120,7 @@ fn a_client_that_is_refused_in_the_body_names_itself_in_the_header() {
     world
         .fake
         .answer("token", 400, r#"{"error":"invalid_request"}"#);
-    let fresh = super::fake::client(&world.fake, &super::fake::settings(&client()));
+    let fresh = super::world::client(&world.fake, &super::world::settings(&client()));
     let Err(TokenError::Refused(why)) = fresh.list(&mut |_| {}) else {
         panic!("without a token")
     };
@@ -183,7 +186,7 @@ fn wrong_settings_are_told_by_every_use() {
         ),
     ] {
         let fake = std::sync::Arc::new(service(1, ""));
-        let client = super::fake::client(&fake, &super::fake::settings(&more));
+        let client = super::world::client(&fake, &super::world::settings(&more));
         let Err(TokenError::Unreachable(why)) = client.list(&mut |_| {}) else {
             panic!("{word}")
         };
@@ -197,7 +200,7 @@ fn wrong_settings_are_told_by_every_use() {
 }
 
 fn findings(fake: Fake, more: &[(&str, Value)]) -> Vec<(Step, Result<String, String>)> {
-    let client = super::fake::client(&fake.into(), &super::fake::settings(more));
+    let client = super::world::client(&fake.into(), &super::world::settings(more));
     let mut findings = Vec::new();
     client.check(&mut |Finding { step, result }| {
         findings.push((step, result.map_err(|why| why.to_string())));

@@ -4,7 +4,10 @@ use ctk_token::{KeyAlgorithm, PublicKey, TokenDriver, conformance};
 
 use crate::Driver;
 
-use super::fake::{Credential, FAKE_PROTOCOL, Fake, P256, PIN, RSA, World, credential, secret};
+use super::{
+    fake::{Credential, Fake, P256, PIN, RSA, credential},
+    world::{FAKE_PROTOCOL, World, secret},
+};
 
 struct Services(World, String, bool);
 
@@ -78,7 +81,15 @@ fn a_login_opens_keys_for_one_operation() {
         };
         let name = format!("operation{scal}");
         let skipped = run(version, credentials(&["pin"], change), &name, true);
-        assert_eq!(skipped.len(), NEVER.len() + 1, "{skipped:?}");
+        let racing = [
+            "a login that races its end is whole or not at all",
+            "several threads sign",
+        ];
+        let others: Vec<_> = skipped
+            .iter()
+            .filter(|rule| !NEVER.contains(&&***rule))
+            .collect();
+        assert_eq!(others, racing);
     }
 }
 

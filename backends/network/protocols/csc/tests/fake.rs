@@ -3,28 +3,20 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, LazyLock},
     time::{Duration, UNIX_EPOCH},
 };
 
 use ctk_crypto::{PrivateKey, Reduction};
-use ctk_token::{Curve, Digest, KeyAlgorithm, KeyType, Pss, Result, TokenError};
+use ctk_token::{Curve, Digest, KeyAlgorithm, KeyType, Pss, Result};
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
 use crate::{
-    Configuration, Finding, Inventory, Protocol, Secret, Service, ServiceSession, Settings,
-    Surroundings, Value, base64,
+    Finding, base64,
     certificate::made,
     http::{Endpoint, Exchange, Request, Response, Verdict},
-    protocols::csc::{
-        api::{Connect, Wire},
-        facts::KEY_FACTS,
-        options::SETTINGS,
-        service::CscService,
-        totp::Clock,
-    },
+    protocols::csc::api::Wire,
 };
 
 /// The PIN of every credential.
@@ -481,97 +473,3 @@ impl Wire for Fake {
         true
     }
 }
-
-/// Settings of a token of this service, with these besides.
-pub(super) fn settings(more: &[(&str, Value)]) -> Settings {
-    let endpoints = Value::Texts(vec!["https://signing.example/csc/v1".to_owned()]);
-    let all = [("endpoints", endpoints)]
-        .into_iter()
-        .chain(more.iter().cloned());
-    Settings(all.map(|(name, value)| (name.to_owned(), value)).collect())
-}
-
-pub(super) fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
-}
-
-pub(super) fn secret(text: &'static str) -> Value {
-    Value::Secret(Secret::new("test", move || {
-        Ok(Zeroizing::new(text.as_bytes().to_vec()))
-    }))
-}
-
-/// A time at which nothing waits.
-pub(super) const CLOCK: Clock = Clock {
-    now: || UNIX_EPOCH + Duration::from_secs(59),
-    sleep: |_| {},
-};
-
-/// The client of this service.
-pub(super) fn client(fake: &Arc<Fake>, settings: &Settings) -> Arc<CscService> {
-    let fake = fake.clone();
-    let connect: Arc<Connect> = Arc::new(move |_| Ok(fake.clone() as Arc<dyn Wire>));
-    Arc::new(CscService::over(settings, CLOCK, connect))
-}
-
-/// A service, its client, and what that has found there.
-pub(super) struct World {
-    pub(super) fake: Arc<Fake>,
-    pub(super) service: Arc<CscService>,
-    pub(super) inventory: Inventory,
-    settings: Settings,
-}
-
-impl World {
-    pub(super) fn new(fake: Fake, more: &[(&str, Value)]) -> Self {
-        let (fake, settings) = (Arc::new(fake), settings(more));
-        let inventory = client(&fake, &settings).list(&mut |_| {}).unwrap();
-        fake.calls();
-        Self {
-            // As in another process, which has seen what is stored only.
-            service: client(&fake, &settings),
-            fake,
-            inventory,
-            settings,
-        }
-    }
-
-    pub(super) fn session(&self) -> Box<dyn ServiceSession> {
-        self.service.clone().open_session()
-    }
-
-    /// A token of it, for the driver.
-    pub(super) fn configuration(&self, name: &str) -> Configuration {
-        let served = (self.fake.clone(), self.settings.clone());
-        SERVED.lock().insert(name.to_owned(), served);
-        Configuration {
-            name: name.to_owned(),
-            label: String::new(),
-            serial_number: "1".to_owned(),
-            removable: false,
-            protocol: &FAKE_PROTOCOL,
-            settings: self.settings.clone(),
-            contents: self.inventory.clone(),
-            surroundings: Surroundings {
-                home: None,
-                variable: |_| None,
-                run: Arc::new(|_| Err(TokenError::NotSupported)),
-            },
-        }
-    }
-}
-
-static SERVED: LazyLock<Mutex<HashMap<String, (Arc<Fake>, Settings)>>> =
-    LazyLock::new(Mutex::default);
-
-/// This protocol over wires to services here, found by the token's name.
-pub(super) static FAKE_PROTOCOL: Protocol = Protocol {
-    name: "csc",
-    title: "CSC API",
-    settings: SETTINGS,
-    key_facts: KEY_FACTS,
-    open: |configuration| {
-        let (fake, settings) = SERVED.lock().get(&configuration.name).cloned().unwrap();
-        client(&fake, &settings)
-    },
-};

@@ -5,7 +5,10 @@ use serde_json::json;
 
 use crate::{Inventory, Service, Value};
 
-use super::fake::{Credential, Fake, P256, RSA, World, client, credential, settings, text};
+use super::{
+    fake::{Credential, Fake, P256, RSA, credential},
+    world::{World, client, settings, text},
+};
 
 fn left_out(change: impl FnOnce(&mut Credential)) -> (Inventory, String) {
     let mut odd = credential(P256, &["implicit"]);

@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 
 use crate::{KeyRecord, Secret, Service, ServiceSession, Value};
 
-use super::fake::{
-    Credential, Fake, OTP, P256, PASSWORD_AT_59, PIN, SEED, World, credential, secret,
+use super::{
+    fake::{Credential, Fake, OTP, P256, PASSWORD_AT_59, PIN, SEED, credential},
+    world::{World, secret},
 };
 
 const ECDSA: KeyAlgorithm = KeyAlgorithm::EcdsaDigest;
@@ -95,9 +96,8 @@ fn a_login_that_the_service_forgot_can_be_made_again() {
     let world = World::new(fake, &[]);
     let (session, keys) = (world.session(), &world.inventory.keys);
     let login = || {
-        session
-            .login(Role::User, keys, None, PIN.as_bytes())
-            .unwrap()
+        let answer = session.login(Role::User, keys, None, PIN.as_bytes());
+        answer.unwrap();
     };
     login();
     world.fake.restart();

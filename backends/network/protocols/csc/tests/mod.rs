@@ -7,3 +7,4 @@ mod lists;
 mod logins;
 mod signatures;
 mod strange_answers;
+mod world;

@@ -10,7 +10,10 @@ use serde_json::json;
 
 use crate::{KeyRecord, Service, ServiceSession, Value};
 
-use super::fake::{Fake, P256, PIN, RSA, World, credential, secret};
+use super::{
+    fake::{Fake, P256, PIN, RSA, credential},
+    world::{World, secret},
+};
 
 const SHA256: KeyAlgorithm = KeyAlgorithm::RsaPkcs1Digest(Digest::Sha256);
 

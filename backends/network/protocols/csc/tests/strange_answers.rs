@@ -9,7 +9,10 @@ use ctk_token::{KeyAlgorithm, PublicKey, Role};
 
 use crate::{Service, ServiceSession};
 
-use super::fake::{Fake, P256, PIN, World, client, credential, settings};
+use super::{
+    fake::{Fake, P256, PIN, credential},
+    world::{World, client, settings},
+};
 
 /// A generator of numbers that are the same in each run (SplitMix64).
 struct Dice(u64);
