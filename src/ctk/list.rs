@@ -265,7 +265,7 @@ fn details(token: &TokenFacts, console: &Console) -> String {
             lines.push(("Uses", list(&identity.uses, "none that this build knows")));
         }
         if network::is_network(&token.driver) && identity.key.is_some() {
-            lines.push(("Before use", network::before_use(identity)));
+            lines.push(("Before use", network::before_use(token, identity)));
             lines.extend(named(&identity.facts));
         }
         lines.push(("ID", identity.id.clone()));

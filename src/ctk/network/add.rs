@@ -10,11 +10,12 @@ use ctk_host::{
 use serde::Serialize;
 
 use super::{
-    args::ServiceArguments,
+    args::{ServiceArguments, given_as},
     ask,
-    facts::key_table,
+    facts::{before_use, key_table},
     service,
     split::{asking, auth_id, label, split},
+    update,
 };
 use crate::{
     add,
@@ -37,7 +38,7 @@ pub(crate) fn run(console: &Console, arguments: &ServiceArguments) -> Outcome {
     let mut token = names.token(console, arguments, given)?;
     let named = (token.name.as_str(), token.place.scope);
     let written = ask::authentication(console, protocol, &mut token.settings, named)?;
-    let found = service::list_some(console, &token)?;
+    let found = service::list_some(console, &token, given_as)?;
     token.contents = found.contents;
     settings::check_hidden(&arguments.new.settings, &token)?;
     let tokens = in_tokens(console, arguments, token, &mut names)?;
@@ -52,6 +53,7 @@ pub(crate) fn run(console: &Console, arguments: &ServiceArguments) -> Outcome {
     let configuration = Configuration::read(&console.environment);
     for token in &tokens {
         add::warn_of_twins(console, token, &configuration);
+        update::warn_of_untried_pin(console, token);
     }
     done(console, &tokens, found.left_out)
 }
@@ -280,6 +282,13 @@ fn done(console: &Console, tokens: &[TokenConfig], left_out: Vec<String>) -> Out
         );
         text += &key_table(facts);
         text += "\n";
+    }
+    let identities = facts.iter().flat_map(|token| {
+        let identities = token.identities.iter();
+        identities.map(move |identity| before_use(token, identity))
+    });
+    if identities.into_iter().any(|before| before.contains("OTP")) {
+        text += "Programs log in with PIN,OTP. With --otp-seed or --otp the one-time password comes by itself.\n\n";
     }
     if tokens.len() > 1 {
         text += "A token has one PIN, so keys with PINs of their own are tokens of their own.\n\n";

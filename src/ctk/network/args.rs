@@ -78,6 +78,16 @@ pub(crate) fn option(row: &SettingRow) -> String {
     format!("--{}", long(row))
 }
 
+/// The same with what stands after it.
+pub(crate) fn given_as(row: &SettingRow) -> String {
+    match (is_positional(row), row.kind) {
+        (true, _) => "URL".to_owned(),
+        (_, Kind::Flag) => option(row),
+        (_, Kind::Secret) => format!("{} SOURCE", option(row)),
+        _ => format!("{} {}", option(row), value_name(row)),
+    }
+}
+
 /// Of a list, the option is given once for each entry, and so is called after one.
 fn long(row: &SettingRow) -> String {
     let name = match row.kind {

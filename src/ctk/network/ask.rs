@@ -14,7 +14,7 @@ use ctk_host::{
 };
 use zeroize::Zeroizing;
 
-use super::args::{absolute, is_positional, option, rows};
+use super::args::{absolute, given_as, is_positional, option, rows};
 use crate::{
     console::{Console, Failure, Outcome, failure, short},
     sys::EchoKept,
@@ -75,6 +75,29 @@ pub(crate) fn required(
         }
         let setting = ask(console, row)?;
         settings.0.insert(row.name.to_owned(), setting);
+    }
+    ask_region(console, protocol, settings)
+}
+
+/// Asks for the region of a cloud where nothing else tells it. Who types none has it where the service's own tools look.
+fn ask_region(console: &Console, protocol: &'static Protocol, settings: &mut Settings) -> Outcome {
+    const REGION: &str = "region";
+    let mut rows = rows(protocol).map(|(row, _)| row);
+    let is_given = |name: &&str| settings.0.contains_key(*name);
+    let is_told = [REGION, "profile", "keys"].iter().any(is_given)
+        || ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"]
+            .iter()
+            .any(|name| (console.environment.variable)(name).is_some());
+    let Some(row) = rows.find(|row| row.name == REGION) else {
+        return Ok(());
+    };
+    if is_told || !console.is_interactive() {
+        return Ok(());
+    }
+    let answer = console.ask(&format!("{}: ", row.about))?;
+    if !answer.is_empty() {
+        let region = Setting::Text(answer);
+        settings.0.insert(row.name.to_owned(), region);
     }
     Ok(())
 }
@@ -151,11 +174,9 @@ fn meant(settings: &Settings) -> Option<&'static str> {
 
 /// What is said where nobody can be asked.
 fn missing(protocol: &Protocol, rows: &[&SettingRow]) -> Failure {
-    let wanted = rows.iter().map(|row| match (is_positional(row), row.kind) {
-        (true, _) => format!("ctk add {} https://… ({})", protocol.name, row.about),
-        (_, Kind::Secret) => format!("{} SOURCE ({})", option(row), row.about),
-        (_, Kind::Flag) => format!("{} ({})", option(row), row.about),
-        _ => format!("{} … ({})", option(row), row.about),
+    let wanted = rows.iter().map(|row| match is_positional(row) {
+        true => format!("ctk add {} https://… ({})", protocol.name, row.about),
+        false => format!("{} ({})", given_as(row), row.about),
     });
     let wanted: Vec<_> = wanted.collect();
     Failure::Usage(format!(

@@ -25,7 +25,7 @@ pub(crate) fn key_table(token: &TokenFacts) -> String {
             true => "-".to_owned(),
             false => identity.uses.join(", "),
         };
-        vec![key, subject, uses, before_use(identity), expires, id]
+        vec![key, subject, uses, before_use(token, identity), expires, id]
     };
     let rows: Vec<_> = token.identities.iter().map(row).collect();
     let heading = ["KEY", "SUBJECT", "USES", "BEFORE USE", "EXPIRES", "ID"];
@@ -33,7 +33,7 @@ pub(crate) fn key_table(token: &TokenFacts) -> String {
 }
 
 /// What a person or program gives before a key is used, in words.
-pub(crate) fn before_use(identity: &IdentityFacts) -> String {
+pub(crate) fn before_use(token: &TokenFacts, identity: &IdentityFacts) -> String {
     let pin = match identity.before_use {
         None => return "-".to_owned(),
         Some("pin") => "PIN",
@@ -45,7 +45,7 @@ pub(crate) fn before_use(identity: &IdentityFacts) -> String {
     // Some have an id after their kind.
     let kinds = wanted.map(|it| it.split('=').next().unwrap_or_default());
     let others = kinds.filter_map(|kind| match kind {
-        "otp" | "online-otp" => Some("OTP"),
+        "otp" | "online-otp" if is_otp_typed(token) => Some("OTP"),
         "out-of-band" => Some("confirmation"),
         "oauth2code" => Some("token"),
         _ => None,
@@ -58,6 +58,13 @@ pub(crate) fn before_use(identity: &IdentityFacts) -> String {
         true => "nothing".to_owned(),
         false => all.join(" + "),
     }
+}
+
+/// Whether a one-time password comes with what a program logs in with, and not from a source.
+pub(crate) fn is_otp_typed(token: &TokenFacts) -> bool {
+    let has = |name: &str| token.settings.contains_key(name);
+    token.settings.get("otp_from_login") == Some(&Value::Bool(true))
+        || (!has("otp") && !has("otp_seed"))
 }
 
 /// Settings as JSON has them. Of a secret it is where it comes from.

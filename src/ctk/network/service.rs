@@ -3,11 +3,11 @@
 use ctk_host::{
     TokenConfig,
     config::{Setting, Settings},
-    network::{self, Inspected, Protocol},
+    network::{self, Inspected, Protocol, SettingRow},
 };
 use ctk_token::TokenError;
 
-use super::args::ENDPOINTS;
+use super::args::{ENDPOINTS, rows};
 use crate::{
     console::{Console, Outcome, failure},
     progress::Progress,
@@ -20,9 +20,22 @@ pub(crate) fn list(console: &Console, token: &TokenConfig) -> ctk_token::Result<
     network::list(token, &console.environment, &mut |step| progress.tell(step))
 }
 
-/// The same for a token that is only wanted with keys or certificates in it. What the service has besides is told.
-pub(crate) fn list_some(console: &Console, token: &TokenConfig) -> Outcome<Inspected> {
-    let found = list(console, token).or_else(|error| failure(explain(token, &error)))?;
+/// The same for a token that is only wanted with keys or certificates in it. What the service has besides is told, and in
+/// a failure `option` says how a setting is given here.
+pub(crate) fn list_some(
+    console: &Console,
+    token: &TokenConfig,
+    option: fn(&SettingRow) -> String,
+) -> Outcome<Inspected> {
+    let found = list(console, token).or_else(|error| {
+        let said = explain(token, &error);
+        let options = named(token, &said).map(option);
+        let options: Vec<_> = options.collect();
+        failure(match options.is_empty() {
+            true => said,
+            false => format!("{said} (here: {})", options.join(", ")),
+        })
+    })?;
     for left_out in &found.left_out {
         console.warn(format!("{}: {left_out}", called(token)));
     }
@@ -34,6 +47,23 @@ pub(crate) fn list_some(console: &Console, token: &TokenConfig) -> Outcome<Inspe
             called(token)
         )),
     }
+}
+
+/// The settings that a sentence speaks of, which stand in backticks.
+fn named(token: &TokenConfig, said: &str) -> impl Iterator<Item = &'static SettingRow> {
+    let words: Vec<_> = said
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
+    let rows = network::protocol(&token.driver).into_iter().flat_map(rows);
+    let rows = rows.map(|(row, _)| row);
+    rows.filter(move |row| {
+        words
+            .iter()
+            .any(|word| word.split(' ').next() == Some(row.name))
+    })
 }
 
 /// What is wrong, with the service in it where the words do not name it.

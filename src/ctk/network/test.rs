@@ -88,9 +88,10 @@ fn tell_cost(console: &Console, config: &TokenConfig, uses: usize) {
 
 /// Keys whose PIN is good for one use because a one-time password comes with it.
 fn keys_with_otp(console: &Console, config: &TokenConfig) -> Vec<Vec<u8>> {
-    let identities = TokenFacts::new(config, &console.environment).identities;
-    let keys = config.contents.keys.iter().zip(identities);
-    let with_otp = keys.filter(|(_, identity)| before_use(identity).contains("OTP"));
+    let token = TokenFacts::new(config, &console.environment);
+    // Keys come first, in the order of the configuration.
+    let keys = config.contents.keys.iter().zip(&token.identities);
+    let with_otp = keys.filter(|(_, identity)| before_use(&token, identity).contains("OTP"));
     with_otp.map(|(key, _)| key.identity.clone()).collect()
 }
 

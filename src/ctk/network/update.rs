@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ctk_host::{TokenConfig, config::write, network::Protocol};
+use ctk_host::{PinSource, TokenConfig, config::write, network::Protocol};
 
 use super::{
     args::rows,
@@ -35,7 +35,7 @@ pub(crate) fn run(
     set(&arguments.set, protocol, &mut token)?;
     let is_asked = !arguments.set.is_empty() || arguments.settings == SettingArguments::default();
     if is_asked {
-        let found = service::list_some(console, &token)?;
+        let found = service::list_some(console, &token, |row| format!("--set {}=VALUE", row.name))?;
         let (contents, others) = belonging(&token, found.contents, protocol, &console.environment);
         for other in others {
             console.warn(other);
@@ -62,7 +62,20 @@ pub(crate) fn run(
     settings::check_hidden(&arguments.settings, &token)?;
     settings::warn_of_hiding_nothing(console, &token);
     write::update(&token, &console.environment)?;
+    if arguments.settings.pin.is_some() {
+        warn_of_untried_pin(console, &token);
+    }
     add::done(console, "Updated", &token)
+}
+
+/// A PIN is tried only by using a key, which the service may charge for.
+pub(crate) fn warn_of_untried_pin(console: &Console, token: &TokenConfig) {
+    if token.pin != PinSource::App {
+        console.warn(format!(
+            "the PIN from {} was not tried: ctk test {} does that, with one use of each key",
+            token.pin, token.name
+        ));
+    }
 }
 
 /// Applies what `--set` says: the last value of a name, all of them for a list, and an empty one takes the setting away.

@@ -547,6 +547,8 @@ fn what_is_missing_or_wrong_is_said_before_anything_is_asked_or_stored() {
         .ctk(&["add", "csc", &url, "--hide", "nonsense"], "")
         .failed(1);
     assert!(refused.contains("no key or certificate"), "{refused}");
+    let nowhere = bed.ctk(&["add", "aws-kms"], "").failed(1);
+    assert!(nowhere.contains("(here: --region REGION)"), "{nowhere}");
     for (url, said) in [
         ("ftp://127.0.0.1/x", "ftp"),
         ("http://signing.example/csc/v1", "https"),
