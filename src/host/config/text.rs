@@ -50,6 +50,10 @@ pub(crate) fn to_base64(bytes: &[u8]) -> String {
 }
 
 /// What each byte stands for in base64; 0xFF is none of it.
+#[allow(
+    clippy::indexing_slicing,
+    reason = "the compiler evaluates it, and stops at a panic"
+)]
 const VALUES: [u8; 256] = {
     let mut values = [0xff; 256];
     let mut value = 0;
@@ -84,7 +88,11 @@ pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     }
     let text = text.as_bytes().get(read..)?;
     let (mut number, mut symbols, mut padding) = (0_u32, 0_usize, 0_usize);
-    for symbol in text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()) {
+    for symbol in text
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+    {
         let value = match symbol {
             b'A'..=b'Z' => symbol - b'A',
             b'a'..=b'z' => symbol - b'a' + 26,
@@ -147,7 +155,10 @@ mod tests {
         for len in 0..all.len() {
             let text = to_base64(&all[..len]);
             assert_eq!(from_base64(&text).as_deref(), Some(&all[..len]));
-            for at in [0, 1, 4, text.len() / 2].into_iter().filter(|at| *at <= text.len()) {
+            for at in [0, 1, 4, text.len() / 2]
+                .into_iter()
+                .filter(|at| *at <= text.len())
+            {
                 let (start, end) = text.split_at(at);
                 let broken = from_base64(&format!("{start}\n {end}"));
                 assert_eq!(broken.as_deref(), Some(&all[..len]));

@@ -9,8 +9,9 @@ use ctk_token::{PublicKey, PublicKeyMaterial, TokenDriver, Wait, conformance};
 
 use super::*;
 use crate::{
-    config::{Place, Scope, Setting, Settings},
+    config::{Login, Place, Scope, Setting, Settings},
     drivers::{pkcs12, row},
+    pin::PinSource,
     test_folder::TestFolder,
 };
 

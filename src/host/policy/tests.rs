@@ -9,7 +9,8 @@ use ctk_token::{AuthId, Certificate, Key, Origin, PinState, PublicKey, Reuse};
 
 use super::*;
 use crate::{
-    config::{Contents, Place, Scope, Settings},
+    config::{Contents, Login, Place, Scope, Settings},
+    pin::PinSource,
     test_folder::TestFolder,
 };
 
