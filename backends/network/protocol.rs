@@ -154,37 +154,3 @@ pub trait ServiceSession: Send + Sync {
         Err(TokenError::NotSupported)
     }
 }
-
-/// A service of which nothing is there.
-#[derive(Debug)]
-pub(crate) struct Absent;
-
-impl Service for Absent {
-    fn login_policy(&self, _: &[KeyRecord]) -> LoginPolicy {
-        LoginPolicy::OnUse
-    }
-
-    fn constraint(&self, _: &KeyRecord, _: Operation) -> Constraint {
-        Constraint::Never
-    }
-
-    fn supports(&self, _: &KeyRecord, _: Operation, _: KeyAlgorithm) -> bool {
-        false
-    }
-
-    fn open_session(self: Arc<Self>) -> Box<dyn ServiceSession> {
-        Box::new(Self)
-    }
-
-    fn list(&self, _: &mut dyn FnMut(&str)) -> Result<Inventory> {
-        Err(TokenError::NotSupported)
-    }
-
-    fn check(&self, _: &mut dyn FnMut(crate::Finding)) {}
-}
-
-impl ServiceSession for Absent {
-    fn sign(&self, _: &KeyRecord, _: KeyAlgorithm, _: &[u8]) -> Result<Vec<u8>> {
-        Err(TokenError::NotSupported)
-    }
-}
