@@ -184,3 +184,90 @@ pub(crate) fn absolute(source: SecretSource) -> SecretSource {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    fn parse(arguments: &[&str]) -> Result<ServiceArguments, clap::Error> {
+        let arguments = Arguments::try_parse_from([&["ctk", "add"], arguments].concat())?;
+        match arguments.command {
+            Command::Add(add) => Ok(add.service.unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_setting_of_every_protocol_has_an_option() {
+        for protocol in network::protocols() {
+            let mut arguments = vec![protocol.name.to_owned()];
+            for (row, _) in rows(protocol) {
+                let value = match row.kind {
+                    Kind::Text | Kind::Texts => "value",
+                    Kind::Path => "/some/path",
+                    Kind::Flag => "",
+                    Kind::Number => "7",
+                    Kind::Secret => "env:NAME",
+                };
+                match (is_positional(row), value) {
+                    (true, value) => arguments.push(value.to_owned()),
+                    (_, "") => arguments.push(option(row)),
+                    (_, value) => arguments.extend([option(row), value.to_owned()]),
+                }
+            }
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let parsed = parse(&arguments).unwrap();
+            assert_eq!(parsed.protocol.name, protocol.name);
+            let given = &parsed.given;
+            assert_eq!(given.0.len(), rows(protocol).count());
+            for (row, _) in rows(protocol) {
+                let is_right = match row.kind {
+                    Kind::Text => given.text(row.name) == Some("value"),
+                    Kind::Texts => given.texts(row.name) == ["value"],
+                    Kind::Path => given.path(row.name) == Some("/some/path".as_ref()),
+                    Kind::Flag => given.flag(row.name),
+                    Kind::Number => given.number(row.name) == Some(7),
+                    Kind::Secret => given.secret(row.name).unwrap().to_string() == "env:NAME",
+                };
+                assert!(is_right, "{} {}", protocol.name, row.name);
+            }
+            // What was not said is not there.
+            assert!(parse(&[protocol.name]).unwrap().given.0.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_list_is_given_entry_by_entry_and_a_path_from_here_on() {
+        let more = ["aws-kms", "--key", "alias/a", "--key", "alias/b"];
+        let secret = [
+            "--secret-access-key",
+            "file:key",
+            "--name",
+            "n",
+            "--label",
+            "L",
+        ];
+        let parsed = parse(&[&more[..], &secret].concat()).unwrap();
+        assert_eq!(parsed.given.texts("keys"), ["alias/a", "alias/b"]);
+        let here = std::env::current_dir().unwrap().join("key");
+        let source = SecretSource::File(here);
+        assert_eq!(parsed.given.secret("secret_access_key"), Some(&source));
+        assert_eq!(parsed.new.name.as_deref(), Some("n"));
+        assert_eq!(parsed.new.settings.label.as_deref(), Some("L"));
+        let urls = parse(&["csc", "https://a/csc/v1", "https://b/csc/v1"]).unwrap();
+        assert_eq!(urls.given.texts("endpoints").len(), 2);
+    }
+
+    #[test]
+    fn a_file_of_this_name_is_given_with_its_folder() {
+        let parsed = Arguments::try_parse_from(["ctk", "add", "./csc"]).unwrap();
+        let Command::Add(add) = parsed.command else {
+            panic!("not add");
+        };
+        assert_eq!(add.file, Some("./csc".into()));
+        assert!(add.service.is_none());
+    }
+}

@@ -321,3 +321,76 @@ fn write_secret(file: &std::path::Path, secret: &[u8]) -> io::Result<()> {
     }
     written
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(names: &[&str]) -> Settings {
+        let text = |name: &&str| ((*name).to_owned(), Setting::Text(String::new()));
+        Settings(names.iter().map(text).collect())
+    }
+
+    #[test]
+    fn what_is_given_says_how_the_service_is_to_know() {
+        for (given, way) in [
+            (&[][..], None),
+            (&["user"], None),
+            (&["client_certificate", "client_key"], Some("tls")),
+            (&["bearer"], Some("bearer")),
+            (
+                &["bearer", "client_certificate", "client_key"],
+                Some("bearer"),
+            ),
+            (&["user", "password"], Some("basic")),
+            (&["client_id", "client_secret"], Some("oauth2-client")),
+            (
+                &["client_id", "client_secret", "user", "password"],
+                Some("oauth2-password"),
+            ),
+        ] {
+            assert_eq!(meant(&settings(given)), way, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn each_way_of_being_known_is_made_of_settings() {
+        let protocols = ctk_host::network::protocols();
+        let all = protocols.iter().flat_map(|protocol| rows(protocol));
+        let all: Vec<_> = all.map(|(row, _)| row.name).collect();
+        for (way, names) in NEEDED {
+            for name in names {
+                assert!(all.contains(name), "{way} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_what_its_row_says() {
+        let row = |kind| SettingRow {
+            name: "it",
+            kind,
+            required: false,
+            about: "It",
+        };
+        let parsed = |kind, texts: &[&str]| parse(&row(kind), texts).ok();
+        let texts = Setting::Texts(vec!["a b".into(), "c".into()]);
+        assert_eq!(parsed(Kind::Texts, &["a b", "c"]), Some(texts));
+        assert_eq!(
+            parsed(Kind::Text, &["a", "b"]),
+            Some(Setting::Text("b".into()))
+        );
+        assert_eq!(parsed(Kind::Number, &["-1"]), Some(Setting::Number(-1)));
+        assert_eq!(parsed(Kind::Flag, &["false"]), Some(Setting::Flag(false)));
+        for (kind, wrong) in [
+            (Kind::Number, "x"),
+            (Kind::Flag, "yes"),
+            (Kind::Secret, "s3cret"),
+        ] {
+            let Err(Failure::Usage(said)) = parse(&row(kind), &[wrong]) else {
+                panic!("{wrong} is taken");
+            };
+            assert!(said.starts_with("it") && !said.contains("s3cret"), "{said}");
+        }
+    }
+}

@@ -213,3 +213,65 @@ pub(crate) fn label(contents: &Contents, service: &str) -> String {
         .find(|label| check_label(label).is_ok())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use ctk_host::{
+        config::{CertificateFacts, Settings},
+        network,
+    };
+
+    use super::*;
+
+    fn key(identity: u8) -> KeyFacts {
+        KeyFacts {
+            label: format!("key {identity}"),
+            identity: vec![identity],
+            spki: vec![identity],
+            subject: None,
+            facts: Settings::default(),
+        }
+    }
+
+    fn contents(keys: Vec<KeyFacts>) -> Contents {
+        Contents {
+            keys,
+            certificates: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_protocol_chooses_keys_by_a_setting() {
+        for protocol in network::protocols() {
+            let (fact, setting) = selecting(protocol).unwrap();
+            assert_eq!(format!("{fact}s"), setting, "{}", protocol.name);
+        }
+    }
+
+    #[test]
+    fn a_label_is_one_that_programs_can_show() {
+        let none = contents(Vec::new());
+        assert_eq!(label(&none, "signing.example"), "signing.example");
+        assert_eq!(label(&none, "::1"), "1");
+        assert_eq!(label(&none, &"é".repeat(40)), "é".repeat(16));
+        assert_eq!(label(&none, ":"), "Token");
+        assert_eq!(label(&contents(vec![key(1)]), "h"), "h");
+    }
+
+    #[test]
+    fn certificates_go_with_their_keys() {
+        let certificate = |identity: u8| CertificateFacts {
+            label: String::new(),
+            identity: vec![identity],
+            der: vec![identity],
+        };
+        let all = Contents {
+            keys: vec![key(1), key(2)],
+            certificates: vec![certificate(1), certificate(2), certificate(9)],
+        };
+        let one = only(&all, vec![key(2)]);
+        assert_eq!(one.keys, [key(2)]);
+        // What cannot be read has issued nothing.
+        assert_eq!(one.certificates, [certificate(2)]);
+    }
+}
