@@ -34,6 +34,9 @@ const MAX_IDLE_AGE: Duration = Duration::from_secs(50);
 /// The longest value of a field that is handed out, in characters.
 const MAX_FIELD: usize = 1024;
 
+/// The longest value of a field that is sent, in bytes.
+const MAX_SENT_FIELD: usize = 16 << 10;
+
 /// The fields that protocols look at.
 const FIELDS: [&str; 3] = ["x-amzn-errortype", "x-amzn-requestid", "www-authenticate"];
 
@@ -81,15 +84,13 @@ pub(super) fn ask(
         .method(request.method.as_str())
         .uri(uri);
     for (name, value) in request.headers {
-        // No copy is made of it, and it is zeroized when the last user lets go.
-        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(SecretText(value)))
-            .map_err(|_| {
-                Failure::misconfigured(format!(
-                    "the {name} for {} has a character in it that cannot be sent: see the secret that is configured",
-                    endpoint.host_and_port()
-                ))
-            })?;
-        value.set_sensitive(true);
+        let value = header_value(value).ok_or_else(|| {
+            Failure::misconfigured(format!(
+                "the {name} for {} is too long or has a character in it that cannot be sent: see the secret that is \
+                 configured",
+                endpoint.host_and_port()
+            ))
+        })?;
         asked = asked.header(name, value);
     }
     let unmade = |error: http::Error| Failure::from_ureq(error.into());
@@ -114,6 +115,18 @@ pub(super) fn ask(
         began.elapsed().as_millis()
     );
     Ok(response(head.status.as_u16(), &head.headers, body))
+}
+
+/// A value that is not copied, and zeroized when the last user lets go. `None` for what is not printable ASCII, and for
+/// what no service takes.
+fn header_value(value: Zeroizing<String>) -> Option<HeaderValue> {
+    if value.len() > MAX_SENT_FIELD {
+        return None;
+    }
+    let value = HeaderValue::from_maybe_shared(Bytes::from_owner(SecretText(value)));
+    let mut value = value.ok().filter(|value| value.to_str().is_ok())?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// A header field's value.

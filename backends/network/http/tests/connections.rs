@@ -2,11 +2,13 @@
 
 use std::sync::Barrier;
 
+use zeroize::Zeroizing;
+
 use super::{
     asking::{client_of, post},
     server::{After, Server, answer},
 };
-use crate::http::Repeat;
+use crate::http::{Endpoint, Exchange, Method, Repeat, Request, judge_by_status};
 
 #[test]
 fn requests_arrive_whole_over_one_connection() {
@@ -38,6 +40,40 @@ fn requests_arrive_whole_over_one_connection() {
         assert_eq!(response.header("x-other"), None);
     }
     assert_eq!((server.connections(), server.requests()), (1, 50));
+}
+
+#[test]
+fn an_empty_body_has_a_length_and_a_long_field_arrives() {
+    let long = "x".repeat(16 << 10);
+    let server = Server::start({
+        let long = long.clone();
+        move |heard, wire| {
+            let sends = !heard.first_line().starts_with("GET ");
+            assert_eq!(heard.field("content-length"), sends.then_some("0"));
+            assert_eq!(heard.field("x-aws-token"), Some(long.as_str()));
+            answer(wire, 204, "", "")
+        }
+    });
+    let client = client_of(&server);
+    for method in [Method::Get, Method::Post, Method::Put] {
+        let prepare = |_: &Endpoint| {
+            Ok(Request {
+                method,
+                target: "/".into(),
+                headers: vec![("x-aws-token", Zeroizing::new(long.clone()))],
+                body: Zeroizing::default(),
+            })
+        };
+        let exchange = Exchange {
+            name: "Test",
+            repeat: Repeat::Unsent,
+            prepare: &prepare,
+            judge: &judge_by_status,
+        };
+        let response = client.send(&exchange).unwrap();
+        assert_eq!((response.status, response.body.len()), (204, 0));
+    }
+    assert_eq!((server.connections(), server.requests()), (1, 3));
 }
 
 #[test]

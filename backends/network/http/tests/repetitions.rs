@@ -195,7 +195,8 @@ fn what_prepare_says_comes_out_as_it_is() {
     let client = client_of(&server);
     assert_eq!(client.send(&exchange).unwrap_err(), refused());
     assert_eq!(server.connections(), 0);
-    for secret in ["s3cret\r\nX: y", "s3cret\0"] {
+    let long = "s3cret".repeat(10_000);
+    for secret in ["s3cret\r\nX: y", "s3cret\0", "s3cretä", &long] {
         let prepare = |_: &Endpoint| {
             Ok(Request {
                 method: Method::Get,
