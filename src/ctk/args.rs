@@ -57,7 +57,7 @@ With --json a command prints one JSON object:
 
   TOKEN     {name, label, driver, serial, file, configuration, line,
              scope: user|system|chosen, order, removable, hidden, programs,
-             not_programs, pin, login, settings: {NAME: VALUE},
+             not_programs, pin, login, commands, settings: {NAME: VALUE},
              identities: [IDENTITY]}
   IDENTITY  {id, label, key, uses: [sign|decrypt|agree],
              before_use: nothing|pin|pin-each-time, facts: {NAME: VALUE},

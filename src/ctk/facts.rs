@@ -61,6 +61,8 @@ pub(crate) struct TokenFacts {
     pub(crate) not_programs: Vec<String>,
     pub(crate) pin: String,
     pub(crate) login: &'static str,
+    /// Whether programs are run for its secrets.
+    pub(crate) commands: bool,
     /// Of a network token.
     pub(crate) settings: BTreeMap<String, serde_json::Value>,
     pub(crate) identities: Vec<IdentityFacts>,
@@ -145,6 +147,7 @@ impl TokenFacts {
             not_programs: token.not_programs.clone(),
             pin: token.pin.to_string(),
             login: token.login.as_str(),
+            commands: token.commands,
             settings: match network::is_network(&token.driver) {
                 true => network::json(&token.settings),
                 false => BTreeMap::new(),

@@ -240,7 +240,15 @@ fn details(token: &TokenFacts, console: &Console) -> String {
         ),
     ];
     match network::is_network(&token.driver) {
-        true => lines.extend(named(&token.settings)),
+        true => {
+            let commands = if token.commands {
+                "run for secrets"
+            } else {
+                "not run"
+            };
+            lines.push(("Commands", commands.to_owned()));
+            lines.extend(named(&token.settings));
+        }
         false => {
             let file = token.file.as_deref().map_or_else(|| "-".to_owned(), path);
             lines.insert(3, ("File", file));

@@ -49,7 +49,17 @@ pub(crate) fn apply(settings: &SettingArguments, token: &mut TokenConfig) -> Out
                 .collect();
         }
     }
-    Ok(())
+    check_commands(token)
+}
+
+/// Refuses a secret from a command before the command is run, unless the person allows that.
+pub(crate) fn check_commands(token: &TokenConfig) -> Outcome {
+    match token.needs_commands() && !token.commands {
+        true => Err(Failure::Usage(
+            "command: as the source of a secret needs --commands, for whoever uses the token runs that program".to_owned(),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Refuses an option that hides nothing: a person who mistypes would believe a key to be hidden.

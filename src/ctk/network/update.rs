@@ -31,8 +31,8 @@ pub(crate) fn run(
             "token {name:?} is at a service and has no file; ctk update {name} --set NAME=VALUE changes how it is reached"
         )));
     }
-    settings::apply(&arguments.settings, &mut token)?;
     set(&arguments.set, protocol, &mut token)?;
+    settings::apply(&arguments.settings, &mut token)?;
     let is_asked = !arguments.set.is_empty() || arguments.settings == SettingArguments::default();
     if is_asked {
         let found = service::list_some(console, &token, |row| format!("--set {}=VALUE", row.name))?;

@@ -615,3 +615,108 @@ fn a_new_key_with_a_pin_of_its_own_does_not_come_into_a_token_without() {
         "{refreshed:?}"
     );
 }
+
+/// Gives the key NAME.key a certificate of an authority, which is made with the first of them.
+fn issue(bed: &Bed, name: &str) {
+    if !bed.path("ca.crt").exists() {
+        bed.p12("ca", "ec", "x");
+    }
+    let (key, certificate, request) = (
+        format!("{name}.key"),
+        format!("{name}.crt"),
+        format!("{name}.csr"),
+    );
+    let subject = format!("/CN=Issued to {name}");
+    bed.openssl(&[
+        "req", "-new", "-key", &key, "-subj", &subject, "-out", &request,
+    ]);
+    let authority = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
+    let issue = [
+        "x509",
+        "-req",
+        "-in",
+        &request,
+        "-days",
+        "50",
+        "-out",
+        &certificate,
+    ];
+    bed.openssl(&[&issue[..], &authority].concat());
+}
+
+#[test]
+fn each_token_has_the_certificates_that_issued_its_own() {
+    let bed = Bed::new();
+    let csc = Csc::start();
+    for (name, before) in [("anna", Before::Pin("1111")), ("free", Before::Nothing)] {
+        bed.p12(name, "ec", "x");
+        issue(&bed, name);
+        csc.add(&bed, &format!("c-{name}"), name, before);
+    }
+    let added = bed.json(&["add", "csc", &csc.url(), "--name", "sign"], "");
+    for (token, name) in [(0, "anna"), (1, "free")] {
+        let identities = added["tokens"][token]["identities"].as_array().unwrap();
+        let subjects = identities.iter().map(|it| it["subject"].as_str().unwrap());
+        let subjects: Vec<_> = subjects.collect();
+        assert_eq!(subjects, [&*format!("CN=Issued to {name}"), "CN=CN of ca"]);
+        assert_eq!(identities[1]["key"], Value::Null);
+    }
+    // A renewed certificate of a key that stays is told, and the key's label stays.
+    let label = added["tokens"][1]["identities"][0]["label"].clone();
+    issue(&bed, "free");
+    let refreshed = bed.json(&["refresh", "sign-2"], "");
+    let changed = &refreshed["tokens"][0]["changed"][0];
+    assert_eq!(changed["label"], label);
+    let what = changed["what"][0].as_str().unwrap();
+    assert!(
+        what.starts_with("a new certificate, which expires 20"),
+        "{what}"
+    );
+    assert_eq!(
+        bed.json(&["refresh", "sign-2"], "")["tokens"][0]["state"],
+        "same"
+    );
+}
+
+#[test]
+fn a_program_is_run_for_a_secret_only_if_that_is_allowed() {
+    let bed = Bed::new();
+    bed.p12("free", "ec", "x");
+    let csc = Csc::start();
+    csc.add(&bed, "c-free", "free", Before::Nothing);
+    csc.state.lock().unwrap().bearer = Some("let-me-in".to_owned());
+    let url = csc.url();
+    let ran = bed.path("ran");
+    let source = format!(
+        "command:/bin/sh -c 'echo >> {}; echo let-me-in'",
+        ran.display()
+    );
+    let add = ["add", "csc", &url, "--name", "sign", "--bearer", &source];
+    let refused = bed.ctk(&add, "").failed(2);
+    assert!(
+        refused.contains("needs --commands") && !ran.exists(),
+        "{refused}"
+    );
+    let added = bed.json(&[&add[..], &["--commands"]].concat(), "");
+    assert_eq!(added["tokens"][0]["commands"], true);
+    assert!(ran.exists() && stored(&bed, "sign").contains("commands = true"));
+    // Nor is one that was allowed when it is allowed no more.
+    let refused = bed
+        .ctk(&["update", "sign", "--commands=false"], "")
+        .failed(2);
+    assert!(refused.contains("needs --commands"), "{refused}");
+    bed.p12("work", "ec", "secret");
+    fs::remove_file(&ran).unwrap();
+    let pin = format!(
+        "command:/bin/sh -c 'echo >> {}; echo secret'",
+        ran.display()
+    );
+    let refused = bed.ctk(&["add", "work.p12", "--pin", &pin], "").failed(2);
+    assert!(
+        refused.contains("needs --commands") && !ran.exists(),
+        "{refused}"
+    );
+    bed.ctk(&["add", "work.p12", "--pin", &pin, "--commands"], "")
+        .succeeded();
+    assert!(ran.exists());
+}

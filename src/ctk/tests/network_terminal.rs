@@ -152,3 +152,21 @@ fn a_pin_is_asked_for_where_the_line_of_progress_was() {
     );
     assert!(!tested.contains("1111"), "{tested}");
 }
+
+#[test]
+fn the_region_of_a_cloud_is_asked_for_where_nothing_tells_it() {
+    let bed = Bed::new();
+    let shell = "\"$CTK\" add aws-kms --endpoint http://127.0.0.1:1 --access-key-id AKIA --secret-access-key env:KEY; \
+                 echo ended $?";
+    let asked = typing(&bed, shell, &[("Region, like eu-central-1", "xx-test-1\n")]);
+    assert!(
+        asked.contains("KEY, which holds the secret, is not set") && asked.contains("ended 1"),
+        "{asked}"
+    );
+    let shell = format!("AWS_REGION=xx-test-1 {shell}");
+    let told = typing(&bed, &shell, &[]);
+    assert!(
+        !told.contains("Region, like") && told.contains("ended 1"),
+        "{told}"
+    );
+}

@@ -122,7 +122,13 @@ impl Credential {
 
     fn info(&self) -> Value {
         let file = format!("{}.crt", self.name);
-        let base64 = base64_of_pem(&openssl(&self.folder, &["x509", "-in", &file]));
+        // The issuer's certificate too, where the bed has one.
+        let files = [file.as_str(), "ca.crt"];
+        let files = files
+            .into_iter()
+            .filter(|file| self.folder.join(file).exists());
+        let chain = files.map(|file| base64_of_pem(&openssl(&self.folder, &["x509", "-in", file])));
+        let chain: Vec<_> = chain.collect();
         let key = match self.is_rsa() {
             true => json!({
                 "status": "enabled",
@@ -138,7 +144,7 @@ impl Credential {
         };
         let mut info = json!({
             "key": key,
-            "cert": { "status": "valid", "certificates": [base64] },
+            "cert": { "status": "valid", "certificates": chain },
             "authMode": if self.before == Before::Nothing { "implicit" } else { "explicit" },
             "SCAL": if matches!(self.before, Before::Pin(_)) { "1" } else { "2" },
             "multisign": 10,
