@@ -108,6 +108,7 @@ type ReadSecret = dyn Fn() -> Result<Zeroizing<Vec<u8>>> + Send + Sync;
 #[derive(Clone)]
 pub struct Secret {
     source: String,
+    shown: String,
     read: Arc<ReadSecret>,
 }
 
@@ -120,13 +121,20 @@ impl Secret {
     ) -> Self {
         Self {
             source: source.to_owned(),
+            shown: source.to_owned(),
             read: Arc::new(read),
         }
     }
 
+    /// The same, of which messages say less: the arguments of a command are for the program alone.
+    pub fn shown_as(mut self, shown: &str) -> Self {
+        shown.clone_into(&mut self.shown);
+        self
+    }
+
     /// Where it comes from, for a person.
     pub fn source(&self) -> &str {
-        &self.source
+        &self.shown
     }
 
     /// Its bytes as they are now, without a newline at the end.
@@ -140,7 +148,7 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({})", self.source)
+        write!(f, "Secret({})", self.shown)
     }
 }
 

@@ -194,8 +194,8 @@ fn values(settings: &Settings, environment: &Environment) -> ctk_network::Settin
 }
 
 fn secret(source: SecretSource, environment: Environment) -> Secret {
-    let name = source.to_string();
-    Secret::new(&name, move || source.secret(&environment))
+    let (name, shown) = (source.to_string(), source.shown());
+    Secret::new(&name, move || source.secret(&environment)).shown_as(&shown)
 }
 
 /// What is stored of a key's facts. A secret is none, and no protocol has one there.

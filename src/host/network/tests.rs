@@ -363,6 +363,16 @@ fn a_secret_is_read_when_it_is_needed() {
     folder.write("token", "two");
     assert_eq!(**secret.read().unwrap(), *b"two");
     assert!(!format!("{values:?}").contains("two"));
+
+    let of = |command: &str| {
+        let source = SecretSource::parse(command).unwrap();
+        super::secret(source, Environment::empty())
+    };
+    let command = of("command:vault read s3cret/path");
+    assert_eq!(command.source(), "command:vault");
+    assert!(!format!("{command:?}").contains("s3cret"));
+    assert_ne!(command, of("command:vault read another/path"));
+    assert_eq!(command, of("command:vault read s3cret/path"));
 }
 
 #[test]
