@@ -10,7 +10,9 @@
     reason = "a test reports by panicking; not every test program uses all of it"
 )]
 
+pub mod beds;
 pub mod openssl_program;
+pub mod signer;
 
 use std::{collections::BTreeMap, ffi::OsString, sync::Arc};
 
