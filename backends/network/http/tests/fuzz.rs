@@ -8,7 +8,13 @@ use super::{
     asking::{client, post},
     server::{After, Server, say},
 };
-use crate::{Value, http::Repeat};
+use crate::{
+    Value,
+    http::{
+        Endpoint, Repeat,
+        date::{http_date, retry_after},
+    },
+};
 
 const GOOD: [&str; 4] = [
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
@@ -31,7 +37,7 @@ impl Numbers {
     }
 }
 
-fn changed(numbers: &mut Numbers) -> Vec<u8> {
+fn changed(numbers: &mut Numbers, samples: &[&str]) -> Vec<u8> {
     const PIECES: [&[u8]; 12] = [
         b"\r\n",
         b"\n",
@@ -46,7 +52,7 @@ fn changed(numbers: &mut Numbers) -> Vec<u8> {
         b"Transfer-Encoding: chunked\r\n",
         b"HTTP/1.1 200 X\r\n",
     ];
-    let mut text = GOOD[numbers.below(GOOD.len())].as_bytes().to_vec();
+    let mut text = samples[numbers.below(samples.len())].as_bytes().to_vec();
     for _ in 0..=numbers.below(4) {
         let at = numbers.below(text.len().max(1));
         match numbers.below(5) {
@@ -75,7 +81,7 @@ fn whatever_comes_there_is_an_answer_or_an_error_in_time() {
         for _ in 0..10 {
             numbers.below(2);
         }
-        let text = changed(&mut numbers);
+        let text = changed(&mut numbers, &GOOD);
         let _ = wire.write_all(&text);
         let _ = say(wire, "");
         After::Close
@@ -107,4 +113,35 @@ fn whatever_comes_there_is_an_answer_or_an_error_in_time() {
     );
     // What may be spent is never sent twice.
     assert!(server.requests() <= ROUNDS);
+}
+
+#[test]
+fn no_text_upsets_who_reads_it() {
+    const SAMPLES: [&str; 6] = [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+        "https://kms.example:443/a%20b/",
+        "http://[::1]:80",
+        "http://localhost",
+    ];
+    let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
+    let (mut dates, mut endpoints) = (0, 0);
+    for _ in 0..50_000 {
+        let text = changed(&mut numbers, &SAMPLES);
+        let text = String::from_utf8_lossy(&text);
+        let now = std::time::SystemTime::now();
+        if http_date(&text).is_some() {
+            dates += 1;
+            assert!(retry_after(&text, now).unwrap() <= Duration::from_secs(86_400));
+        }
+        if let Ok(endpoint) = Endpoint::parse(&text) {
+            endpoints += 1;
+            // What was understood is understood again, and as the same.
+            let Endpoint { scheme, base, .. } = &endpoint;
+            let again = format!("{scheme}://{}{base}", endpoint.authority());
+            assert_eq!(Endpoint::parse(&again).as_ref(), Ok(&endpoint), "{text}");
+        }
+    }
+    assert!(dates > 1000 && endpoints > 1000, "{dates} {endpoints}");
 }
