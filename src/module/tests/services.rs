@@ -464,7 +464,8 @@ fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(work()));
     let answer = receiver.recv_timeout(Duration::from_secs(30));
-    answer.expect("it waits for itself")
+    assert!(answer.is_ok(), "it waits for itself");
+    answer.unwrap()
 }
 
 /// A host name is looked up by a library of the program, which comes back to the module.
