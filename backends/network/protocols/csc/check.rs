@@ -56,7 +56,7 @@ pub(super) fn check(api: Result<&Api>, findings: &mut dyn FnMut(Finding)) {
             "" => api.endpoint().host.clone(),
             name => name.to_owned(),
         };
-        format!("{name}, {:?} of the API", info.version)
+        format!("{name}, version {} of the API", info.version.number())
     });
     if !tell(Step::Credentials, who) {
         return;

@@ -104,6 +104,12 @@ impl Problem {
             &words.to_lowercase(),
             object.is_some(),
         );
+        // Who refuses a secret may repeat it.
+        let words = if refusal == Refusal::Secret {
+            code.clone()
+        } else {
+            words
+        };
         let reason = match shown(&words) {
             words if words.is_empty() => {
                 format!(
@@ -142,6 +148,7 @@ impl Problem {
                 TokenError::ObjectNotFound
             }
             Refusal::Unavailable => TokenError::Unreachable(reason("")),
+            Refusal::Silent if self.status >= 500 => TokenError::Unreachable(reason("")),
             Refusal::Token => {
                 TokenError::Refused(reason("; check `authentication` and what it needs"))
             }
@@ -363,6 +370,14 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_is_repeated_is_not_shown() {
+        let body = r#"{"error":"invalid_pin","error_description":"The PIN 271828 is invalid"}"#;
+        let found = problem(400, "application/json", body);
+        assert_eq!(found.refusal, Refusal::Secret);
+        assert!(found.reason.ends_with(": invalid_pin"), "{}", found.reason);
+    }
+
+    #[test]
     fn programs_hear_what_they_can_act_on() {
         let error = |status, words: &str| {
             let body = format!(r#"{{"error":"invalid_request","error_description":"{words}"}}"#);
@@ -383,6 +398,9 @@ mod tests {
             TokenError::Refused(_)
         ));
         assert!(matches!(error(503, ""), TokenError::Unreachable(_)));
+        let silent = |status| problem(status, "text/plain", "trouble").error();
+        assert!(matches!(silent(500), TokenError::Unreachable(_)));
+        assert!(matches!(silent(400), TokenError::Refused(_)));
         let Some(TokenError::Refused(reason)) = Some(error(401, "no")) else {
             panic!("401 is a refusal")
         };

@@ -70,7 +70,8 @@ impl Version {
         }
     }
 
-    fn number(self) -> i64 {
+    /// The main number.
+    pub(super) fn number(self) -> i64 {
         match self {
             Self::V0 => 0,
             Self::V1 => 1,

@@ -174,8 +174,15 @@ impl CscSession {
             self.note_use(credential, number);
             return answer.map_err(unauthorized);
         };
-        // A kept authorisation may have ended in any way, and no secret is spent by another one.
-        let may_have_ended = matches!(failure.refusal(), Some(Refusal::Sad | Refusal::Silent));
+        // A kept authorisation may have ended in any way, and no secret is spent by another one. A service that has
+        // failed may have signed, and is not asked again.
+        let may_have_ended = match &failure {
+            Failure::Refused(problem) => {
+                problem.refusal == Refusal::Sad
+                    || (problem.refusal == Refusal::Silent && problem.status < 500)
+            }
+            Failure::Token(_) => false,
+        };
         if is_fresh.get() || !may_have_ended {
             return Err(unauthorized(failure));
         }

@@ -123,6 +123,26 @@ fn a_free_authorisation_that_ends_is_renewed_unseen() {
 }
 
 #[test]
+fn a_signature_that_may_have_been_made_is_not_asked_for_again() {
+    let world = World::new(Fake::new(1, vec![credential(P256, &["implicit"])]), &[]);
+    let (session, key) = (world.session(), &world.inventory.keys[0]);
+    sign(&*session, key, KeyAlgorithm::EcdsaDigest, 32);
+    for (status, body, requests) in [
+        (500, "Server got itself in trouble", 1),
+        (503, "", 1),
+        (429, "", 1),
+        (400, "400: Bad Request", 3),
+    ] {
+        world.fake.calls();
+        world.fake.answer("signatures/signHash", status, body);
+        let answer = session.sign(key, KeyAlgorithm::EcdsaDigest, &[7; 32]);
+        assert!(answer.is_err());
+        assert_eq!(world.fake.calls().len(), requests, "{status}");
+        world.fake.answer_well();
+    }
+}
+
+#[test]
 fn a_service_that_takes_an_authorisation_once_is_found_out() {
     let mut fake = Fake::new(1, vec![credential(P256, &["implicit"])]);
     fake.is_single_use = true;
@@ -303,7 +323,7 @@ fn refusals_reach_the_program_as_what_they_are() {
         world
             .fake
             .answer(operation, 500, "Server got itself in trouble");
-        assert!(matches!(sign(), TokenError::Refused(_)));
+        assert!(matches!(sign(), TokenError::Unreachable(_)));
         // Nobody can log in, so that no login helps.
         world.fake.answer(operation, 400, &words("SAD expired"));
         assert!(matches!(sign(), TokenError::Refused(_)));
