@@ -12,7 +12,7 @@ use crate::{
     console::{Console, Failure, Outcome, failure},
     facts, network,
     password::with_password,
-    table::table,
+    table::{printable, table},
     trial::{Ready, Trial, trials},
 };
 
@@ -166,29 +166,26 @@ fn show(console: &Console, report: &Report) -> Outcome {
             key.id.clone(),
         ]
     };
-    let rows: Vec<_> = report
-        .keys
-        .iter()
-        .flat_map(|key| match key.results.as_slice() {
-            [] => vec![row(key, "-", "not supported".to_owned())],
-            results => results
-                .iter()
-                .map(|result| {
-                    let said = result
-                        .error
-                        .as_ref()
-                        .map(|error| format!("FAILED: {error}"));
-                    row(
-                        key,
-                        result.algorithm,
-                        said.unwrap_or_else(|| "OK".to_owned()),
-                    )
-                })
-                .collect(),
-        })
-        .collect();
-    console.text(&table(
-        &["LABEL", "KEY", "ALGORITHM", "RESULT", "ID"],
-        &rows,
-    ))
+    let rows = report.keys.iter().flat_map(|key| {
+        let tried = key.results.iter().map(|result| {
+            let said = if result.ok { "OK" } else { "FAILED" };
+            row(key, result.algorithm, said.to_owned())
+        });
+        match key.results.is_empty() {
+            true => vec![row(key, "-", "not supported".to_owned())],
+            false => tried.collect(),
+        }
+    });
+    let rows: Vec<_> = rows.collect();
+    let mut text = table(&["LABEL", "KEY", "ALGORITHM", "RESULT", "ID"], &rows);
+    // Reasons are long, and stand below.
+    for key in &report.keys {
+        for result in &key.results {
+            if let Some(error) = &result.error {
+                let (label, algorithm) = (printable(&key.label), result.algorithm);
+                text += &format!("\n{label}, {algorithm}: {}\n", printable(error));
+            }
+        }
+    }
+    console.text(&text)
 }

@@ -89,6 +89,20 @@ impl Bed {
         file
     }
 
+    /// The user's own file of the token of this name.
+    pub(crate) fn stored(&self, name: &str) -> String {
+        let file = format!(".config/ctk/tokens.d/{name}.toml");
+        fs::read_to_string(self.home().join(file)).unwrap()
+    }
+
+    /// A file with a secret that only its owner can read, as the source that it is.
+    pub(crate) fn secret(&self, name: &str, text: &str) -> String {
+        let file = self.path(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        format!("file:{}", file.display())
+    }
+
     /// The command with these arguments, in this home.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ctk"));

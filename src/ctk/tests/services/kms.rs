@@ -8,10 +8,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{Answer, Request, Server, from_base64, public_key, sign};
-use crate::bed::Bed;
+use crate::bed::{Bed, Ran};
 
 /// The access key id that is let in.
-pub(crate) const ACCESS_KEY: &str = "AKIATESTTESTTESTTEST";
+const ACCESS_KEY: &str = "AKIATESTTESTTESTTEST";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
@@ -34,6 +34,19 @@ impl Kms {
         let own = Arc::clone(&keys);
         let server = Server::start(move |request| answer(&own.lock().unwrap(), request));
         Self { server, keys }
+    }
+
+    /// `ctk add aws-kms` for this service.
+    pub(crate) fn register(&self, bed: &Bed, before: &[&str]) -> Ran {
+        let (url, source) = (self.server.url(), bed.secret("aws", "c2VjcmV0"));
+        let region = ["--region", "eu-central-1", "--endpoint", &url];
+        let who = [
+            "--access-key-id",
+            ACCESS_KEY,
+            "--secret-access-key",
+            &source,
+        ];
+        bed.ctk(&[before, &["add", "aws-kms"], &region, &who].concat(), "")
     }
 
     /// An EC key on P-256 that the bed has as NAME.key.
