@@ -107,8 +107,10 @@ type ReadSecret = dyn Fn() -> Result<Zeroizing<Vec<u8>>> + Send + Sync;
 /// Where a secret comes from. It is read each time it is needed and kept nowhere.
 #[derive(Clone)]
 pub struct Secret {
+    /// What tells it from others.
+    name: String,
+    /// What a person is told.
     source: String,
-    shown: String,
     read: Arc<ReadSecret>,
 }
 
@@ -120,21 +122,21 @@ impl Secret {
         read: impl Fn() -> Result<Zeroizing<Vec<u8>>> + Send + Sync + 'static,
     ) -> Self {
         Self {
+            name: source.to_owned(),
             source: source.to_owned(),
-            shown: source.to_owned(),
             read: Arc::new(read),
         }
     }
 
     /// The same, of which messages say less: the arguments of a command are for the program alone.
     pub fn shown_as(mut self, shown: &str) -> Self {
-        shown.clone_into(&mut self.shown);
+        shown.clone_into(&mut self.source);
         self
     }
 
     /// Where it comes from, for a person.
     pub fn source(&self) -> &str {
-        &self.shown
+        &self.source
     }
 
     /// Its bytes as they are now, without a newline at the end.
@@ -148,7 +150,7 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({})", self.shown)
+        write!(f, "Secret({})", self.source)
     }
 }
 
@@ -156,7 +158,7 @@ impl Eq for Secret {}
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
+        self.name == other.name
     }
 }
 
