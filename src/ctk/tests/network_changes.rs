@@ -294,3 +294,76 @@ fn the_doctor_says_what_is_wrong_on_the_way_to_a_service() {
     assert!(file.contains("is not at a service"), "{file}");
     bed.ctk(&["doctor", "card", name], "").failed(2);
 }
+
+#[test]
+fn a_key_that_is_switched_off_fails_its_test_with_the_reason() {
+    let bed = Bed::new();
+    bed.p12("one", "ec", "x");
+    let kms = Kms::start();
+    kms.add(&bed, "11111111-1111-4111-8111-111111111111", None, "one");
+    kms.register(&bed, &["--json"]).succeeded();
+    let name = "aws-kms-eu-central-1";
+    // Without options an update asks the service too.
+    let updated = bed.ctk(&["update", name], "").succeeded();
+    assert!(
+        updated.starts_with("The service has what was stored.\n"),
+        "{updated}"
+    );
+    kms.keys.lock().unwrap()[0].enabled = false;
+    let tested = bed.ctk(&["test", name], "");
+    assert_eq!(tested.code, 1, "{tested:?}");
+    assert!(tested.out.contains(" FAILED  "), "{tested:?}");
+    assert!(
+        tested.out.contains("ECDSA SHA-256: ") && tested.out.contains("isabled"),
+        "{tested:?}"
+    );
+    let json = bed.ctk(&["--json", "test", name], "");
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["ok"], false);
+    let error = json["keys"][0]["results"][0]["error"].as_str().unwrap();
+    assert!(error.contains("isabled"), "{error}");
+}
+
+#[test]
+fn numbered_names_go_around_those_that_are_taken() {
+    let bed = Bed::new();
+    let csc = Csc::start();
+    for name in ["anna", "bert"] {
+        bed.p12(name, "ec", "x");
+        csc.add(&bed, &format!("c-{name}"), name, Before::Pin("1111"));
+    }
+    bed.ctk(&["add", "anna.p12", "--name", "sign-2"], "x\n")
+        .succeeded();
+    let add = [
+        "add",
+        "csc",
+        &csc.url(),
+        "--name",
+        "sign",
+        "--label",
+        "Mine",
+    ];
+    let added = bed.json(&add, "");
+    let of = |token: usize, what: &str| added["tokens"][token][what].clone();
+    assert_eq!(
+        (of(0, "name"), of(1, "name")),
+        ("sign".into(), "sign-3".into())
+    );
+    assert_eq!(
+        (of(0, "label"), of(1, "label")),
+        ("Mine".into(), "Mine 2".into())
+    );
+    // A table by hand whose name is taken costs nobody else's.
+    bed.configuration(
+        "tokens.d/broken.toml",
+        "[[token]]\nname = \"broken\"\ndriver = \"csc\"\n",
+    );
+    let refused = bed
+        .ctk(&["add", "csc", &csc.url(), "--name", "broken"], "")
+        .failed(1);
+    assert!(
+        refused.contains("is taken by a token that is not usable"),
+        "{refused}"
+    );
+    assert!(refused.contains("missing key \"endpoints\""), "{refused}");
+}
