@@ -6,6 +6,7 @@ mod connections;
 mod faults;
 pub(super) mod folder;
 mod fuzz;
+mod log;
 mod repetitions;
 pub(super) mod server;
 mod tls;
