@@ -327,3 +327,19 @@ fn roots_have_to_be_certificates() {
         assert!(error.text.contains("ca_file"), "{error}");
     }
 }
+
+/// With what this file says no handshake would be made. A process of its own is the first to use the library.
+#[test]
+fn the_hosts_configuration_of_openssl_is_not_read() {
+    let path = std::env::temp_dir().join(format!("ctk-tls-{}.cnf", std::process::id()));
+    let text = "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nCipherString = NULL\n\
+                MaxProtocol = TLSv1.1\n";
+    std::fs::write(&path, text).unwrap();
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let test = "tls::tests::certificates::the_server_is_named_to_it_and_tells_who_it_is";
+    alone.args(["--exact", test]).env("OPENSSL_CONF", &path);
+    let output = alone.output().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("1 passed"), "{output:?}");
+}

@@ -78,6 +78,8 @@ impl Default for Wanted<'_> {
 impl Wanted<'_> {
     /// Signed by `issuer`, or by itself.
     fn issue(&self, issuer: Option<&Issued>) -> Issued {
+        // Before the first call: OpenSSL would read the host's openssl.cnf.
+        sys::ready();
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
         let mut subject = X509NameBuilder::new().unwrap();
