@@ -81,17 +81,25 @@ impl Places {
             let value = (surroundings.variable)(name).map(OsString::into_string);
             value?.ok().filter(|value| !value.is_empty())
         };
-        // A profile's access keys may be in the settings while its region is in the file, or nowhere.
-        let profiles = Profiles::read(surroundings)?;
-        let profile = profiles.profile(settings.text("profile"), surroundings)?;
+        let known = settings.text("region").map(str::to_owned);
+        let known = known
+            .or_else(|| variable("AWS_REGION"))
+            .or_else(|| variable("AWS_DEFAULT_REGION"));
+        let chosen = settings.text("profile");
+        let profiles = match Profiles::read(surroundings) {
+            // Whoever has settings enough need not have files that can be read, nor the profile of somebody's shell.
+            Err(_) if known.is_some() && chosen.is_none() => Profiles::default(),
+            profiles => profiles?,
+        };
+        let profile = match profiles.profile(chosen, surroundings) {
+            Err(_) if known.is_some() && chosen.is_none() => None,
+            profile => profile?,
+        };
         let of_profile = |name: &str| {
             let value = profile.as_ref().and_then(|profile| profile.get(name));
             value.map(str::to_owned)
         };
-        let region = settings.text("region").map(str::to_owned);
-        let region = region
-            .or_else(|| variable("AWS_REGION"))
-            .or_else(|| variable("AWS_DEFAULT_REGION"))
+        let region = known
             .or_else(|| of_profile("region"))
             .or_else(|| settings.texts("keys").iter().find_map(|key| region_of(key)));
         let is_true = |text: String| text.eq_ignore_ascii_case("true");
@@ -307,5 +315,25 @@ mod tests {
         assert_eq!(host("eu-west-1", &places), "kms.eu-west-1.amazonaws.com");
         let plain = Value::Texts(vec!["http://kms.example".to_owned()]);
         assert!(Places::find(&settings(&[("endpoints", plain)]), &elsewhere).is_err());
+    }
+
+    #[test]
+    fn the_profile_of_a_shell_is_nothing_to_settings_that_suffice() {
+        let absent = surroundings(|name| (name == "AWS_PROFILE").then(|| "absent".into()));
+        let region = Value::Text("eu-west-1".to_owned());
+        let with_region = settings(&[("region", region.clone())]);
+        let places = Places::find(&with_region, &absent).unwrap();
+        assert_eq!(places.region(None).unwrap(), "eu-west-1");
+        let unreadable = Surroundings {
+            // A file where a folder should be.
+            home: Some("/dev/null".into()),
+            ..surroundings(|_| None)
+        };
+        assert!(Places::find(&with_region, &unreadable).is_ok());
+        assert!(Places::find(&settings(&[]), &unreadable).is_err());
+        assert!(Places::find(&settings(&[]), &absent).is_err());
+        let chosen = Value::Text("absent".to_owned());
+        let with_both = settings(&[("region", region), ("profile", chosen)]);
+        assert!(Places::find(&with_both, &absent).is_err());
     }
 }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Settings, Surroundings,
-    http::{Exchange, Method, Repeat, Request, Response},
+    http::{Exchange, Method, Repeat, Request, Response, Verdict},
 };
 
 use super::{
@@ -274,7 +274,12 @@ impl Requests {
                     body: body.clone(),
                 })
             },
-            judge: &judge,
+            // Who asks without credentials wants the refusal itself.
+            judge: if signer.is_some() {
+                &judge
+            } else {
+                &|_| Verdict::Final
+            },
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    keys,
+    certificates, keys,
     outside::{Network, Outside},
     requests::{Requests, difference},
     sign,
@@ -47,6 +47,16 @@ impl Kms {
     /// Where requests go, for a person; and the steps up to TLS of each region that keys are in.
     fn check_way(&self, findings: &mut dyn FnMut(Finding)) -> Result<bool> {
         let places = self.requests.places()?;
+        if let Some(path) = self.settings.path("certificates") {
+            let found = certificates::read(path)?;
+            let count = found.certificates.len();
+            let path = path.display();
+            tell(
+                findings,
+                Step::Settings,
+                Ok(format!("{count} certificates in {path}")),
+            );
+        }
         let known = self.keys.iter().filter_map(|key| key.facts.text("key"));
         let configured = self.settings.texts("keys").iter().map(String::as_str);
         let mut regions = Vec::new();

@@ -23,6 +23,7 @@ type Section = BTreeMap<String, Zeroizing<String>>;
 type Sections = BTreeMap<String, Section>;
 
 /// Both files.
+#[derive(Default)]
 pub(in super::super) struct Profiles {
     config: Sections,
     credentials: Sections,

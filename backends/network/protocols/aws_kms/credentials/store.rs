@@ -23,12 +23,11 @@ const WAIT: Duration = Duration::from_secs(45);
 pub(in super::super) struct Store {
     chain: Chain,
     state: Mutex<State>,
-    /// Held while new ones are fetched.
-    renewal: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    renewal: Renewal,
     current: Option<Arc<Credentials>>,
     /// Before this time no attempt is made to replace the current ones, unless they were refused.
     not_before: Option<SystemTime>,
@@ -38,13 +37,33 @@ struct State {
     failure: Option<TokenError>,
 }
 
+/// Held while new ones are fetched, by a thread of the process of this number: what another thread held when the process
+/// forked stays held in the child for ever, and the child has a new one.
+#[derive(Debug, Default)]
+struct Renewal {
+    process: u32,
+    lock: Arc<Mutex<()>>,
+}
+
+impl State {
+    fn renewal(&mut self) -> Arc<Mutex<()>> {
+        let process = std::process::id();
+        if self.renewal.process != process {
+            self.renewal = Renewal {
+                process,
+                lock: Arc::default(),
+            };
+        }
+        self.renewal.lock.clone()
+    }
+}
+
 impl Store {
     /// None yet.
     pub(in super::super) fn new(chain: Chain) -> Self {
         Self {
             chain,
             state: Mutex::default(),
-            renewal: Mutex::default(),
         }
     }
 
@@ -57,27 +76,24 @@ impl Store {
         outside: &dyn Outside,
         now: SystemTime,
     ) -> Result<Arc<Credentials>> {
-        let (current, before) = {
-            let state = self.state.lock();
+        let (current, before, renewal) = {
+            let mut state = self.state.lock();
             let is_early = state.not_before.is_some_and(|time| now < time);
             match &state.current {
                 Some(current) if is_early || !ends_within(current, now, EARLY) => {
                     return Ok(current.clone());
                 }
-                current => (current.clone(), state.attempts),
+                current => (current.clone(), state.attempts, state.renewal()),
             }
         };
         match current.filter(|current| !ends_within(current, now, Duration::ZERO)) {
             // They still count: whoever comes first looks for new ones, and nobody waits.
-            Some(current) => match self.renewal.try_lock() {
+            Some(current) => match renewal.try_lock() {
                 Some(_renewing) => Ok(self.fetch(outside, now, before).unwrap_or(current)),
                 None => Ok(current),
             },
             None => {
-                let _renewing = self
-                    .renewal
-                    .try_lock_for(WAIT)
-                    .ok_or(TokenError::TimedOut)?;
+                let _renewing = renewal.try_lock_for(WAIT).ok_or(TokenError::TimedOut)?;
                 self.fetch(outside, now, before)
             }
         }
@@ -97,17 +113,14 @@ impl Store {
             let current = state.current.clone();
             current.filter(|current| !current.is_same(refused))
         };
-        let before = {
-            let state = self.state.lock();
+        let (before, renewal) = {
+            let mut state = self.state.lock();
             if let Some(current) = other(&state) {
                 return Ok(Some(current));
             }
-            state.attempts
+            (state.attempts, state.renewal())
         };
-        let _renewing = self
-            .renewal
-            .try_lock_for(WAIT)
-            .ok_or(TokenError::TimedOut)?;
+        let _renewing = renewal.try_lock_for(WAIT).ok_or(TokenError::TimedOut)?;
         self.fetch(outside, now, before)?;
         Ok(other(&self.state.lock()))
     }
