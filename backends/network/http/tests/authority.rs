@@ -127,7 +127,7 @@ pub(in crate::http) fn serve(
     identity: &Identity,
     authority: &Authority,
     wants: Wants,
-    handler: impl Fn(&Heard, &mut dyn Wire) -> After + Send + Sync + 'static,
+    answers: impl Fn(&Heard, &mut dyn Wire) -> After + Send + Sync + 'static,
 ) -> Server {
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
     acceptor.set_private_key(&identity.key).unwrap();
@@ -156,6 +156,6 @@ pub(in crate::http) fn serve(
                 .set_read_timeout(Some(Duration::from_millis(20)))?;
             Ok(Box::new(stream))
         },
-        handler,
+        answers,
     )
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// What a connection is for a handler: bytes, encrypted or not.
+/// What a connection is for what answers: bytes, encrypted or not.
 pub(in crate::http) trait Wire: Read + Write {}
 
 impl<T: Read + Write> Wire for T {}
@@ -51,7 +51,7 @@ pub(in crate::http) enum After {
     Close,
 }
 
-type Handler = dyn Fn(&Heard, &mut dyn Wire) -> After + Send + Sync;
+type Answers = dyn Fn(&Heard, &mut dyn Wire) -> After + Send + Sync;
 
 /// Wraps an accepted socket, as in TLS.
 pub(in crate::http) type Wrap = dyn Fn(TcpStream) -> io::Result<Box<dyn Wire>> + Send + Sync;
@@ -64,7 +64,7 @@ pub(in crate::http) struct Server {
 }
 
 struct Shared {
-    handler: Box<Handler>,
+    answers: Box<Answers>,
     wrap: Box<Wrap>,
     /// Leaves the last byte of each request unread until it is answered: closing then resets the connection.
     reset: bool,
@@ -76,27 +76,27 @@ struct Shared {
 impl Server {
     /// A server in plain HTTP.
     pub(in crate::http) fn start(
-        handler: impl Fn(&Heard, &mut dyn Wire) -> After + Send + Sync + 'static,
+        answers: impl Fn(&Heard, &mut dyn Wire) -> After + Send + Sync + 'static,
     ) -> Self {
-        Self::with(false, |stream| Ok(Box::new(stream)), handler)
+        Self::with(false, |stream| Ok(Box::new(stream)), answers)
     }
 
     /// A server that resets a connection where another would close it.
     pub(in crate::http) fn start_resetting(
-        handler: impl Fn(&Heard, &mut dyn Wire) -> After + Send + Sync + 'static,
+        answers: impl Fn(&Heard, &mut dyn Wire) -> After + Send + Sync + 'static,
     ) -> Self {
-        Self::with(true, |stream| Ok(Box::new(stream)), handler)
+        Self::with(true, |stream| Ok(Box::new(stream)), answers)
     }
 
     pub(in crate::http) fn with(
         reset: bool,
         wrap: impl Fn(TcpStream) -> io::Result<Box<dyn Wire>> + Send + Sync + 'static,
-        handler: impl Fn(&Heard, &mut dyn Wire) -> After + Send + Sync + 'static,
+        answers: impl Fn(&Heard, &mut dyn Wire) -> After + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            handler: Box::new(handler),
+            answers: Box::new(answers),
             wrap: Box::new(wrap),
             reset,
             stopped: AtomicBool::new(false),
@@ -188,7 +188,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         if !heard.body.is_empty() {
             heard.body.remove(0);
         }
-        if (shared.handler)(&heard, wire) == After::Close {
+        if (shared.answers)(&heard, wire) == After::Close {
             return Ok(());
         }
     }
