@@ -122,6 +122,9 @@ fn refresh(console: &Console, token: &TokenConfig) -> Outcome<Refreshed> {
         Some(protocol) => {
             let found = service::list(console, token);
             let found = found.or_else(|error| failure(service::explain(token, &error)))?;
+            if found.contents.keys.is_empty() && !token.contents.keys.is_empty() {
+                return failure(none_left(token, &found.left_out));
+            }
             let (contents, others) =
                 belonging(token, found.contents, protocol, &console.environment);
             (contents, [found.left_out, others].concat())
@@ -147,6 +150,16 @@ fn refresh(console: &Console, token: &TokenConfig) -> Outcome<Refreshed> {
         left_out,
         ..Refreshed::new(name, state)
     })
+}
+
+/// A service that has nothing at all is more often one that does not know who asks than one whose keys are gone.
+fn none_left(token: &TokenConfig, left_out: &[String]) -> String {
+    let why: String = left_out.iter().map(|why| format!("; {why}")).collect();
+    format!(
+        "{} has no key any more that can be used, so nothing was changed{why}; if that is right: ctk remove {}",
+        service::called(token),
+        token.name
+    )
 }
 
 /// Stores what a key store has now, unless all is as it was, and says what is another.

@@ -92,6 +92,15 @@ fn a_service_is_asked_again_and_what_a_person_wrote_stays() {
     assert_eq!(off.code, 0, "{off:?}");
     assert!(off.out.contains("gone: P-256"), "{off:?}");
     assert!(off.error.contains("isabled"), "{off:?}");
+    // Where nothing is left, who asks may be the wrong one.
+    let before = bed.stored(name);
+    kms.keys.lock().unwrap().clear();
+    let none = bed.ctk(&["refresh"], "").failed(1);
+    assert!(
+        none.contains("no key any more that can be used, so nothing was changed"),
+        "{none}"
+    );
+    assert_eq!(bed.stored(name), before);
 }
 
 #[test]
