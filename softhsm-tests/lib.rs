@@ -9,6 +9,7 @@ pub mod faulty;
 pub mod isolated;
 pub mod login;
 pub mod module;
+pub mod network;
 pub mod other_program;
 pub mod pcscd;
 pub mod process;
