@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufReader, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     time::Duration,
 };
 
@@ -48,6 +48,7 @@ pub(crate) fn serve(shared: &Shared, stream: TcpStream) {
         None => Box::new(stream),
         Some(context) => {
             let Some(stream) = tls::accept(context, stream) else {
+                let_go(&socket);
                 return;
             };
             shared.shook_hands();
@@ -65,6 +66,16 @@ pub(crate) fn serve(shared: &Shared, stream: TcpStream) {
             Ok(Next::Close) | Err(_) => return,
         }
     }
+}
+
+/// Ends a connection so that the other side can read what was said last: what it has sent meanwhile is read too, because the kernel
+/// would answer that with a reset.
+fn let_go(socket: &TcpStream) {
+    let _ = socket.shutdown(Shutdown::Write);
+    let _ = socket.set_read_timeout(Some(Duration::from_secs(1)));
+    let mut part = [0; 4096];
+    let mut socket = socket;
+    while let Ok(1..) = socket.read(&mut part) {}
 }
 
 fn answer(shared: &Shared, request: &Request, to: &mut dyn Stream) -> io::Result<Next> {
