@@ -44,7 +44,7 @@ impl Profile for AsIssued {
 }
 
 /// A token.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct TokenFacts {
     pub(crate) name: String,
     pub(crate) label: String,
@@ -69,7 +69,7 @@ pub(crate) struct TokenFacts {
 }
 
 /// A key with its certificate, or one of them alone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct IdentityFacts {
     /// CKA_ID in hexadecimal.
     pub(crate) id: String,

@@ -34,16 +34,18 @@ pub(crate) fn key_table(token: &TokenFacts) -> String {
 
 /// What a person or program gives before a key is used, in words.
 pub(crate) fn before_use(token: &TokenFacts, identity: &IdentityFacts) -> String {
+    let wanted = identity.facts.get(AUTHORIZATION).and_then(Value::as_array);
+    let texts = wanted.into_iter().flatten().filter_map(Value::as_str);
+    // Some have an id after their kind.
+    let kinds = texts.map(|it| it.split('=').next().unwrap_or_default());
     let pin = match identity.before_use {
         None => return "-".to_owned(),
+        // What a program logs in with need not be a PIN.
+        Some(_) if wanted.is_some() && !kinds.clone().any(|kind| kind == "pin") => "",
         Some("pin") => "PIN",
         Some("pin-each-time") => "PIN each time",
         Some(_) => "",
     };
-    let wanted = identity.facts.get(AUTHORIZATION).and_then(Value::as_array);
-    let wanted = wanted.into_iter().flatten().filter_map(Value::as_str);
-    // Some have an id after their kind.
-    let kinds = wanted.map(|it| it.split('=').next().unwrap_or_default());
     let others = kinds.filter_map(|kind| match kind {
         "otp" | "online-otp" if is_otp_typed(token) => Some("OTP"),
         "out-of-band" => Some("confirmation"),
@@ -103,5 +105,50 @@ pub(crate) fn words(value: &Value) -> String {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::facts::CertificateFacts;
+
+    #[test]
+    fn what_stands_before_use_is_what_a_person_gives() {
+        let said = |settings: Value, before: &'static str, authorization: Value| {
+            let token: TokenFacts = TokenFacts {
+                settings: serde_json::from_value(settings).unwrap(),
+                ..TokenFacts::default()
+            };
+            let identity = IdentityFacts {
+                before_use: Some(before),
+                facts: serde_json::from_value(authorization).unwrap(),
+                certificate: CertificateFacts::default(),
+                ..IdentityFacts::default()
+            };
+            before_use(&token, &identity)
+        };
+        let facts = |kinds: &[&str]| json!({ "authorization": kinds });
+        let bare = || json!({});
+        assert_eq!(said(bare(), "nothing", bare()), "nothing");
+        assert_eq!(said(bare(), "pin", bare()), "PIN");
+        assert_eq!(said(bare(), "nothing", facts(&["implicit"])), "nothing");
+        assert_eq!(said(bare(), "nothing", facts(&["oauth2code"])), "token");
+        assert_eq!(said(bare(), "pin", facts(&["pin=P1"])), "PIN");
+        let both = facts(&["pin", "otp=O"]);
+        assert_eq!(
+            said(bare(), "pin-each-time", both.clone()),
+            "PIN each time + OTP"
+        );
+        assert_eq!(said(bare(), "pin-each-time", facts(&["online-otp"])), "OTP");
+        let seed = || json!({ "otp_seed": "env:SEED" });
+        assert_eq!(said(seed(), "pin", both.clone()), "PIN");
+        assert_eq!(said(seed(), "nothing", facts(&["otp"])), "nothing");
+        let typed = json!({ "otp_seed": "env:SEED", "otp_from_login": true });
+        assert_eq!(said(typed, "pin", both), "PIN + OTP");
+        let phone = facts(&["pin", "out-of-band=phone"]);
+        assert_eq!(said(bare(), "pin", phone), "PIN + confirmation");
     }
 }

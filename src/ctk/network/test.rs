@@ -1,6 +1,6 @@
 //! `ctk test` of a network token: each key is used once for each thing that it is for, because a use may cost something.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::HashMap};
 
 use ctk_host::{PinSource, TokenConfig};
 use ctk_token::{
@@ -51,12 +51,12 @@ pub(crate) fn run(console: &Console, config: &TokenConfig) -> Outcome<Vec<KeyRep
     for (key, trials) in keys {
         let step = format!("{}: {}", service::called(config), key.label);
         progress.borrow_mut().tell(&step);
-        let is_once = with_otp.contains(&key.identity);
+        let once = with_otp.get(&key.identity).copied();
         let again = || {
             // A question stands where the line was.
             progress.borrow_mut().clear();
             let mut known = pin.borrow_mut();
-            authenticate(console, config, &*session, key, (&mut *known, is_once))?;
+            authenticate(console, config, &*session, key, (&mut *known, once))?;
             progress.borrow_mut().tell(&step);
             Ok(())
         };
@@ -86,13 +86,21 @@ fn tell_cost(console: &Console, config: &TokenConfig, uses: usize) {
     ));
 }
 
-/// Keys whose PIN is good for one use because a one-time password comes with it.
-fn keys_with_otp(console: &Console, config: &TokenConfig) -> Vec<Vec<u8>> {
+/// Keys for which what is typed is good for one use, because there is a one-time password in it, and how that is called.
+fn keys_with_otp(console: &Console, config: &TokenConfig) -> HashMap<Vec<u8>, &'static str> {
     let token = TokenFacts::new(config, &console.environment);
     // Keys come first, in the order of the configuration.
     let keys = config.contents.keys.iter().zip(&token.identities);
-    let with_otp = keys.filter(|(_, identity)| before_use(&token, identity).contains("OTP"));
-    with_otp.map(|(key, _)| key.identity.clone()).collect()
+    let with_otp = keys.filter_map(|(key, identity)| {
+        let before = before_use(&token, identity);
+        let what = match (before.contains("OTP"), before.contains("PIN")) {
+            (false, _) => return None,
+            (true, true) => "PIN and one-time password, as PIN,OTP,",
+            (true, false) => "One-time password",
+        };
+        Some((key.identity.clone(), what))
+    });
+    with_otp.collect()
 }
 
 /// Logs in where a key wants that. One that wants an authentication for each use gets that alone: the service checks it then,
@@ -130,7 +138,7 @@ fn authenticate(
     config: &TokenConfig,
     session: &dyn TokenSession,
     key: &Key,
-    (known, is_once): (&mut Option<Pin>, bool),
+    (known, once): (&mut Option<Pin>, Option<&str>),
 ) -> ctk_token::Result<()> {
     let finish = |secret: AuthSecret<'_>| {
         let operation = session.begin_auth(Role::Context, Some(&key.id))?;
@@ -139,14 +147,10 @@ fn authenticate(
     if config.pin != PinSource::App {
         return finish(AuthSecret::FromToken);
     }
-    let pin = match known.take().filter(|_| !is_once) {
+    let pin = match known.take().filter(|_| once.is_none()) {
         Some(pin) => pin,
         None => {
-            let what = if is_once {
-                "PIN and one-time password, as PIN,OTP,"
-            } else {
-                "PIN"
-            };
+            let what = once.unwrap_or("PIN");
             let prompt = format!("{what} of token {:?} for {:?}: ", config.name, key.label);
             let missing = "no PIN on standard input: write it there as one line for each key";
             ask(console, &prompt, missing).map_err(refused)?

@@ -215,6 +215,24 @@ fn several_pins_are_not_one_stored_pin() {
         "{refused}"
     );
     assert!(!bed.home().join(".config").exists());
+    // Of one credential it is, whenever that wants it.
+    bed.p12("once", "ec", "x");
+    csc.add(&bed, "c-once", "once", Before::PinEachTime("1111"));
+    for login in ["app", "on-use"] {
+        let add = [
+            "add", "csc", &url, "--name", login, "--login", login, "--pin", &pin,
+        ];
+        let added = bed.ctk(&[&add[..], &["--credential", "c-once"]].concat(), "");
+        assert_eq!(added.code, 0, "{added:?}");
+        assert!(
+            added
+                .error
+                .contains(&format!("was not tried: ctk test {login}")),
+            "{added:?}"
+        );
+        let tested = bed.ctk(&["test", login], "");
+        assert_eq!(tested.code, 0, "{tested:?}");
+    }
     let one = [&add[..], &["--credential", "c-anna"]].concat();
     bed.ctk(&one, "").succeeded();
     let tested = bed.ctk(&["test", "sign"], "");
