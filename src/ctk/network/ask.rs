@@ -35,8 +35,8 @@ const NEEDED: [(&str, &[&str]); 5] = [
 /// How often a source is asked for that is none.
 const TRIES: usize = 3;
 
-/// Longest secret that is written down, in bytes. Bearer tokens of several thousand bytes are usual.
-const MAX_SECRET: usize = 16 << 10;
+/// Longest secret that can be typed, in bytes: of a line of 4096 or more a terminal hands over only the beginning.
+const MAX_SECRET: usize = 4000;
 
 /// Secrets that were typed and are in files now. They go again if the command does not do its work.
 #[derive(Debug, Default)]
@@ -294,7 +294,8 @@ fn write_down(
     };
     if typed.is_empty() || typed.len() > MAX_SECRET {
         return failure(format!(
-            "a secret has 1 to {MAX_SECRET} bytes; nothing was changed"
+            "a secret that is typed has 1 to {MAX_SECRET} bytes; write a longer one into a file and name that; nothing was \
+             changed"
         ));
     }
     let made = write_secret(&file, typed.as_bytes());

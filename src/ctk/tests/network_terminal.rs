@@ -106,6 +106,16 @@ fn a_secret_that_was_typed_in_vain_is_nowhere() {
         ended.contains("nothing was typed") && ended.contains("ended 1"),
         "{ended}"
     );
+    let long = format!("{}\n", "x".repeat(4050));
+    let cut = typing(
+        &bed,
+        &shell,
+        &[how, (WHERE, "\n"), (MAY, "y\n"), (TYPE, &long)],
+    );
+    assert!(
+        cut.contains("has 1 to 4000 bytes") && cut.contains("ended 1"),
+        "{cut}"
+    );
     let tokens = bed.home().join(".config/ctk/tokens.d");
     assert!(!tokens.exists());
     let left = fs::read_dir(bed.home().join(".config/ctk/secrets"))
