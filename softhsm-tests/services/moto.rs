@@ -22,6 +22,8 @@ pub struct Moto {
     pub signer: Access,
     /// May do nothing.
     pub forbidden: Access,
+    /// May do everything with keys for an hour: somebody who has assumed a role.
+    pub temporary: Access,
     server: Server,
     _work: Work,
 }
@@ -33,6 +35,8 @@ pub struct Access {
     pub access_key_id: String,
     /// Its secret half.
     pub secret_access_key: String,
+    /// What temporary ones are shown with.
+    pub session_token: Option<String>,
 }
 
 impl Moto {
@@ -67,6 +71,7 @@ impl Moto {
             allowed: user(port, "allowed", Some(r#"["kms:*"]"#)),
             signer: user(port, "signer", Some(r#"["kms:Sign", "kms:GetPublicKey"]"#)),
             forbidden: user(port, "forbidden", None),
+            temporary: role(port, r#"["kms:*"]"#),
             server,
             _work: work,
         };
@@ -107,10 +112,7 @@ impl Moto {
 fn user(port: u16, name: &str, actions: Option<&str>) -> Access {
     iam(port, &format!("Action=CreateUser&UserName={name}"));
     if let Some(actions) = actions {
-        let policy = format!(
-            r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Action": {actions}, "Resource": "*"}}]}}"#
-        );
-        let policy = percent_encoded(&policy);
+        let policy = policy(actions);
         iam(
             port,
             &format!(
@@ -119,35 +121,78 @@ fn user(port: u16, name: &str, actions: Option<&str>) -> Access {
         );
     }
     let answer = iam(port, &format!("Action=CreateAccessKey&UserName={name}"));
-    let field = |name: &str| {
-        let (_, rest) = answer
-            .split_once(&format!("<{name}>"))
-            .expect("an access key");
-        let (value, _) = rest.split_once('<').expect("an access key");
-        value.to_owned()
-    };
     Access {
-        access_key_id: field("AccessKeyId"),
-        secret_access_key: field("SecretAccessKey"),
+        access_key_id: field(&answer, "AccessKeyId"),
+        secret_access_key: field(&answer, "SecretAccessKey"),
+        session_token: None,
     }
+}
+
+/// Makes a role that may do `actions` (a JSON list), and assumes it.
+#[track_caller]
+fn role(port: u16, actions: &str) -> Access {
+    let anybody = percent_encoded(
+        r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": "*"}]}"#,
+    );
+    let made = iam(
+        port,
+        &format!("Action=CreateRole&RoleName=role&AssumeRolePolicyDocument={anybody}"),
+    );
+    let policy = policy(actions);
+    iam(
+        port,
+        &format!("Action=PutRolePolicy&RoleName=role&PolicyName=keys&PolicyDocument={policy}"),
+    );
+    let arn = percent_encoded(&field(&made, "Arn"));
+    let answer = ask_form(
+        port,
+        "sts",
+        &format!("Action=AssumeRole&Version=2011-06-15&RoleArn={arn}&RoleSessionName=session"),
+    );
+    Access {
+        access_key_id: field(&answer, "AccessKeyId"),
+        secret_access_key: field(&answer, "SecretAccessKey"),
+        session_token: Some(field(&answer, "SessionToken")),
+    }
+}
+
+/// A policy that allows these actions, as a form has it.
+fn policy(actions: &str) -> String {
+    percent_encoded(&format!(
+        r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Action": {actions}, "Resource": "*"}}]}}"#
+    ))
+}
+
+/// The text of the first XML element of this name.
+#[track_caller]
+fn field(answer: &str, name: &str) -> String {
+    let (_, rest) = answer.split_once(&format!("<{name}>")).expect("an element");
+    let (value, _) = rest.split_once('<').expect("its end");
+    value.to_owned()
 }
 
 #[track_caller]
 fn iam(port: u16, action: &str) -> String {
+    ask_form(port, "iam", &format!("{action}&Version=2010-05-08"))
+}
+
+#[track_caller]
+fn ask_form(port: u16, service: &str, body: &str) -> String {
+    let scope = format!("none/20260101/us-east-1/{service}/aws4_request");
     let request = Request {
         method: "POST".to_owned(),
         target: "/".to_owned(),
         headers: Vec::new(),
-        body: format!("{action}&Version=2010-05-08").into_bytes(),
+        body: body.as_bytes().to_vec(),
     }
     .with("Content-Type", "application/x-www-form-urlencoded")
     .with(
         "Authorization",
-        "AWS4-HMAC-SHA256 Credential=none/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0",
+        &format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
     );
     let response = ask(port, &request).expect("an answer");
     let text = String::from_utf8_lossy(&response.body).into_owned();
-    assert_eq!(response.status, 200, "{action}: {text}");
+    assert_eq!(response.status, 200, "{body}: {text}");
     text
 }
 

@@ -153,13 +153,16 @@ fn only_the_keys_that_are_named_are_asked_for() {
 
 /// A token of a user of moto.
 fn user(moto: &Moto, access: &Access, keys: &[&str]) -> Configuration {
-    let settings = settings([
+    let mut settings = settings([
         ("region", text(Moto::REGION)),
         ("endpoints", texts(&[&moto.url()])),
         ("access_key_id", text(&access.access_key_id)),
         ("secret_access_key", secret(&access.secret_access_key)),
         ("keys", texts(keys)),
     ]);
+    if let Some(token) = &access.session_token {
+        settings = with(settings, "session_token", secret(token));
+    }
     empty("aws-kms", settings)
 }
 
@@ -172,6 +175,9 @@ fn credentials_are_taken_and_refused() {
         list(&user(&moto, &moto.signer, &[moto.key()])).expect("enough for a key that is named");
     assert_eq!(named.keys.len(), 1);
     assert_eq!(named.keys[0].spki, all.keys[0].spki);
+
+    let temporary = list(&user(&moto, &moto.temporary, &[])).expect("credentials for an hour");
+    assert_eq!(temporary.keys.len(), 1);
 
     let refused = |access: &Access, keys: &[&str], says: &str| {
         let error = list(&user(&moto, access, keys)).expect_err("refused");
@@ -188,6 +194,11 @@ fn credentials_are_taken_and_refused() {
         ..moto.allowed.clone()
     };
     refused(&wrong_secret, &[], "SignatureDoesNotMatch");
+    let without_token = Access {
+        session_token: None,
+        ..moto.temporary.clone()
+    };
+    refused(&without_token, &[], "InvalidClientTokenId");
     let unknown = Access {
         access_key_id: "AKIAIOSFODNN7EXAMPLE".to_owned(),
         ..moto.allowed.clone()

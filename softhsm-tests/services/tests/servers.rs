@@ -88,9 +88,12 @@ fn a_server_that_checks_has_users_and_takes_nothing_unsigned() {
     let Access {
         access_key_id,
         secret_access_key,
+        ..
     } = &moto.allowed;
     assert!(access_key_id.starts_with("AKIA"), "{access_key_id}");
     assert_eq!(secret_access_key.len(), 40);
+    assert!(moto.temporary.access_key_id.starts_with("ASIA"));
+    assert!(moto.temporary.session_token.is_some());
     let unsigned = ctk_services::Request::post_json("/", &json!({"KeyId": moto.key()}))
         .with("X-Amz-Target", "TrentService.DescribeKey")
         .with("Authorization", "AWS4-HMAC-SHA256 Credential=none/20260101/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0");
