@@ -69,11 +69,16 @@ pub struct Identity {
 impl Identity {
     /// The id as RFC 7512 writes it.
     pub fn uri_id(&self) -> String {
-        (0..self.id.len())
-            .step_by(2)
-            .map(|at| format!("%{}", &self.id[at..at + 2]))
-            .collect()
+        uri_id(&self.id)
     }
+}
+
+/// An id in hexadecimal digits as RFC 7512 writes it.
+pub fn uri_id(id: &str) -> String {
+    (0..id.len())
+        .step_by(2)
+        .map(|at| format!("%{}", &id[at..at + 2]))
+        .collect()
 }
 
 /// A home of its own with one or more registered tokens, and a certificate authority.
@@ -202,28 +207,43 @@ impl Bed {
             .arg("-out")
             .arg(&public))
         .succeeded();
-        let identifier = run(Command::new("openssl")
-            .args(["x509", "-noout", "-ext", "subjectKeyIdentifier", "-in"])
-            .arg(&certificate))
-        .succeeded();
-        let identifier = String::from_utf8(identifier.stdout).expect("text");
-        let id = identifier
-            .lines()
-            .last()
-            .expect("the identifier")
-            .chars()
-            .filter(char::is_ascii_hexdigit)
-            .collect::<String>()
-            .to_lowercase();
-        assert_eq!(id.len(), 40, "{identifier}");
         Identity {
             kind,
             name: name.to_owned(),
             key,
-            certificate,
             public,
-            id,
+            id: key_identifier(&certificate),
+            certificate,
         }
+    }
+
+    /// A certificate of the bed's authority for a key that is elsewhere, by its public key (PEM).
+    pub fn certify(&self, name: &str, public: &Path, certificate: &Path) {
+        let extensions = self.work.write(
+            "remote.cnf",
+            "subjectKeyIdentifier=hash\nbasicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost\n\
+             extendedKeyUsage=codeSigning,clientAuth,serverAuth\n",
+        );
+        run(Command::new("openssl")
+            .args([
+                "x509",
+                "-new",
+                "-days",
+                "2",
+                "-subj",
+                &format!("/CN={name}"),
+            ])
+            .arg("-force_pubkey")
+            .arg(public)
+            .arg("-CA")
+            .arg(&self.authority)
+            .arg("-CAkey")
+            .arg(&self.authority_key)
+            .arg("-extfile")
+            .arg(extensions)
+            .arg("-out")
+            .arg(certificate))
+        .succeeded();
     }
 
     /// One PKCS#12 file of these identities.
@@ -362,6 +382,25 @@ impl Bed {
     pub fn openssl_configuration(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/openssl-engine/openssl.cnf")
     }
+}
+
+/// The subject key identifier of a certificate, which is the CKA_ID of its key: lower-case hexadecimal digits.
+pub fn key_identifier(certificate: &Path) -> String {
+    let identifier = run(Command::new("openssl")
+        .args(["x509", "-noout", "-ext", "subjectKeyIdentifier", "-in"])
+        .arg(certificate))
+    .succeeded();
+    let identifier = String::from_utf8(identifier.stdout).expect("text");
+    let id = identifier
+        .lines()
+        .last()
+        .expect("the identifier")
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .collect::<String>()
+        .to_lowercase();
+    assert_eq!(id.len(), 40, "{identifier}");
+    id
 }
 
 /// As RFC 7512 writes a PIN: whatever is not unreserved is percent-encoded.

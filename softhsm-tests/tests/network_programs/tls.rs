@@ -1,0 +1,71 @@
+//! `openssl` signs files and shows client certificates in TLS 1.2 and 1.3 with keys of a KMS, by the engine.
+
+use std::fs;
+
+use softhsm_tests::{
+    process::{LIMIT, run, run_within},
+    tls::{self, PAGE},
+};
+
+use crate::remote::{KmsBed, verifies};
+
+#[test]
+fn s_client_shows_a_certificate_whose_key_is_in_a_kms() {
+    let KmsBed { bed, keys } = KmsBed::new(&[
+        ("RSA_2048", "SIGN_VERIFY"),
+        ("ECC_NIST_P256", "SIGN_VERIFY"),
+        ("ECC_NIST_P384", "SIGN_VERIFY"),
+        ("ECC_NIST_P521", "SIGN_VERIFY"),
+    ]);
+    let (server, port) = tls::server(&bed);
+    for version in ["-tls1_2", "-tls1_3"] {
+        for key in &keys {
+            let mut command = bed.openssl();
+            command.args(["s_client", version, "-verify_return_error", "-ign_eof"]);
+            command
+                .args(["-servername", "localhost", "-CAfile"])
+                .arg(&bed.authority);
+            command.args(["-connect", &format!("127.0.0.1:{port}")]);
+            command.args([
+                "-engine",
+                "pkcs11",
+                "-keyform",
+                "engine",
+                "-key",
+                &key.uri("kms"),
+            ]);
+            command.arg("-cert").arg(&key.certificate);
+            let request = b"GET / HTTP/1.0\r\n\r\n";
+            run_within(LIMIT, &mut command, request)
+                .succeeded()
+                .says(PAGE);
+        }
+    }
+    for key in &keys {
+        let seen = format!("depth=0 CN = {}\n", key.label);
+        assert_eq!(server.log().matches(&seen).count(), 2, "{}", server.log());
+    }
+}
+
+#[test]
+fn dgst_signs_with_every_type_of_key() {
+    let KmsBed { bed, keys } = KmsBed::new(&[
+        ("RSA_2048", "SIGN_VERIFY"),
+        ("RSA_4096", "SIGN_VERIFY"),
+        ("ECC_NIST_P256", "SIGN_VERIFY"),
+        ("ECC_NIST_P384", "SIGN_VERIFY"),
+        ("ECC_NIST_P521", "SIGN_VERIFY"),
+        ("ECC_SECG_P256K1", "SIGN_VERIFY"),
+    ]);
+    bed.work.write("message", vec![7; 100_000]);
+    for key in &keys {
+        for digest in ["sha256", "sha384", "sha512"] {
+            let mut command = bed.openssl();
+            command.args(["dgst", &format!("-{digest}"), "-engine", "pkcs11"]);
+            command.args(["-keyform", "engine", "-sign", &key.uri("kms")]);
+            run(command.args(["-out", "signature", "message"])).succeeded();
+            verifies(&bed, key, digest, &[]);
+            fs::remove_file(bed.work.path().join("signature")).expect("the signature");
+        }
+    }
+}
