@@ -17,9 +17,9 @@ mod configuration;
 mod driver;
 mod finding;
 pub mod http;
+mod json;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
-mod json;
 mod protocol;
 mod protocols;
 mod records;
