@@ -334,6 +334,8 @@ impl Bed {
             .env_remove("CTK_CONFIG");
         command
             .env_remove("CTK_LOG")
+            // Nobody here is on a machine of EC2: whoever has no credentials is to say so, and not to ask the network.
+            .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("LC_ALL", "C.UTF-8")
             .current_dir(self.work.path());
         command

@@ -15,6 +15,7 @@ use crate::{
     bed::Bed,
     calls::rv_name,
     process::{Outcome, run},
+    work::Work,
 };
 
 /// Options of `ctk add` for tests in which time runs out: a second for a connection, one without a byte, three in all.
@@ -211,6 +212,52 @@ impl Program {
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
+}
+
+/// Whether openssl takes this for a signature of the hash by a P-256 key (DER SubjectPublicKeyInfo). The signature is as PKCS#11
+/// has it: r and s, 32 bytes each.
+#[track_caller]
+pub fn p256_verifies(spki: &[u8], hash: &[u8], signature: &[u8]) -> bool {
+    assert_eq!(signature.len(), 64);
+    let integers: Vec<u8> = signature.chunks(32).flat_map(der_integer).collect();
+    let length = u8::try_from(integers.len()).expect("a short signature");
+    let work = Work::new();
+    let mut command = Command::new("openssl");
+    command
+        .args(["pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey"])
+        .arg(work.write("public", spki))
+        .arg("-in")
+        .arg(work.write("hash", hash))
+        .arg("-sigfile")
+        .arg(work.write("signature", [&[0x30, length], &*integers].concat()));
+    run(&mut command).status.success()
+}
+
+/// A positive INTEGER (X.690 §8.3): as short as it can be, and not taken for a negative one.
+fn der_integer(bytes: &[u8]) -> Vec<u8> {
+    let mut value = bytes;
+    while let [0, rest @ ..] = value
+        && !rest.is_empty()
+    {
+        value = rest;
+    }
+    let sign: &[u8] = if value[0] < 0x80 { &[] } else { &[0] };
+    let length = u8::try_from(sign.len() + value.len()).expect("a short integer");
+    [&[2, length], sign, value].concat()
+}
+
+/// The public key (DER SubjectPublicKeyInfo) in a certificate (DER).
+#[track_caller]
+pub fn spki_of(certificate: &[u8]) -> Vec<u8> {
+    let work = Work::new();
+    let mut extract = Command::new("openssl");
+    extract.args(["x509", "-inform", "DER", "-noout", "-pubkey", "-in"]);
+    let public = run(extract.arg(work.write("certificate", certificate))).succeeded();
+    let mut convert = Command::new("openssl");
+    convert.args(["pkey", "-pubin", "-outform", "DER", "-in"]);
+    run(convert.arg(work.write("public", public.stdout)))
+        .succeeded()
+        .stdout
 }
 
 impl Drop for Program {

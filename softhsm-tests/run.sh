@@ -62,6 +62,8 @@ export CTK_TEST_SKIPS=$work/test-skips
 export CTK_CRYPTO_LIBRARY=aws-lc
 # How long each test that damages its input goes on, from a start of its own each time.
 export CTK_FUZZ_SECONDS=${CTK_FUZZ_SECONDS:-60}
+# No test asks the metadata service of a machine of EC2, should this be one.
+export AWS_EC2_METADATA_DISABLED=true
 # Other people's signing services.
 export CTK_NETWORK_SERVERS=$work/network
 # Where they keep what they fail with, which nobody could make again.

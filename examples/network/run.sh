@@ -193,6 +193,8 @@ kms=http://127.0.0.1:$kms_port
 wait_for_answer "$kms_pid" "$kms"
 ok "localstack at $kms"
 
+# This is no machine of EC2: without credentials nobody is to look for a metadata service.
+export AWS_EC2_METADATA_DISABLED=true
 # As CI gives them to a job: an account of its own, and no secret in any file. localstack looks at the account only.
 export AWS_ACCESS_KEY_ID=100000000001 AWS_SECRET_ACCESS_KEY=not-looked-at
 # kms OPERATION JSON: asks the KMS, as whoever sets up the keys does.

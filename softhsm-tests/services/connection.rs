@@ -115,6 +115,14 @@ fn bad_answer(
             to.write_all(&whole(response, false))?;
             return Ok(Next::Request);
         }
+        Fault::Called(media_type) => {
+            let called = Response {
+                body: response.body.clone(),
+                ..Response::new(response.status, media_type, "")
+            };
+            to.write_all(&whole(&called, false))?;
+            return Ok(Next::Request);
+        }
         Fault::Truncate(length) => {
             let whole = whole(response, false);
             let missing = response.body.len().saturating_sub(*length);

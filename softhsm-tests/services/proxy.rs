@@ -49,6 +49,8 @@ pub enum Fault {
     CloseAfter,
     /// The answer is not HTTP.
     Garbage,
+    /// The answer says that it is of this media type.
+    Called(&'static str),
 }
 
 /// What becomes of new connections.

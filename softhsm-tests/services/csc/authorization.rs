@@ -41,6 +41,13 @@ impl Authorizations {
         }
     }
 
+    /// No signature is left in any of them.
+    pub(super) fn use_up(&mut self) {
+        for authorization in self.0.values_mut() {
+            authorization.left = 0;
+        }
+    }
+
     /// Uses one up for signatures of these hashes: what the server behind wants, or the refusal.
     pub(super) fn take(
         &mut self,

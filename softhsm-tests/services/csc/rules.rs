@@ -152,6 +152,11 @@ impl Rules {
         self.lock().authorizations.expire();
     }
 
+    /// Every authorisation has been used for all that it was good for.
+    pub fn use_up_authorizations(&self) {
+        self.lock().authorizations.use_up();
+    }
+
     /// Every bearer that was issued expires now.
     pub fn expire_bearers(&self) {
         self.lock().logins.expire();

@@ -8,12 +8,14 @@ use ctk_services::{
 };
 use softhsm_tests::{
     bed::{Bed, Kind},
-    network::{IMPATIENT, Program},
+    network::{Answer, IMPATIENT, Program, p256_verifies, spki_of},
 };
 
-/// CKM_ECDSA over a hash of SHA-256.
+/// CKM_ECDSA over [`HASH`].
 pub(crate) const SIGN: &str =
     "sign 1041 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
+/// As long as one of SHA-256.
+pub(crate) const HASH: [u8; 32] = [0x5a; 32];
 /// The PIN of the credentials that have one.
 pub(crate) const CSC_PIN: &str = "4711-pin";
 /// What the CSC services want to see.
@@ -44,6 +46,12 @@ impl KmsScene {
         self.register_at(bed, name, &self.proxy.url(), options);
     }
 
+    /// openssl finds that the key has signed [`HASH`].
+    #[track_caller]
+    pub(crate) fn verify(&self, answer: &Answer) {
+        assert!(p256_verifies(&self.key.spki, &HASH, &answer.bytes()));
+    }
+
     #[track_caller]
     pub(crate) fn register_at(&self, bed: &Bed, name: &str, url: &str, options: &[&str]) {
         let options = [&IMPATIENT, options].concat();
@@ -55,6 +63,8 @@ impl KmsScene {
 pub(crate) struct CscScene {
     pub(crate) rules: Arc<Rules>,
     pub(crate) proxy: Proxy,
+    /// The public key in the credential's certificate (DER SubjectPublicKeyInfo).
+    spki: Vec<u8>,
 }
 
 impl CscScene {
@@ -67,6 +77,7 @@ impl CscScene {
         Self {
             proxy: Proxy::start(backend),
             rules,
+            spki: spki_of(&csc.chain("t/p256")[0]),
         }
     }
 
@@ -77,6 +88,12 @@ impl CscScene {
         let url = format!("{}/csc/v1", self.proxy.url());
         bed.add_csc(name, &url, &[&IMPATIENT, &own[..], options].concat());
     }
+
+    /// As [`KmsScene::verify`].
+    #[track_caller]
+    pub(crate) fn verify(&self, answer: &Answer) {
+        assert!(p256_verifies(&self.spki, &HASH, &answer.bytes()));
+    }
 }
 
 /// Everything that goes wrong in the table.
@@ -85,7 +102,7 @@ pub(crate) struct Scene {
     pub(crate) implicit: CscScene,
     pub(crate) pin: CscScene,
     pub(crate) program: Program,
-    pub(crate) bed: Bed,
+    _bed: Bed,
     _csc: Csc,
 }
 
@@ -105,7 +122,7 @@ impl Scene {
             implicit,
             pin,
             program: Program::start(&bed, "trace"),
-            bed,
+            _bed: bed,
             _csc: csc,
         }
     }
@@ -120,6 +137,16 @@ impl Scene {
         self.program.ask(&format!("key {key}")).ok();
     }
 
+    /// openssl finds that this is a signature by the token's key.
+    #[track_caller]
+    pub(crate) fn verify(&self, token: &str, answer: &Answer) {
+        match token {
+            "kms" => self.kms.verify(answer),
+            "implicit" => self.implicit.verify(answer),
+            _ => self.pin.verify(answer),
+        }
+    }
+
     pub(crate) fn clear(&self) {
         for proxy in [&self.kms.proxy, &self.implicit.proxy, &self.pin.proxy] {
             proxy.clear();
@@ -127,11 +154,13 @@ impl Scene {
     }
 }
 
-/// What the module has told last that is not as it should be.
+/// What the module has told that is not as it should be.
+pub(crate) fn warnings(log: &str) -> Vec<&str> {
+    let warning = |line| str::split_once(line, " warn: ").map(|(_, said)| said);
+    log.lines().filter_map(warning).collect()
+}
+
+/// The last of it.
 pub(crate) fn last_warning(log: &str) -> &str {
-    let warning = log
-        .lines()
-        .rev()
-        .find_map(|line| line.split_once(" warn: "));
-    warning.map_or("", |(_, said)| said)
+    warnings(log).last().copied().unwrap_or_default()
 }
