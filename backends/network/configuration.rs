@@ -6,6 +6,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use ctk_token::Result;
@@ -102,7 +103,7 @@ impl Settings {
     }
 }
 
-type ReadSecret = dyn Fn() -> Result<Zeroizing<Vec<u8>>> + Send + Sync;
+type ReadSecret = dyn Fn(Duration) -> Result<Zeroizing<Vec<u8>>> + Send + Sync;
 
 /// Where a secret comes from. It is read each time it is needed and kept nowhere.
 #[derive(Clone)]
@@ -115,11 +116,11 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// A secret that `read` reads. `source` says where from, for a person, like `file:/run/token`; two secrets of one
+    /// A secret that `read` reads, within the time that it is given. `source` says where from, for a person, like `file:/run/token`; two secrets of one
     /// source are equal.
     pub fn new(
         source: &str,
-        read: impl Fn() -> Result<Zeroizing<Vec<u8>>> + Send + Sync + 'static,
+        read: impl Fn(Duration) -> Result<Zeroizing<Vec<u8>>> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: source.to_owned(),
@@ -139,12 +140,12 @@ impl Secret {
         &self.source
     }
 
-    /// Its bytes as they are now, without a newline at the end.
+    /// Its bytes as they are now, without a newline at the end. A command that tells it has no longer than `limit`.
     ///
     /// # Errors
     /// [`TokenError::Unreachable`](ctk_token::TokenError::Unreachable) with what is wrong with the source.
-    pub fn read(&self) -> Result<Zeroizing<Vec<u8>>> {
-        (self.read)()
+    pub fn read(&self, limit: Duration) -> Result<Zeroizing<Vec<u8>>> {
+        (self.read)(limit)
     }
 }
 
@@ -200,8 +201,9 @@ pub struct CertificateRecord {
 }
 
 /// Runs a command, given as a program and its arguments, and answers with its standard output, of at most 64 KiB, without
-/// a newline at the end. It ends within 30 seconds or is stopped.
-pub type RunCommand = Arc<dyn Fn(&[OsString]) -> Result<Zeroizing<Vec<u8>>> + Send + Sync>;
+/// a newline at the end. It ends within the time that is given and within 30 seconds, or is stopped.
+pub type RunCommand =
+    Arc<dyn Fn(&[OsString], Duration) -> Result<Zeroizing<Vec<u8>>> + Send + Sync>;
 
 /// The process that a token is in, as far as a protocol depends on it.
 #[derive(Clone)]

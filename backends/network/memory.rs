@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Configuration, Finding, Inventory, KeyRecord, Kind, Protocol, Records, Service, ServiceSession,
-    SettingRow, Settings, Step, Surroundings, Value,
+    SettingRow, Settings, Step, Surroundings, Value, http::Deadline,
 };
 
 /// The protocol of such services.
@@ -197,7 +197,7 @@ impl Server {
             surroundings: Surroundings {
                 home: None,
                 variable: |_| None,
-                run: Arc::new(|_| Err(TokenError::NotSupported)),
+                run: Arc::new(|_, _| Err(TokenError::NotSupported)),
             },
         }
     }
@@ -267,7 +267,7 @@ impl Service for Memory {
         })
     }
 
-    fn list(&self, progress: &mut dyn FnMut(&str)) -> Result<Inventory> {
+    fn list(&self, _: Option<Deadline>, progress: &mut dyn FnMut(&str)) -> Result<Inventory> {
         self.server.lists.fetch_add(1, Ordering::Relaxed);
         progress("looking");
         Ok(self.server.inventory())

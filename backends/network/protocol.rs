@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use ctk_token::{Constraint, KeyAlgorithm, LoginPolicy, Operation, Result, Role, TokenError};
 
-use crate::{Configuration, Inventory, KeyRecord};
+use crate::{Configuration, Inventory, KeyRecord, http::Deadline};
 
 /// A protocol as configurations and commands know it.
 pub struct Protocol {
@@ -71,19 +71,22 @@ pub trait Service: Send + Sync {
     /// Opens the session of one application: what it authenticates with is kept there. From memory.
     fn open_session(self: Arc<Self>) -> Box<dyn ServiceSession>;
 
-    /// Asks the service what there is. `progress` is told each step, for a person.
+    /// Asks the service what there is. `progress` is told each step, for a person. All of it is over by `deadline`; without
+    /// one each request has the total time, of which there may be many: somebody who is told of each is waiting.
     ///
     /// # Errors
     /// [`TokenError::Unreachable`], [`TimedOut`](TokenError::TimedOut), [`Refused`](TokenError::Refused) with the service's
     /// reason, [`Corrupted`](TokenError::Corrupted) for an answer that is none.
-    fn list(&self, progress: &mut dyn FnMut(&str)) -> Result<Inventory>;
+    fn list(&self, deadline: Option<Deadline>, progress: &mut dyn FnMut(&str))
+    -> Result<Inventory>;
 
     /// Looks for what is wrong between here and the service, in the order in which one thing needs the other: name, TCP, TLS,
     /// clock, credentials, permission. Stops at the first that is wrong.
     fn check(&self, findings: &mut dyn FnMut(crate::Finding));
 }
 
-/// One application's use of a service. What is given to it has been checked against [`Service::constraint`] and
+/// One application's use of a service. Each call ends within the total time of the token's settings, however many requests it
+/// takes and whatever it waits for. What is given to it has been checked against [`Service::constraint`] and
 /// [`Service::supports`], and lengths against the contract.
 pub trait ServiceSession: Send + Sync {
     /// Checks a secret at the service and keeps what it opens. `key` is given with [`Role::Context`], and the secret counts

@@ -47,9 +47,10 @@ impl Session {
             self.service.check_authenticated(record, operation)?;
         }
         check(&key.public_key)?;
+        let deadline = self.token.deadline();
         let answer = perform(&*self.service, record);
         if matches!(answer, Err(TokenError::ObjectNotFound)) {
-            self.token.list_anew();
+            self.token.list_anew(deadline);
         }
         answer
     }
@@ -78,11 +79,12 @@ impl Session {
             Some(id) => Some(snapshot.key(id)?.1),
             None => None,
         };
+        let deadline = self.token.deadline();
         let answer = self
             .service
             .login(login.role, &snapshot.records, key, secret);
         if answer == Err(TokenError::ObjectNotFound) {
-            self.token.list_anew();
+            self.token.list_anew(deadline);
         }
         answer
     }

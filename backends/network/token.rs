@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     CertificateRecord, Configuration, Inventory, KeyRecord, Service, certificate::Facts,
-    session::Session,
+    http::Deadline, session::Session,
 };
 
 /// The longest secret in bytes; more does not fit what PKCS#11 programs send.
@@ -132,20 +132,27 @@ impl NetworkToken {
         self.snapshot.read().clone()
     }
 
+    /// When an operation that begins now is over.
+    pub(crate) fn deadline(&self) -> Deadline {
+        // With wrong settings nothing is asked at all.
+        Deadline::of(&self.configuration.settings).unwrap_or(Deadline::after(Duration::ZERO))
+    }
+
     /// The service does not know a key that is in the contents: asks it what there is, for this process, unless that was
-    /// asked a moment ago or is being asked right now. Who tried to use the key learns of it by the generation.
-    pub(crate) fn list_anew(&self) {
+    /// asked a moment ago or is being asked right now. Who tried to use the key learns of it by the generation. It waits for
+    /// the answers, but not beyond the time that its operation has.
+    pub(crate) fn list_anew(&self, deadline: Deadline) {
         let Some(mut listed) = self.listed.try_lock() else {
             return;
         };
-        if listed.is_some_and(|at| at.elapsed() < LISTED_FOR) {
+        if listed.is_some_and(|at| at.elapsed() < LISTED_FOR) || deadline.left().is_err() {
             return;
         }
         let name = &self.configuration.name;
         log::warn!("token {name}: its service does not know a key of it, so it is asked for all");
-        let answer = self
-            .service
-            .list(&mut |step| log::debug!("token {name}: {step}"));
+        let answer = self.service.list(Some(deadline), &mut |step| {
+            log::debug!("token {name}: {step}");
+        });
         *listed = Some(Instant::now());
         match answer {
             Ok(inventory) => self.replace(inventory),

@@ -130,7 +130,7 @@ const SLICE: Duration = Duration::from_millis(100);
 const STOPPING: Duration = Duration::from_secs(2);
 
 /// Runs a program, named by its whole path or to be found in PATH, with these arguments, and returns what it prints
-/// without a newline at the end. It has 30 seconds and 64 KiB.
+/// without a newline at the end. It has 64 KiB, and 30 seconds or `limit`, whichever is shorter.
 ///
 /// # Errors
 /// [`TokenError::Unreachable`] with what is wrong, also if the program ends with another status than 0; always if this
@@ -138,8 +138,13 @@ const STOPPING: Duration = Duration::from_secs(2);
 pub(crate) fn run<W: AsRef<OsStr>>(
     words: &[W],
     environment: &Environment,
+    limit: Duration,
 ) -> Result<Zeroizing<Vec<u8>>> {
-    run_within(words, environment, BOUNDS)
+    let bounds = Bounds {
+        time: BOUNDS.time.min(limit),
+        ..BOUNDS
+    };
+    run_within(words, environment, bounds)
 }
 
 fn run_within<W: AsRef<OsStr>>(

@@ -56,7 +56,7 @@ pub fn list(
 ) -> Result<Inspected> {
     let configuration = configuration_of(token, environment)?;
     let service = (configuration.protocol.open)(&configuration);
-    Ok(inspected(service.list(progress)?))
+    Ok(inspected(service.list(None, progress)?))
 }
 
 fn inspected(found: Inventory) -> Inspected {
@@ -167,8 +167,8 @@ fn surroundings(token: &TokenConfig, environment: &Environment) -> Surroundings 
             true => |_| None,
             false => environment.variable,
         },
-        run: Arc::new(move |words| match commands {
-            true => command::run(words, &environment),
+        run: Arc::new(move |words, limit| match commands {
+            true => command::run(words, &environment, limit),
             false => Err(TokenError::Unreachable(Reason::new(format!(
                 "token {name:?}: a command is run only for a token with commands = true; add that line if you trust \
                  the program"
@@ -195,7 +195,7 @@ fn values(settings: &Settings, environment: &Environment) -> ctk_network::Settin
 
 fn secret(source: SecretSource, environment: Environment) -> Secret {
     let (name, shown) = (source.to_string(), source.shown());
-    Secret::new(&name, move || source.secret(&environment)).shown_as(&shown)
+    Secret::new(&name, move |limit| source.secret(&environment, limit)).shown_as(&shown)
 }
 
 /// What is stored of a key's facts. A secret is none, and no protocol has one there.

@@ -4,6 +4,7 @@ use std::{
     io::Read,
     os::unix::{ffi::OsStringExt, fs::MetadataExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ctk_token::{Reason, Result, TokenError};
@@ -85,12 +86,12 @@ impl SecretSource {
         matches!(self, Self::Command(_))
     }
 
-    /// The secret as it can be read now.
+    /// The secret as it can be read now. A command has no longer than `limit`.
     ///
     /// # Errors
     /// [`TokenError::Unreachable`] with the reason.
-    pub fn secret(&self, environment: &Environment) -> Result<Zeroizing<Vec<u8>>> {
-        Ok(self.read(environment, SECRET)?.bytes)
+    pub fn secret(&self, environment: &Environment, limit: Duration) -> Result<Zeroizing<Vec<u8>>> {
+        Ok(self.read_within(environment, SECRET, limit)?.bytes)
     }
 
     /// Reads the secret.
@@ -98,6 +99,15 @@ impl SecretSource {
     /// # Errors
     /// [`TokenError::Unreachable`] with the reason.
     pub(crate) fn read(&self, environment: &Environment, purpose: Purposed) -> Result<Stored> {
+        self.read_within(environment, purpose, Duration::MAX)
+    }
+
+    fn read_within(
+        &self,
+        environment: &Environment,
+        purpose: Purposed,
+        limit: Duration,
+    ) -> Result<Stored> {
         let name = purpose.name;
         let stored = match self {
             Self::File(path) => read_file(path, environment.euid, Purpose::Secret, purpose)?,
@@ -119,7 +129,7 @@ impl SecretSource {
                 read_file(&path, environment.euid, Purpose::Credential, purpose)?
             }
             Self::Command(command) => {
-                let bytes = command::run(command.words(), environment)?;
+                let bytes = command::run(command.words(), environment, limit)?;
                 if bytes.is_empty() {
                     return Err(unreachable(format!(
                         "the command {:?}, which is to print the {name}, printed nothing",

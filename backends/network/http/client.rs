@@ -80,7 +80,8 @@ impl Client {
     pub fn send(&self, exchange: &Exchange<'_>) -> Result<Response> {
         let line = self.line();
         let began = Instant::now();
-        let until = began + line.way.limits.total;
+        let until = exchange.deadline.instant();
+        let until = until.min(began + line.way.limits.total);
         let mut pauses = Pauses::default();
         let mut round = 0;
         loop {
@@ -116,6 +117,7 @@ impl Client {
             let Some(endpoint) = endpoints.get(at) else {
                 continue;
             };
+            let began = Instant::now();
             match line.ask(exchange, endpoint, until) {
                 Ok(response) => {
                     let verdict = (exchange.judge)(&response);
@@ -131,6 +133,14 @@ impl Client {
                         exchange.name,
                         endpoint.host_and_port()
                     );
+                    if let Cause::OutOfTime | Cause::Silent { .. } = failure.cause {
+                        log::warn!(
+                            "{} did not answer {} within {:.1} s: see its log, or raise read_timeout and total_timeout",
+                            endpoint.host_and_port(),
+                            exchange.name,
+                            began.elapsed().as_secs_f32()
+                        );
+                    }
                     match &failure.cause {
                         Cause::OutOfTime if later.is_some() => break,
                         Cause::OutOfTime => return Err(TokenError::TimedOut),

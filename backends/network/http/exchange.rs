@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use ctk_token::Result;
 use zeroize::Zeroizing;
 
-use super::Endpoint;
+use super::{Deadline, Endpoint};
 
 /// When a request may be sent once more.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,6 +118,9 @@ pub struct Exchange<'a> {
     pub name: &'static str,
     /// When it may be sent again.
     pub repeat: Repeat,
+    /// When the operation that it is part of is over, and with it all repetitions. It ends after the client's total time in
+    /// any case.
+    pub deadline: Deadline,
     /// Makes the request of one attempt at one endpoint.
     pub prepare: &'a dyn Fn(&Endpoint) -> Result<Request>,
     /// Looks at an answer. With [`Repeat::Unsent`], [`Verdict::Later`] does not repeat.

@@ -1,7 +1,8 @@
 //! HTTP as a guest in somebody's process: blocking, in the caller's thread, within limits, over connections that are kept.
 //!
 //! A [`Client`] belongs to one token. It knows the token's endpoints and goes to the next when one cannot be reached; it
-//! repeats a request only if that is safe ([`Repeat`]), with growing pauses, and all of it ends within the total time. It
+//! repeats a request only if that is safe ([`Repeat`]), with growing pauses, and all of it ends by the operation's
+//! [`Deadline`]. It
 //! follows no redirect, reads no more of an answer than [`MAX_BODY`], starts no thread, and sets nothing in the process.
 //!
 //! HTTP/1.1 itself is `ureq`'s, which keeps the connections; the sockets, names, proxies and TLS under it are ours.
@@ -12,6 +13,7 @@ mod check;
 mod client;
 mod connector;
 mod date;
+mod deadline;
 mod endpoint;
 mod exchange;
 mod failure;
@@ -27,6 +29,7 @@ mod transport;
 mod wait;
 
 pub use client::Client;
+pub use deadline::Deadline;
 pub use endpoint::Endpoint;
 pub use exchange::{Exchange, Method, Repeat, Request, Response, Verdict, judge_by_status};
 pub use settings::SETTINGS;

@@ -313,7 +313,7 @@ mod tests {
         Surroundings {
             home: None::<PathBuf>,
             variable,
-            run: Arc::new(|_| Err(TokenError::NotSupported)),
+            run: Arc::new(|_, _| Err(TokenError::NotSupported)),
         }
     }
 

@@ -188,7 +188,9 @@ fn a_program_is_found_by_its_path_or_in_path() {
         let message = said(&[name]).unwrap_err();
         assert!(message.contains(why), "{message}");
     }
-    let without_path = run(&["sh"], &Environment::empty()).unwrap_err().to_string();
+    let without_path = run(&["sh"], &Environment::empty(), Duration::MAX)
+        .unwrap_err()
+        .to_string();
     assert!(without_path.contains("PATH"), "{without_path}");
     let plain = folder.write("plain", "echo");
     let message = said(&[plain.to_str().unwrap()]).unwrap_err();
@@ -221,7 +223,9 @@ fn a_program_that_others_could_change_is_not_run() {
         ..environment()
     };
     if sys::effective_uid() != 0 {
-        let message = run(&[&program], &other).unwrap_err().to_string();
+        let message = run(&[&program], &other, Duration::MAX)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("belongs to user"), "{message}");
         return;
     }
@@ -231,11 +235,19 @@ fn a_program_that_others_could_change_is_not_run() {
 }
 
 #[test]
+fn a_command_has_no_more_time_than_who_waits_for_it() {
+    let limit = Duration::from_millis(100);
+    let late = run(&["sleep", "20"], &environment(), limit).unwrap_err();
+    let late = late.to_string();
+    assert!(late.contains("had not ended after 0 seconds"), "{late}");
+}
+
+#[test]
 fn with_more_rights_than_its_caller_nothing_is_run() {
     let environment = Environment {
         secure: true,
         ..environment()
     };
-    let message = run(&["sh", "-c", "echo x"], &environment).unwrap_err();
+    let message = run(&["sh", "-c", "echo x"], &environment, Duration::MAX).unwrap_err();
     assert!(message.to_string().contains("more rights"), "{message}");
 }

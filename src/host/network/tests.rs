@@ -334,9 +334,11 @@ fn a_command_is_run_only_for_who_allows_it() {
         ..Environment::empty()
     };
     let words = ["echo".into(), "hello".into()];
-    let output = (surroundings(&allowing, &environment).run)(&words).unwrap();
+    let output =
+        (surroundings(&allowing, &environment).run)(&words, std::time::Duration::MAX).unwrap();
     assert_eq!(*output, b"hello");
-    let refused = (surroundings(&silent, &environment).run)(&words).unwrap_err();
+    let refused =
+        (surroundings(&silent, &environment).run)(&words, std::time::Duration::MAX).unwrap_err();
     assert!(refused.to_string().contains("commands = true"), "{refused}");
 
     let known = surroundings(&allowing, &environment);
@@ -347,7 +349,7 @@ fn a_command_is_run_only_for_who_allows_it() {
     };
     let known = surroundings(&allowing, &secure);
     assert!(known.home.is_none() && (known.variable)("PATH").is_none());
-    let refused = (known.run)(&words).unwrap_err();
+    let refused = (known.run)(&words, std::time::Duration::MAX).unwrap_err();
     assert!(refused.to_string().contains("more rights"), "{refused}");
 }
 
@@ -359,9 +361,9 @@ fn a_secret_is_read_when_it_is_needed() {
     let values = values(&settings, &Environment::empty());
     let secret = values.secret("bearer").unwrap();
     assert_eq!(secret.source(), source.to_string());
-    assert_eq!(**secret.read().unwrap(), *b"one");
+    assert_eq!(**secret.read(std::time::Duration::MAX).unwrap(), *b"one");
     folder.write("token", "two");
-    assert_eq!(**secret.read().unwrap(), *b"two");
+    assert_eq!(**secret.read(std::time::Duration::MAX).unwrap(), *b"two");
     assert!(!format!("{values:?}").contains("two"));
 
     let of = |command: &str| {

@@ -17,7 +17,9 @@ fn environment() -> Environment {
 }
 
 fn read(source: &str, environment: &Environment) -> std::result::Result<Vec<u8>, String> {
-    let secret = SecretSource::parse(source).unwrap().secret(environment);
+    let secret = SecretSource::parse(source)
+        .unwrap()
+        .secret(environment, Duration::MAX);
     secret
         .map(|secret| secret.to_vec())
         .map_err(|error| error.to_string())

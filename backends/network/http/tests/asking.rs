@@ -1,6 +1,6 @@
 //! What tests ask with.
 
-use std::{ffi::OsString, sync::Arc};
+use std::{ffi::OsString, sync::Arc, time::Duration};
 
 use ctk_token::{Result, TokenError};
 use zeroize::Zeroizing;
@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 use super::server::Server;
 use crate::{
     Settings, Surroundings, Value,
-    http::{Client, Endpoint, Exchange, Method, Repeat, Request, Response, judge_by_status},
+    http::{
+        Client, Deadline, Endpoint, Exchange, Method, Repeat, Request, Response, judge_by_status,
+    },
 };
 
 /// Settings with times that a test can wait for.
@@ -31,7 +33,7 @@ pub(in crate::http) fn surroundings(variable: fn(&str) -> Option<OsString>) -> S
     Surroundings {
         home: None,
         variable,
-        run: Arc::new(|_| Err(TokenError::NotSupported)),
+        run: Arc::new(|_, _| Err(TokenError::NotSupported)),
     }
 }
 
@@ -49,6 +51,10 @@ pub(in crate::http) fn client_of(server: &Server) -> Client {
     client(&[&server.url()], &[])
 }
 
+pub(in crate::http) fn in_a_minute() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}
+
 /// Sends `body` to `/path?query` and takes the usual view of the answer.
 pub(in crate::http) fn post(client: &Client, repeat: Repeat, body: &str) -> Result<Response> {
     let prepare = |_: &Endpoint| {
@@ -62,6 +68,7 @@ pub(in crate::http) fn post(client: &Client, repeat: Repeat, body: &str) -> Resu
     client.send(&Exchange {
         name: "Test",
         repeat,
+        deadline: in_a_minute(),
         prepare: &prepare,
         judge: &judge_by_status,
     })

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use zeroize::Zeroizing;
 
 use super::{
-    asking::{client_of, post},
+    asking::{client_of, in_a_minute, post},
     server::{After, Server, answer},
 };
 use crate::http::{Endpoint, Exchange, Method, Repeat, Request, judge_by_status};
@@ -67,6 +67,7 @@ fn an_empty_body_has_a_length_and_a_long_field_arrives() {
         let exchange = Exchange {
             name: "Test",
             repeat: Repeat::Unsent,
+            deadline: in_a_minute(),
             prepare: &prepare,
             judge: &judge_by_status,
         };

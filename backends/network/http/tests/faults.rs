@@ -3,12 +3,16 @@
 use std::time::{Duration, Instant};
 
 use ctk_token::TokenError;
+use zeroize::Zeroizing;
 
 use super::{
     asking::{client, client_of, post},
     server::{After, Server, answer, say},
 };
-use crate::{Value, http::Repeat};
+use crate::{
+    Value,
+    http::{Deadline, Exchange, Method, Repeat, Request, judge_by_status},
+};
 
 const LIMITS: [(&str, Value); 3] = [
     ("connect_timeout", Value::Number(1)),
@@ -249,6 +253,42 @@ fn a_dripping_answer_ends_with_the_total_time() {
     assert_eq!(result.unwrap_err(), TokenError::TimedOut);
     assert!(began.elapsed() >= Duration::from_secs(2));
     assert!(began.elapsed() < FOREVER);
+}
+
+#[test]
+fn an_operation_that_is_over_asks_for_nothing_and_waits_for_nobody() {
+    let server = Server::start(|_, wire| {
+        std::thread::sleep(Duration::from_secs(2));
+        answer(wire, 200, "", "late")
+    });
+    let client = client_of(&server);
+    let ask = |deadline| {
+        client.send(&Exchange {
+            name: "Test",
+            repeat: Repeat::Always,
+            deadline,
+            prepare: &|_| {
+                Ok(Request {
+                    method: Method::Get,
+                    target: "/".into(),
+                    headers: Vec::new(),
+                    body: Zeroizing::default(),
+                })
+            },
+            judge: &judge_by_status,
+        })
+    };
+    let over = ask(Deadline::after(Duration::ZERO));
+    assert_eq!(
+        (over.unwrap_err(), server.requests()),
+        (TokenError::TimedOut, 0)
+    );
+    // The client itself would wait for 20 s.
+    let late = ask(Deadline::after(Duration::from_millis(200)));
+    assert_eq!(
+        (late.unwrap_err(), server.requests()),
+        (TokenError::TimedOut, 1)
+    );
 }
 
 #[test]

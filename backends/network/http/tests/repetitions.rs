@@ -14,7 +14,7 @@ use ctk_token::{Reason, TokenError};
 use zeroize::Zeroizing;
 
 use super::{
-    asking::{client, client_of, dead_port, post},
+    asking::{client, client_of, dead_port, in_a_minute, post},
     server::{After, Server, answer},
 };
 use crate::{
@@ -76,6 +76,7 @@ fn an_endpoint_that_is_dead_costs_a_request_to_the_next_and_the_good_one_is_reme
         let exchange = Exchange {
             name: "Test",
             repeat: Repeat::Unsent,
+            deadline: in_a_minute(),
             prepare: &prepare,
             judge: &judge_by_status,
         };
@@ -189,6 +190,7 @@ fn what_prepare_says_comes_out_as_it_is() {
     let exchange = Exchange {
         name: "Test",
         repeat: Repeat::Always,
+        deadline: in_a_minute(),
         prepare: &|_| Err(refused()),
         judge: &judge_by_status,
     };

@@ -11,7 +11,7 @@ use crate::{
     json::{Body, Object},
 };
 
-use super::{certificates, error::shown, requests::Requests, sign::blob};
+use super::{certificates, error::shown, requests::Within, sign::blob};
 
 /// The most pages of a list.
 const MAX_PAGES: usize = 100;
@@ -21,7 +21,7 @@ const MAX_PAGES: usize = 100;
 /// # Errors
 /// As [`Service::list`](crate::Service::list).
 pub(super) fn list(
-    requests: &Requests,
+    requests: Within<'_>,
     settings: &Settings,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Inventory> {
@@ -45,7 +45,7 @@ pub(super) fn list(
 
 /// Keys that somebody has named: they are asked for their public keys only, because often no more is allowed.
 fn list_configured(
-    requests: &Requests,
+    requests: Within<'_>,
     keys: &[String],
     records: &mut Records,
     progress: &mut dyn FnMut(&str),
@@ -91,7 +91,7 @@ fn list_configured(
 }
 
 fn list_all(
-    requests: &Requests,
+    requests: Within<'_>,
     records: &mut Records,
     progress: &mut dyn FnMut(&str),
 ) -> Result<()> {
@@ -167,7 +167,7 @@ struct Listed {
     arn: String,
 }
 
-fn list_keys(requests: &Requests, records: &mut Records) -> Result<Vec<Listed>> {
+fn list_keys(requests: Within<'_>, records: &mut Records) -> Result<Vec<Listed>> {
     let mut keys = Vec::new();
     let mut seen = BTreeSet::new();
     let is_whole = each_page(requests, "ListKeys", 1000, &mut |page| {
@@ -192,7 +192,7 @@ fn list_keys(requests: &Requests, records: &mut Records) -> Result<Vec<Listed>> 
 }
 
 /// Names of keys by their ids; of several names of one key the first.
-fn list_aliases(requests: &Requests) -> Result<BTreeMap<String, String>> {
+fn list_aliases(requests: Within<'_>) -> Result<BTreeMap<String, String>> {
     let mut aliases: BTreeMap<String, String> = BTreeMap::new();
     each_page(requests, "ListAliases", 100, &mut |page| {
         for alias in page.objects("Aliases") {
@@ -218,7 +218,7 @@ fn list_aliases(requests: &Requests) -> Result<BTreeMap<String, String>> {
 
 /// Hands out page by page for as long as there are more and `take` wants them. Says whether that was everything.
 fn each_page(
-    requests: &Requests,
+    requests: Within<'_>,
     operation: &'static str,
     limit: u64,
     take: &mut dyn FnMut(&Object<'_>) -> bool,
@@ -250,7 +250,7 @@ enum Description {
 }
 
 /// What kind of key it is, and whether it can be used.
-fn description(requests: &Requests, key: &Listed) -> Result<Description> {
+fn description(requests: Within<'_>, key: &Listed) -> Result<Description> {
     let body = Body::new().text("KeyId", &key.arn).finish();
     let response = match requests.ask("DescribeKey", Some(&key.arn), &body)? {
         Ok(response) => response,
@@ -311,7 +311,7 @@ impl Found {
 }
 
 /// The public key of a key and what it is for; `None` for one that has none.
-fn public_key(requests: &Requests, key: &str) -> Result<Option<Found>> {
+fn public_key(requests: Within<'_>, key: &str) -> Result<Option<Found>> {
     let body = Body::new().text("KeyId", key).finish();
     let response = match requests.ask("GetPublicKey", Some(key), &body)? {
         Ok(response) => response,

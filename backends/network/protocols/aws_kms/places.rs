@@ -205,7 +205,7 @@ mod tests {
         Surroundings {
             home: None,
             variable,
-            run: Arc::new(|_| Err(TokenError::NotSupported)),
+            run: Arc::new(|_, _| Err(TokenError::NotSupported)),
         }
     }
 

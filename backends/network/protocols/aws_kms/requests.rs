@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Settings, Surroundings,
-    http::{Exchange, Method, Repeat, Request, Response, Verdict},
+    http::{Deadline, Exchange, Method, Repeat, Request, Response, Verdict},
 };
 
 use super::{
@@ -43,6 +43,45 @@ pub(super) struct Requests {
     places: Mutex<Option<Arc<Places>>>,
     /// By region.
     channels: Mutex<BTreeMap<String, Arc<dyn Channel>>>,
+}
+
+/// Requests, and how long they may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Within<'a> {
+    requests: &'a Requests,
+    /// Of all of them; `None`: each has the total time.
+    deadline: Option<Deadline>,
+}
+
+impl Within<'_> {
+    /// As [`Requests::call`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn call(
+        self,
+        operation: &'static str,
+        key: Option<&str>,
+        body: &Zeroizing<Vec<u8>>,
+    ) -> Result<Response> {
+        self.ask(operation, key, body)?
+            .map_err(|refusal| refusal.into_error(operation, key))
+    }
+
+    /// As [`Requests::ask`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn ask(
+        self,
+        operation: &'static str,
+        key: Option<&str>,
+        body: &Zeroizing<Vec<u8>>,
+    ) -> Result<std::result::Result<Response, Refusal>> {
+        let requests = self.requests;
+        let deadline = self.deadline.map_or_else(|| requests.begin(), Ok)?;
+        requests.ask_by(deadline, operation, key, body)
+    }
 }
 
 /// The service's refusal of a request.
@@ -89,8 +128,16 @@ impl Requests {
         }
     }
 
+    /// Requests that all together end by a deadline; without one, each within the total time.
+    pub(super) fn within(&self, deadline: Option<Deadline>) -> Within<'_> {
+        Within {
+            requests: self,
+            deadline,
+        }
+    }
+
     /// Asks for an operation, in the region of `key` if it is about one, with the JSON object `body`, and answers with the
-    /// body of a success.
+    /// body of a success. With everything that goes before it, credentials above all, it has the total time.
     ///
     /// # Errors
     /// What [`Client::send`](crate::http::Client::send) says, what is wrong with settings and credentials, and the service's
@@ -101,8 +148,7 @@ impl Requests {
         key: Option<&str>,
         body: &Zeroizing<Vec<u8>>,
     ) -> Result<Response> {
-        self.ask(operation, key, body)?
-            .map_err(|refusal| refusal.into_error(operation, key))
+        self.within(None).call(operation, key, body)
     }
 
     /// The same for whoever looks at refusals.
@@ -115,13 +161,24 @@ impl Requests {
         key: Option<&str>,
         body: &Zeroizing<Vec<u8>>,
     ) -> Result<std::result::Result<Response, Refusal>> {
+        self.within(None).ask(operation, key, body)
+    }
+
+    fn ask_by(
+        &self,
+        deadline: Deadline,
+        operation: &'static str,
+        key: Option<&str>,
+        body: &Zeroizing<Vec<u8>>,
+    ) -> Result<std::result::Result<Response, Refusal>> {
         let places = self.places()?;
         let region = places.region(key)?;
         let channel = self.channel(&places, &region)?;
-        let mut credentials = self.credentials()?;
+        let mut credentials = self.current(deadline)?;
         let (mut is_renewed, mut is_corrected) = (false, false);
         loop {
-            let response = self.send(&*channel, operation, body, Some((&credentials, &region)))?;
+            let signer = Some((&credentials, &*region));
+            let response = self.send(deadline, &*channel, operation, body, signer)?;
             if response.status == 200 {
                 return Ok(Ok(response));
             }
@@ -133,9 +190,9 @@ impl Requests {
             }
             if remedy != Remedy::Nothing && !is_renewed {
                 is_renewed = true;
-                let renewed = self
-                    .credentials
-                    .renew(&credentials, &*self.outside, self.now());
+                let renewed =
+                    self.credentials
+                        .renew(&credentials, &*self.outside, self.now(), deadline);
                 match renewed {
                     Ok(Some(renewed)) => {
                         credentials = renewed;
@@ -160,7 +217,8 @@ impl Requests {
     pub(super) fn ask_unsigned(&self) -> Result<Response> {
         let places = self.places()?;
         let channel = self.channel(&places, &places.region(None)?)?;
-        self.send(&*channel, "ListKeys", &Zeroizing::new(b"{}".to_vec()), None)
+        let body = Zeroizing::new(b"{}".to_vec());
+        self.send(self.begin()?, &*channel, "ListKeys", &body, None)
     }
 
     /// The credentials of now.
@@ -168,7 +226,17 @@ impl Requests {
     /// # Errors
     /// What keeps them from being found.
     pub(super) fn credentials(&self) -> Result<Arc<Credentials>> {
-        self.credentials.current(&*self.outside, self.now())
+        self.current(self.begin()?)
+    }
+
+    fn current(&self, deadline: Deadline) -> Result<Arc<Credentials>> {
+        self.credentials
+            .current(&*self.outside, self.now(), deadline)
+    }
+
+    /// The end of an operation that begins now.
+    fn begin(&self) -> Result<Deadline> {
+        Deadline::of(&self.settings)
     }
 
     /// Where requests go.
@@ -235,6 +303,7 @@ impl Requests {
 
     fn send(
         &self,
+        deadline: Deadline,
         channel: &dyn Channel,
         operation: &'static str,
         body: &Zeroizing<Vec<u8>>,
@@ -245,6 +314,7 @@ impl Requests {
             name: operation,
             // Nothing is used up by a request, and nothing but a bill tells that there were two.
             repeat: Repeat::Always,
+            deadline,
             prepare: &|endpoint| {
                 let plain = [("content-type", CONTENT_TYPE), ("x-amz-target", &*target)];
                 let mut headers = match signer {

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Configuration, Finding, Inventory, KeyRecord, Service, ServiceSession, Settings, Step,
-    json::Body,
+    http::Deadline, json::Body,
 };
 
 use super::{
@@ -247,8 +247,12 @@ impl Service for Kms {
         Box::new(Session(self))
     }
 
-    fn list(&self, progress: &mut dyn FnMut(&str)) -> Result<Inventory> {
-        keys::list(&self.requests, &self.settings, progress)
+    fn list(
+        &self,
+        deadline: Option<Deadline>,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Inventory> {
+        keys::list(self.requests.within(deadline), &self.settings, progress)
     }
 
     fn check(&self, findings: &mut dyn FnMut(Finding)) {

@@ -1,6 +1,6 @@
 //! Calls of the API: one method each, in our name, with what the service answers told apart.
 
-use std::{cell::RefCell, fmt, sync::Arc};
+use std::{cell::RefCell, fmt, ops::Deref, sync::Arc, time::Duration};
 
 use ctk_token::{Reason, Result, TokenError};
 use parking_lot::Mutex;
@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use crate::{
     Finding,
     http::{
-        Client, Endpoint, Exchange, Method, Repeat, Request, Response, Verdict, judge_by_status,
+        Client, Deadline, Endpoint, Exchange, Method, Repeat, Request, Response, Verdict,
+        judge_by_status,
     },
     json::{Body, Object},
 };
@@ -45,8 +46,8 @@ impl Wire for Client {
 /// Makes a wire to endpoints.
 pub(super) type Connect = dyn Fn(Vec<Endpoint>) -> Result<Arc<dyn Wire>> + Send + Sync;
 
-/// A service, spoken to in our name.
-pub(super) struct Api {
+/// A service, and what is known of it and of us there.
+pub(super) struct Remote {
     pub(super) options: Options,
     pub(super) clock: Clock,
     pub(super) passwords: Generator,
@@ -55,15 +56,15 @@ pub(super) struct Api {
     info: Mutex<Option<Arc<Info>>>,
 }
 
-impl fmt::Debug for Api {
+impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api")
+        f.debug_struct("Remote")
             .field("endpoints", &self.options.endpoints)
             .finish_non_exhaustive()
     }
 }
 
-impl Api {
+impl Remote {
     /// Touches no network.
     ///
     /// # Errors
@@ -91,6 +92,53 @@ impl Api {
         self.options.endpoints.first().unwrap_or(&NONE)
     }
 
+    /// The service as a person is told of it: its host, and its port if that is not the usual one.
+    pub(super) fn place(&self) -> String {
+        self.endpoint().authority()
+    }
+
+    /// What is asked of it for one operation, which begins now and ends within the total time.
+    pub(super) fn begin(&self) -> Api<'_> {
+        Api {
+            remote: self,
+            deadline: Deadline::after(Duration::from_secs(self.options.total_timeout)),
+        }
+    }
+
+    /// The same for an operation that has begun.
+    pub(super) fn within(&self, deadline: Deadline) -> Api<'_> {
+        Api {
+            remote: self,
+            deadline,
+        }
+    }
+
+    /// Takes note of where tokens come from, as it was stored, so that nobody has to ask.
+    pub(super) fn remember_token_url(&self, url: &str) {
+        self.identity.remember_token_url(url);
+    }
+
+    pub(super) fn wire(&self) -> &dyn Wire {
+        &*self.wire
+    }
+}
+
+/// A service, spoken to in our name for one operation: whatever that asks and waits for is over by one deadline.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Api<'a> {
+    remote: &'a Remote,
+    pub(super) deadline: Deadline,
+}
+
+impl Deref for Api<'_> {
+    type Target = Remote;
+
+    fn deref(&self) -> &Remote {
+        self.remote
+    }
+}
+
+impl Api<'_> {
     /// Calls a method and answers with its answer, 2xx. An access token that has expired is renewed, once.
     pub(super) fn call(
         &self,
@@ -137,7 +185,7 @@ impl Api {
                 body: body.clone(),
             })
         };
-        send(&*self.wire, operation, repeat, &prepare)
+        send(&*self.wire, operation, repeat, self.deadline, &prepare)
     }
 
     /// What the service says of itself; asked for once. A service that does not say is taken for what its address says.
@@ -167,18 +215,9 @@ impl Api {
         Ok((info, answer))
     }
 
-    /// Takes note of where tokens come from, as it was stored, so that nobody has to ask.
-    pub(super) fn remember_token_url(&self, url: &str) {
-        self.identity.remember_token_url(url);
-    }
-
     /// Whether we are somebody to the service; nothing is asked that needs a right.
     pub(super) fn authenticate(&self, version: Version) -> Result<()> {
         self.identity.authorization(self, version).map(drop)
-    }
-
-    pub(super) fn wire(&self) -> &dyn Wire {
-        &*self.wire
     }
 
     /// An answer that is JSON.
@@ -188,9 +227,9 @@ impl Api {
 
     /// What an answer is that is none.
     pub(super) fn nonsense(&self, operation: &str, what: &str) -> TokenError {
-        let host = &self.endpoint().host;
+        let place = self.place();
         TokenError::Corrupted(Reason::new(format!(
-            "{host} answers {operation} with {what}: check that `endpoints` has the path of its CSC API"
+            "{place} answers {operation} with {what}: check that `endpoints` has the path of its CSC API"
         )))
     }
 }
@@ -210,14 +249,16 @@ pub(super) fn send(
     wire: &dyn Wire,
     operation: &'static str,
     repeat: Repeat,
+    deadline: Deadline,
     prepare: &dyn Fn() -> Result<Request>,
 ) -> std::result::Result<Response, Failure> {
-    let host = RefCell::new(String::new());
+    let place = RefCell::new(String::new());
     let answer = wire.send(&Exchange {
         name: operation,
         repeat,
+        deadline,
         prepare: &|endpoint| {
-            host.borrow_mut().clone_from(&endpoint.host);
+            *place.borrow_mut() = endpoint.authority();
             prepare()
         },
         judge: match repeat {
@@ -229,7 +270,7 @@ pub(super) fn send(
         200..300 => Ok(answer),
         _ => Err(Failure::Refused(Problem::read(
             operation,
-            &host.borrow(),
+            &place.borrow(),
             &answer,
         ))),
     }

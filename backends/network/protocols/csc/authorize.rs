@@ -57,7 +57,7 @@ impl Given {
     ///
     /// # Errors
     /// [`TokenError::AuthenticationFailed`] for what is no text, and so is no secret of any service.
-    pub(super) fn read(api: &Api, facts: &Facts, secret: &[u8]) -> Result<Self> {
+    pub(super) fn read(api: &Api<'_>, facts: &Facts, secret: &[u8]) -> Result<Self> {
         let wrong = |_| TokenError::AuthenticationFailed { tries: None };
         let text = std::str::from_utf8(secret).map_err(wrong)?;
         let own = |text: &str| Some(Zeroizing::new(text.to_owned()));
@@ -93,7 +93,7 @@ pub(super) fn wants_otp(facts: &Facts) -> bool {
 ///
 /// Never sent twice: a wrong PIN costs a try, and a one-time password is spent.
 pub(super) fn authorize(
-    api: &Api,
+    api: &Api<'_>,
     facts: &Facts,
     given: Option<&Given>,
     hash: Option<&Plan>,
@@ -131,7 +131,7 @@ pub(super) fn authorize(
 ///
 /// # Errors
 /// [`TokenError::Refused`] with what to do, in that case.
-pub(super) fn check_password(api: &Api, facts: &Facts, given: &Given) -> Result<()> {
+pub(super) fn check_password(api: &Api<'_>, facts: &Facts, given: &Given) -> Result<()> {
     let has_source = api.options.otp.is_some() || api.options.otp_seed.is_some();
     if has_source || given.otp.is_some() {
         return Ok(());
@@ -148,7 +148,12 @@ pub(super) fn check_password(api: &Api, facts: &Facts, given: &Given) -> Result<
 }
 
 /// Adds what the owner has to give.
-fn with_factors(api: &Api, facts: &Facts, given: Option<&Given>, mut body: Body) -> Result<Body> {
+fn with_factors(
+    api: &Api<'_>,
+    facts: &Facts,
+    given: Option<&Given>,
+    mut body: Body,
+) -> Result<Body> {
     let mut objects = Vec::new();
     let object = |id: Option<&str>, otherwise| Body::new().text("id", id.unwrap_or(otherwise));
     for factor in facts.factors() {
@@ -178,7 +183,7 @@ fn with_factors(api: &Api, facts: &Facts, given: Option<&Given>, mut body: Body)
 /// The next one-time password, from whoever has it: the login, the generator, or the configured source. For one that the
 /// service sends (`online`, with the id of its object) it is asked to, unless it is not needed.
 fn password(
-    api: &Api,
+    api: &Api<'_>,
     facts: &Facts,
     given: Option<&Given>,
     online: Option<Option<&str>>,
@@ -186,7 +191,7 @@ fn password(
     if let Some(otp) = given.and_then(|given| given.otp.clone()) {
         return Ok(otp);
     }
-    if let Some(otp) = api.passwords.next(&api.options, api.clock)? {
+    if let Some(otp) = api.passwords.next(api)? {
         return Ok(otp);
     }
     let Some(source) = &api.options.otp else {
@@ -212,11 +217,11 @@ fn password(
     if let Some(id) = online {
         ask_for_password(api, facts, id)?;
     }
-    identity::read(Some(source))
+    identity::read(api, Some(source))
 }
 
 /// Has the service send a one-time password to the owner. What it says to that is for a person.
-fn ask_for_password(api: &Api, facts: &Facts, id: Option<&str>) -> Result<String> {
+fn ask_for_password(api: &Api<'_>, facts: &Facts, id: Option<&str>) -> Result<String> {
     let body = Body::new().text("credentialID", &facts.credential);
     let (operation, body) = match (facts.version, id) {
         (Version::V2, Some(id)) => ("credentials/getChallenge", body.text("authObjectID", id)),
@@ -232,16 +237,22 @@ fn ask_for_password(api: &Api, facts: &Facts, id: Option<&str>) -> Result<String
 
 /// Version 2 answers with 202 and a handle while the owner has not confirmed yet.
 fn wait_for_owner(
-    api: &Api,
+    api: &Api<'_>,
     facts: &Facts,
     mut answer: Response,
 ) -> std::result::Result<Response, Failure> {
+    let left = api.deadline.left()?;
     let mut waited = Duration::ZERO;
     while answer.status == 202 {
         let object = api.object("credentials/authorize", &answer)?;
         let handle = object.secret("handle");
         let handle = handle.ok_or_else(|| api.nonsense("credentials/authorize", "no handle"))?;
-        if waited >= Duration::from_secs(api.options.total_timeout) {
+        if waited + POLL >= left {
+            log::warn!(
+                "{} still waits for the owner of {:?} to confirm: confirm sooner, or raise total_timeout",
+                api.place(),
+                facts.credential
+            );
             return Err(TokenError::TimedOut.into());
         }
         (api.clock.sleep)(POLL);

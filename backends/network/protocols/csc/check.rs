@@ -6,13 +6,16 @@ use ctk_token::{Reason, Result, TokenError};
 
 use crate::{Finding, Step};
 
-use super::{api::Api, credentials};
+use super::{
+    api::{Api, Remote},
+    credentials,
+};
 
 /// How far two clocks may be apart: as long as a one-time password counts.
 const SKEW: Duration = Duration::from_secs(30);
 
 /// As [`Service::check`](crate::Service::check). Clocks that differ stop it only if something depends on them.
-pub(super) fn check(api: Result<&Api>, findings: &mut dyn FnMut(Finding)) {
+pub(super) fn check(remote: Result<&Remote>, findings: &mut dyn FnMut(Finding)) {
     let mut tell = |step, result: Result<String>| {
         let is_well = result.is_ok();
         let result = result.map_err(|error| match error {
@@ -24,14 +27,14 @@ pub(super) fn check(api: Result<&Api>, findings: &mut dyn FnMut(Finding)) {
         findings(Finding { step, result });
         is_well
     };
-    let api = match api {
-        Ok(api) => api,
+    let remote = match remote {
+        Ok(remote) => remote,
         Err(error) => {
             tell(Step::Settings, Err(error));
             return;
         }
     };
-    let is_reached = api.wire().check(&mut |finding| {
+    let is_reached = remote.wire().check(&mut |finding| {
         tell(
             finding.step,
             finding.result.map_err(TokenError::Unreachable),
@@ -40,6 +43,7 @@ pub(super) fn check(api: Result<&Api>, findings: &mut dyn FnMut(Finding)) {
     if !is_reached {
         return;
     }
+    let api = &remote.begin();
     let (info, answer) = match api.ask_info() {
         Ok(told) => told,
         Err(error) => {
@@ -53,7 +57,7 @@ pub(super) fn check(api: Result<&Api>, findings: &mut dyn FnMut(Finding)) {
     }
     let who = api.authenticate(info.version).map(|()| {
         let name = match &*info.name {
-            "" => api.endpoint().host.clone(),
+            "" => api.place(),
             name => name.to_owned(),
         };
         format!("{name}, version {} of the API", info.version.number())
@@ -61,10 +65,10 @@ pub(super) fn check(api: Result<&Api>, findings: &mut dyn FnMut(Finding)) {
     if !tell(Step::Credentials, who) {
         return;
     }
-    tell(Step::Permission, permission(api));
+    tell(Step::Permission, permission(remote));
 }
 
-fn clock(api: &Api, date: Option<SystemTime>) -> Result<String> {
+fn clock(api: &Api<'_>, date: Option<SystemTime>) -> Result<String> {
     let Some(date) = date else {
         return Ok("the service does not tell its time".to_owned());
     };
@@ -86,8 +90,8 @@ fn clock(api: &Api, date: Option<SystemTime>) -> Result<String> {
 }
 
 /// Asks for everything, as a refresh would.
-fn permission(api: &Api) -> Result<String> {
-    let inventory = credentials::inventory(api, &mut |_| {})?;
+fn permission(remote: &Remote) -> Result<String> {
+    let inventory = credentials::inventory(remote, None, &mut |_| {})?;
     let keys = match inventory.keys.len() {
         1 => "1 key can be used".to_owned(),
         count => format!("{count} keys can be used"),

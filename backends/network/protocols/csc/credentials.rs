@@ -6,13 +6,13 @@ use ctk_token::{PublicKey, Result, TokenError};
 
 use crate::{
     Inventory, MAX_CHAIN, MAX_KEYS, Records,
-    http::{Repeat, Response},
+    http::{Deadline, Repeat, Response},
     json::{Body, Object},
 };
 
 use super::{
     algorithm,
-    api::Api,
+    api::{Api, Remote},
     error::{Failure, Refusal, shown},
     expression,
     facts::{Authorization, Factor, Facts, Version},
@@ -46,8 +46,15 @@ struct Credential {
 ///
 /// # Errors
 /// As [`Service::list`](crate::Service::list).
-pub(super) fn inventory(api: &Api, progress: &mut dyn FnMut(&str)) -> Result<Inventory> {
+pub(super) fn inventory(
+    remote: &Remote,
+    deadline: Option<Deadline>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Inventory> {
+    // Each request has a time of its own, unless all have one.
+    let begin = || deadline.map_or_else(|| remote.begin(), |deadline| remote.within(deadline));
     progress("asking the service for its version");
+    let api = &begin();
     let info = api.info()?;
     let token_url = match api.options.authentication {
         Authentication::OAuth2Client | Authentication::OAuth2Password => {
@@ -58,7 +65,7 @@ pub(super) fn inventory(api: &Api, progress: &mut dyn FnMut(&str)) -> Result<Inv
     let token_url = token_url.filter(|_| api.options.token_url.is_none());
     let mut known = HashMap::new();
     progress("asking for the credentials");
-    let names = names(api, info.version, &mut known)?;
+    let names = names(&begin, info.version, &mut known)?;
     let mut records = Records::new();
     if names.len() > MAX_KEYS {
         records.left_out(format!(
@@ -72,7 +79,7 @@ pub(super) fn inventory(api: &Api, progress: &mut dyn FnMut(&str)) -> Result<Inv
             Some(credential) => credential,
             None => {
                 progress(&format!("asking for credential {number} of {count}"));
-                match ask(api, info.version, &name) {
+                match ask(&begin(), info.version, &name) {
                     Ok(credential) => credential,
                     Err(Failure::Refused(problem)) if is_of_one(problem.refusal) => {
                         records.left_out(problem.reason);
@@ -105,18 +112,19 @@ fn is_of_one(refusal: Refusal) -> bool {
 }
 
 /// The credentials' names, and what is said of them in the same breath.
-fn names(
-    api: &Api,
+fn names<'a>(
+    begin: &dyn Fn() -> Api<'a>,
     version: Version,
     known: &mut HashMap<String, Credential>,
 ) -> Result<Vec<String>> {
+    let api = &begin();
     if !api.options.credentials.is_empty() {
         return Ok(api.options.credentials.clone());
     }
     let (mut names, mut seen) = (Vec::new(), HashSet::new());
     let (mut page, mut pages) = (None, HashSet::new());
     loop {
-        let answer = list(api, version, page.as_deref())?;
+        let answer = list(&begin(), version, page.as_deref())?;
         let object = api.object("credentials/list", &answer)?;
         let listed = object.texts("credentialIDs").into_iter();
         let is_name = |name: &String| !name.is_empty() && name.len() <= MAX_NAME;
@@ -140,14 +148,14 @@ fn names(
         if pages.len() >= MAX_PAGES || names.len() > MAX_KEYS || !pages.insert(next.clone()) {
             log::warn!(
                 "{} has more pages of credentials than are read",
-                api.endpoint().host
+                api.place()
             );
             return Ok(names);
         }
     }
 }
 
-fn list(api: &Api, version: Version, page: Option<&str>) -> Result<Response> {
+fn list(api: &Api<'_>, version: Version, page: Option<&str>) -> Result<Response> {
     let body = Body::new()
         .optional("userID", api.options.user_id.as_deref())
         .optional("clientData", api.options.client_data.as_deref())
@@ -174,7 +182,7 @@ fn list(api: &Api, version: Version, page: Option<&str>) -> Result<Response> {
     })
 }
 
-fn ask(api: &Api, version: Version, name: &str) -> std::result::Result<Credential, Failure> {
+fn ask(api: &Api<'_>, version: Version, name: &str) -> std::result::Result<Credential, Failure> {
     // `certInfo` would repeat what is in the certificates, and not every service can do that.
     let body = Body::new()
         .text("credentialID", name)
@@ -187,7 +195,7 @@ fn ask(api: &Api, version: Version, name: &str) -> std::result::Result<Credentia
 
 /// Adds a credential to the inventory, or why it is left out. Its certificates are there in any case.
 fn add(
-    api: &Api,
+    api: &Api<'_>,
     records: &mut Records,
     name: &str,
     credential: &Credential,
@@ -213,7 +221,7 @@ fn add(
 
 /// The key and what authorises it, or why it cannot be used.
 fn usable(
-    api: &Api,
+    api: &Api<'_>,
     credential: &Credential,
     certificate: Option<&[u8]>,
 ) -> std::result::Result<(PublicKey, Authorization), String> {

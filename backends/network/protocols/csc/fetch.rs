@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ctk_token::{Result, TokenError};
 use parking_lot::Mutex;
 
+use crate::http::Deadline;
+
 /// Something that is fetched over the network, by one thread at a time.
 #[derive(Debug, Default)]
 pub(super) struct Fetch {
@@ -19,9 +21,10 @@ impl Fetch {
     /// failure: 16 threads would wait 16 times for a service that does not answer, and send it a secret 16 times.
     ///
     /// # Errors
-    /// Those of `fetch`.
+    /// Those of `fetch`; [`TokenError::TimedOut`] if somebody else's lasts beyond the deadline.
     pub(super) fn get<T>(
         &self,
+        deadline: Deadline,
         present: impl Fn() -> Option<T>,
         fetch: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
@@ -29,7 +32,8 @@ impl Fetch {
             return Ok(found);
         }
         let round = self.rounds.load(Ordering::Acquire);
-        let mut failed = self.failed.lock();
+        let failed = self.failed.try_lock_until(deadline.instant());
+        let mut failed = failed.ok_or(TokenError::TimedOut)?;
         if let Some(found) = present() {
             return Ok(found);
         }
@@ -55,11 +59,36 @@ mod tests {
 
     use super::*;
 
+    fn in_a_minute() -> Deadline {
+        Deadline::after(Duration::from_secs(60))
+    }
+
+    #[test]
+    fn nobody_waits_for_anothers_fetch_beyond_its_own_time() {
+        let (fetch, begun, over) = (Fetch::default(), Barrier::new(2), Barrier::new(2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let slow = || {
+                    begun.wait();
+                    over.wait();
+                    Ok(1)
+                };
+                assert_eq!(fetch.get(in_a_minute(), || None, slow), Ok(1));
+            });
+            begun.wait();
+            let soon = Deadline::after(Duration::from_millis(20));
+            let waited = fetch.get(soon, || None, || Ok(2));
+            assert_eq!(waited, Err(TokenError::TimedOut));
+            over.wait();
+        });
+    }
+
     #[test]
     fn many_threads_share_what_one_has_fetched() {
         let (fetch, fetched, value) = (Fetch::default(), AtomicUsize::new(0), Mutex::new(None));
         let get = || {
             fetch.get(
+                in_a_minute(),
                 || *value.lock(),
                 || {
                     thread::sleep(Duration::from_millis(20));
@@ -83,6 +112,7 @@ mod tests {
         let begun = Barrier::new(2);
         let get = |wait: bool| {
             fetch.get::<()>(
+                in_a_minute(),
                 || None,
                 || {
                     fetched.fetch_add(1, Ordering::Relaxed);

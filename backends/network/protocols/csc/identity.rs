@@ -72,7 +72,7 @@ impl Identity {
     /// What keeps a token from being got; [`TokenError::Refused`] if we are refused one.
     pub(super) fn authorization(
         &self,
-        api: &Api,
+        api: &Api<'_>,
         version: Version,
     ) -> Result<Option<Arc<Zeroizing<String>>>> {
         if api.options.authentication == Authentication::Nothing {
@@ -90,7 +90,7 @@ impl Identity {
             *self.token.lock() = Some(token);
             Ok(header)
         };
-        self.fetch.get(present, get).map(Some)
+        self.fetch.get(api.deadline, present, get).map(Some)
     }
 
     /// The service refuses this header: the next request gets another, unless somebody has got one meanwhile.
@@ -108,12 +108,12 @@ impl Identity {
         self.token_url.lock().get_or_insert_with(|| url.to_owned());
     }
 
-    fn renew(&self, api: &Api, version: Version) -> Result<Token> {
+    fn renew(&self, api: &Api<'_>, version: Version) -> Result<Token> {
         match api.options.authentication {
             // Where nothing is wanted nothing is got.
             Authentication::Nothing => Ok(token(&Zeroizing::default(), None)),
             Authentication::Bearer => {
-                let bearer = read(api.options.bearer.as_ref())?;
+                let bearer = read(api, api.options.bearer.as_ref())?;
                 Ok(token(&bearer, None))
             }
             Authentication::Basic => self.log_in(api),
@@ -124,9 +124,9 @@ impl Identity {
     }
 
     /// `auth/login`; a service without it is given user and password with each request.
-    fn log_in(&self, api: &Api) -> Result<Token> {
+    fn log_in(&self, api: &Api<'_>) -> Result<Token> {
         let user = api.options.user.as_deref().unwrap_or_default();
-        let basic = basic(user, &read(api.options.password.as_ref())?);
+        let basic = basic(user, &read(api, api.options.password.as_ref())?);
         let itself = |header| Token {
             header: Arc::new(header),
             until: None,
@@ -151,15 +151,15 @@ impl Identity {
 
     /// OAuth 2.0 (RFC 6749 §4.3, §4.4). The client names itself in the body, as this API's document has it, and if that is
     /// refused in the header, as RFC 6749 §2.3.1 prefers it.
-    fn ask_for_token(&self, api: &Api, version: Version) -> Result<Token> {
+    fn ask_for_token(&self, api: &Api<'_>, version: Version) -> Result<Token> {
         let url = self.token_url(api)?;
         let (wire, target) = self.token_wire(&url)?;
         let secret = match &api.options.client_secret {
-            Some(_) => Some(read(api.options.client_secret.as_ref())?),
+            Some(_) => Some(read(api, api.options.client_secret.as_ref())?),
             None => None,
         };
         let password = match api.options.authentication {
-            Authentication::OAuth2Password => Some(read(api.options.password.as_ref())?),
+            Authentication::OAuth2Password => Some(read(api, api.options.password.as_ref())?),
             _ => None,
         };
         let ask = |header: Option<&Zeroizing<String>>| {
@@ -178,7 +178,13 @@ impl Identity {
                     body,
                 })
             };
-            api::send(&*wire, "oauth2/token", Repeat::Always, &prepare)
+            api::send(
+                &*wire,
+                "oauth2/token",
+                Repeat::Always,
+                api.deadline,
+                &prepare,
+            )
         };
         let mut answer = ask(None);
         if let (Err(Failure::Refused(problem)), Some(secret)) = (&answer, &secret)
@@ -198,7 +204,7 @@ impl Identity {
         }
     }
 
-    fn token_url(&self, api: &Api) -> Result<String> {
+    fn token_url(&self, api: &Api<'_>) -> Result<String> {
         if let Some(url) = &api.options.token_url {
             return Ok(url.clone());
         }
@@ -239,11 +245,11 @@ fn split(url: &str) -> (&str, String) {
 }
 
 /// The text of a secret.
-pub(super) fn read(secret: Option<&Secret>) -> Result<Zeroizing<String>> {
+pub(super) fn read(api: &Api<'_>, secret: Option<&Secret>) -> Result<Zeroizing<String>> {
     let Some(secret) = secret else {
         return Ok(Zeroizing::default());
     };
-    let bytes = secret.read()?;
+    let bytes = secret.read(api.deadline.left()?)?;
     let text = std::str::from_utf8(&bytes).map(str::trim);
     let text = text.ok().filter(|text| !text.is_empty());
     text.map(|text| Zeroizing::new(text.to_owned()))

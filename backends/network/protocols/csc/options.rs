@@ -71,7 +71,7 @@ pub(super) const SETTINGS: &[SettingRow] = &[
     row(
         "otp_seed",
         Kind::Secret,
-        "Secret of a one-time password generator (RFC 6238, 30 s, 6 digits), base32 or base64",
+        "Secret of a one-time password generator (RFC 6238, 30 s, 6 digits), base32 or base64; total_timeout is 60 with it",
     ),
     row(
         "otp_from_login",
@@ -126,7 +126,7 @@ pub(super) struct Options {
     pub(super) shared_pin: bool,
     pub(super) authorization_token: Option<Secret>,
     pub(super) signatures_per_login: Option<u32>,
-    /// Of all that one call may take, in seconds: the HTTP client's setting.
+    /// What one operation may take, in seconds: the HTTP client's setting, which each request is bound by as well.
     pub(super) total_timeout: u64,
 }
 
@@ -159,7 +159,11 @@ impl Options {
             total_timeout: settings
                 .number("total_timeout")
                 .and_then(|seconds| u64::try_from(seconds).ok())
-                .unwrap_or(30),
+                .unwrap_or(match settings.secret("otp_seed") {
+                    // A step of the generator, after which there is the usual time.
+                    Some(_) => 60,
+                    None => 30,
+                }),
         };
         options.check()?;
         Ok(options)

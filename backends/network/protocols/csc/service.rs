@@ -7,12 +7,13 @@ use ctk_token::{
 };
 
 use crate::{
-    Configuration, Finding, Inventory, KeyRecord, Service, ServiceSession, Settings, http::Client,
+    Configuration, Finding, Inventory, KeyRecord, Service, ServiceSession, Settings,
+    http::{Client, Deadline},
 };
 
 use super::{
     algorithm,
-    api::{Api, Connect, Wire},
+    api::{Api, Connect, Remote, Wire},
     check, credentials,
     facts::Facts,
     options::Options,
@@ -26,12 +27,12 @@ const PIN: AuthId = AuthId(0);
 /// One configured service.
 pub(super) struct CscService {
     /// Or what is wrong with the settings.
-    api: Result<Api>,
+    remote: Result<Remote>,
 }
 
 impl fmt::Debug for CscService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CscService").field(&self.api).finish()
+        f.debug_tuple("CscService").field(&self.remote).finish()
     }
 }
 
@@ -51,7 +52,7 @@ impl CscService {
     pub(super) fn over(settings: &Settings, clock: Clock, connect: Arc<Connect>) -> Self {
         let options = Options::read(settings);
         Self {
-            api: options.and_then(|options| Api::new(options, clock, connect)),
+            remote: options.and_then(|options| Remote::new(options, clock, connect)),
         }
     }
 
@@ -59,8 +60,16 @@ impl CscService {
     ///
     /// # Errors
     /// What is wrong with the settings.
-    pub(super) fn api(&self) -> Result<&Api> {
-        self.api.as_ref().map_err(Clone::clone)
+    pub(super) fn remote(&self) -> Result<&Remote> {
+        self.remote.as_ref().map_err(Clone::clone)
+    }
+
+    /// The same for an operation that begins now.
+    ///
+    /// # Errors
+    /// As [`remote`](Self::remote).
+    pub(super) fn begin(&self) -> Result<Api<'_>> {
+        self.remote().map(Remote::begin)
     }
 }
 
@@ -86,8 +95,10 @@ impl Service for CscService {
     }
 
     fn constraint(&self, key: &KeyRecord, operation: Operation) -> Constraint {
-        match (operation, Facts::read(&key.facts), &self.api) {
-            (Operation::Sign, Some(facts), Ok(api)) => signing_constraint(&facts, &api.options),
+        match (operation, Facts::read(&key.facts), &self.remote) {
+            (Operation::Sign, Some(facts), Ok(remote)) => {
+                signing_constraint(&facts, &remote.options)
+            }
             // With wrong settings a use of the key says what is wrong.
             (Operation::Sign, Some(_), Err(_)) => Constraint::Free,
             _ => Constraint::Never,
@@ -108,11 +119,15 @@ impl Service for CscService {
         Box::new(CscSession::new(self))
     }
 
-    fn list(&self, progress: &mut dyn FnMut(&str)) -> Result<Inventory> {
-        credentials::inventory(self.api()?, progress)
+    fn list(
+        &self,
+        deadline: Option<Deadline>,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Inventory> {
+        credentials::inventory(self.remote()?, deadline, progress)
     }
 
     fn check(&self, findings: &mut dyn FnMut(Finding)) {
-        check::check(self.api(), findings);
+        check::check(self.remote(), findings);
     }
 }

@@ -81,7 +81,7 @@ impl Once {
 
 /// A signature that is asked for.
 struct Work<'a> {
-    api: &'a Api,
+    api: &'a Api<'a>,
     facts: &'a Facts,
     plan: &'a Plan,
 }
@@ -153,7 +153,7 @@ impl CscSession {
     fn sign_free(&self, work: &Work<'_>) -> Result<Vec<u8>> {
         let (api, facts) = (work.api, work.facts);
         if facts.authorization == Authorization::OAuth2Code {
-            let token = identity::read(api.options.authorization_token.as_ref())?;
+            let token = identity::read(api, api.options.authorization_token.as_ref())?;
             return work.sign(&Ticket::Token(&token)).map_err(unauthorized);
         }
         let credential = &*facts.credential;
@@ -168,7 +168,8 @@ impl CscSession {
             let number = self.keep(credential, &sad, signatures - 1);
             Ok((sad.value, number))
         };
-        let (sad, number) = self.fetch.get(|| self.take(credential), authorize_anew)?;
+        let (sad, number) =
+            (self.fetch).get(api.deadline, || self.take(credential), authorize_anew)?;
         let answer = work.sign(&Ticket::Sad(&sad));
         let Err(failure) = answer else {
             self.note_use(credential, number);
@@ -212,7 +213,7 @@ impl CscSession {
     }
 
     /// Opens a credential with the PIN of the login, which it shares with another, on its first use.
-    fn open_shared(&self, api: &Api, facts: &Facts) -> Result<(Arc<Zeroizing<String>>, u64)> {
+    fn open_shared(&self, api: &Api<'_>, facts: &Facts) -> Result<(Arc<Zeroizing<String>>, u64)> {
         let secret = {
             let mut state = self.state.lock();
             let shared = state.shared.as_mut();
@@ -252,7 +253,7 @@ impl CscSession {
     }
 
     /// A login as the token's owner. The PIN is checked by an authorisation, which is kept if it can be.
-    fn log_in(&self, api: &Api, keys: &[KeyRecord], secret: &[u8]) -> Result<()> {
+    fn log_in(&self, api: &Api<'_>, keys: &[KeyRecord], secret: &[u8]) -> Result<()> {
         let all = with_login(api, keys);
         let is_lasting = |facts: &&Facts| facts.signatures(&api.options) > 1;
         let Some(first) = all.iter().find(is_lasting).or(all.first()) else {
@@ -297,7 +298,7 @@ impl CscSession {
     }
 
     /// A login for the next operation with one key. Where an authorisation is for a hash, it has to wait for that.
-    fn log_in_once(&self, api: &Api, key: &KeyRecord, secret: &[u8]) -> Result<()> {
+    fn log_in_once(&self, api: &Api<'_>, key: &KeyRecord, secret: &[u8]) -> Result<()> {
         let facts = facts(key)?;
         let credential = facts.credential.clone();
         let given = Given::read(api, &facts, secret)?;
@@ -328,11 +329,11 @@ impl Work<'_> {
 
 impl ServiceSession for CscSession {
     fn check_authenticated(&self, key: &KeyRecord, operation: Operation) -> Result<()> {
-        let api = self.service.api()?;
+        let options = &self.service.remote()?.options;
         let facts = facts(key)?;
         let credential = &*facts.credential;
         let state = self.state.lock();
-        let is_open = match signing_constraint(&facts, &api.options) {
+        let is_open = match signing_constraint(&facts, options) {
             _ if operation != Operation::Sign => return Ok(()),
             Constraint::Auth(_, Reuse::Session) => {
                 let grant = state.grants.get(credential);
@@ -359,7 +360,7 @@ impl ServiceSession for CscSession {
         key: Option<&KeyRecord>,
         secret: &[u8],
     ) -> Result<()> {
-        let api = self.service.api()?;
+        let api = &self.service.begin()?;
         match (role, key) {
             (Role::User, _) => self.log_in(api, keys, secret),
             (Role::Context, Some(key)) => self.log_in_once(api, key, secret),
@@ -386,7 +387,7 @@ impl ServiceSession for CscSession {
     }
 
     fn sign(&self, key: &KeyRecord, algorithm: KeyAlgorithm, input: &[u8]) -> Result<Vec<u8>> {
-        let api = self.service.api()?;
+        let api = &self.service.begin()?;
         let facts = facts(key)?;
         let public_key = PublicKey::from_spki(&key.spki)?;
         let plan = algorithm::plan(&facts.algorithms, &public_key, algorithm, input)?;
@@ -421,7 +422,7 @@ fn facts(key: &KeyRecord) -> Result<Facts> {
 }
 
 /// The credentials that a login is for, each once.
-fn with_login(api: &Api, keys: &[KeyRecord]) -> Vec<Facts> {
+fn with_login(api: &Api<'_>, keys: &[KeyRecord]) -> Vec<Facts> {
     let mut seen = HashSet::new();
     keys.iter()
         .filter_map(|key| Facts::read(&key.facts))

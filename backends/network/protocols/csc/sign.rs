@@ -23,7 +23,7 @@ pub(super) enum Ticket<'a> {
 
 /// Has the service sign, and answers with its bytes as they are.
 pub(super) fn sign_hash(
-    api: &Api,
+    api: &Api<'_>,
     facts: &Facts,
     plan: &Plan,
     ticket: &Ticket<'_>,
@@ -96,7 +96,7 @@ pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
 /// # Errors
 /// [`TokenError::Corrupted`] if it is anything else.
 pub(super) fn checked(
-    api: &Api,
+    api: &Api<'_>,
     key: &PublicKey,
     algorithm: KeyAlgorithm,
     input: &[u8],
@@ -112,7 +112,7 @@ pub(super) fn checked(
         Some(signature) if is_right(&signature)? => Ok(signature),
         _ => Err(TokenError::Corrupted(Reason::new(format!(
             "{} answers signatures/signHash with something that is no signature of this key over this hash",
-            api.endpoint().host
+            api.place()
         )))),
     }
 }

@@ -7,10 +7,12 @@ use ctk_token::{Digest, Reason, Result, TokenError};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use super::options::Options;
+use super::api::Api;
 
 /// How long one password counts, in seconds.
 const STEP: u64 = 30;
+/// What has to be left of the operation's time when the password is there, for what it is needed for.
+const ROOM: Duration = Duration::from_secs(5);
 
 /// The clock that requests go by, and the pauses between them.
 #[derive(Clone, Copy, Debug)]
@@ -35,34 +37,41 @@ pub(super) struct Generator {
 }
 
 impl Generator {
-    /// The next password. Waits for it, for up to two steps, if the present one was given already.
+    /// The next password. Waits for it if the present one was given already, and the operation has the time.
     ///
     /// # Errors
-    /// [`TokenError::Unreachable`] if the seed cannot be read or is none, [`TokenError::Refused`] if others wait already.
-    pub(super) fn next(
-        &self,
-        options: &Options,
-        clock: Clock,
-    ) -> Result<Option<Zeroizing<String>>> {
-        let Some(source) = &options.otp_seed else {
+    /// [`TokenError::Unreachable`] if the seed cannot be read or is none, [`TokenError::Refused`] with what to do if the
+    /// next one comes too late.
+    pub(super) fn next(&self, api: &Api<'_>) -> Result<Option<Zeroizing<String>>> {
+        let Some(source) = &api.options.otp_seed else {
             return Ok(None);
         };
-        let seed = seed(&source.read()?).ok_or_else(|| {
+        let seed = seed(&source.read(api.deadline.left()?)?).ok_or_else(|| {
             let why = format!("{} is no seed in base32 or base64", source.source());
             TokenError::Unreachable(Reason::new(why))
         })?;
+        let step = self.wait_for_step(api.clock, api.deadline.left()?)?;
+        password(&seed, step).map(Some)
+    }
+
+    /// The next step that is free, when it has come.
+    fn wait_for_step(&self, clock: Clock, left: Duration) -> Result<u64> {
         let (step, wait) = {
             let since = (clock.now)().duration_since(UNIX_EPOCH).unwrap_or_default();
             let present = since.as_secs() / STEP;
             let mut last = self.last.lock();
             let step = present.max(last.saturating_add(1));
-            if step > present + 2 {
-                return Err(TokenError::Refused(Reason::new(
-                    "one-time passwords come at one in 30 seconds: too many signatures at once",
-                )));
+            let wait = Duration::from_secs(step.saturating_mul(STEP)).saturating_sub(since);
+            if !wait.is_zero() && wait.saturating_add(ROOM) > left {
+                return Err(TokenError::Refused(Reason::new(format!(
+                    "one-time passwords come at one in {STEP} seconds, and the next that is free in {} s, too late for this \
+                     signature: sign less often, or set total_timeout to {} or more",
+                    wait.as_secs() + 1,
+                    (wait.saturating_add(ROOM)).as_secs() + 1
+                ))));
             }
             *last = step;
-            (step, Duration::from_secs(step * STEP).saturating_sub(since))
+            (step, wait)
         };
         if !wait.is_zero() {
             log::info!(
@@ -71,7 +80,7 @@ impl Generator {
             );
             (clock.sleep)(wait);
         }
-        password(&seed, step).map(Some)
+        Ok(step)
     }
 }
 
@@ -127,7 +136,6 @@ fn base32(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Secret, Settings, Value};
 
     /// RFC 6238 appendix B, of whose eight digits these are the last six.
     #[test]
@@ -177,25 +185,22 @@ mod tests {
     }
 
     #[test]
-    fn no_password_is_given_twice() {
-        let mut settings = Settings::default();
-        let endpoint = Value::Texts(vec!["https://signing.example/csc/v1".to_owned()]);
-        settings.0.insert("endpoints".to_owned(), endpoint);
-        let secret = Secret::new("test", || Ok(Zeroizing::new(b"GEZDGNBVGY3TQOJQ".to_vec())));
-        settings
-            .0
-            .insert("otp_seed".to_owned(), Value::Secret(secret));
-        let options = Options::read(&settings).unwrap();
+    fn no_password_is_given_twice_and_none_is_waited_for_in_vain() {
         let clock = Clock {
             now: || UNIX_EPOCH + Duration::from_secs(59),
             sleep: |wait| assert!(wait.as_secs() == 1 || wait.as_secs() == 31, "{wait:?}"),
         };
         let generator = Generator::default();
-        let made: Vec<_> = (0..3)
-            .map(|_| generator.next(&options, clock).unwrap().unwrap())
-            .collect();
-        assert!(made[0] != made[1] && made[1] != made[2]);
-        let refused = generator.next(&options, clock).unwrap_err();
-        assert!(matches!(refused, TokenError::Refused(_)));
+        let next = |left| generator.wait_for_step(clock, Duration::from_secs(left));
+        // The present one costs no time.
+        assert_eq!(next(1), Ok(1));
+        assert_eq!(next(60), Ok(2));
+        // What is refused stays free.
+        let Err(TokenError::Refused(why)) = next(30) else {
+            panic!("a password that comes too late")
+        };
+        assert!(why.as_str().contains("set total_timeout to 37"), "{why}");
+        assert_eq!(next(60), Ok(3));
+        assert!(matches!(next(60), Err(TokenError::Refused(_))));
     }
 }

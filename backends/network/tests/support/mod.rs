@@ -55,7 +55,7 @@ pub fn texts(values: &[&str]) -> Value {
 /// A secret that is always the same.
 pub fn secret(value: &str) -> Value {
     let value = value.to_owned();
-    let read = move || Ok(Zeroizing::new(value.clone().into_bytes()));
+    let read = move |_| Ok(Zeroizing::new(value.clone().into_bytes()));
     Value::Secret(Secret::new("the test", read))
 }
 
@@ -72,7 +72,7 @@ pub fn empty(protocol_name: &str, settings: Settings) -> Configuration {
         surroundings: Surroundings {
             home: None,
             variable: no_variable,
-            run: Arc::new(|_| Err(TokenError::Unreachable(Reason::new("commands are off")))),
+            run: Arc::new(|_, _| Err(TokenError::Unreachable(Reason::new("commands are off")))),
         },
     }
 }
@@ -83,7 +83,7 @@ fn no_variable(_: &str) -> Option<OsString> {
 
 /// Asks the service of a token what there is.
 pub fn list(configuration: &Configuration) -> Result<Inventory> {
-    (configuration.protocol.open)(configuration).list(&mut |_| {})
+    (configuration.protocol.open)(configuration).list(None, &mut |_| {})
 }
 
 /// A token with these settings that holds what its service lists.

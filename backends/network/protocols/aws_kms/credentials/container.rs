@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Surroundings,
-    http::{Endpoint, Exchange, Method, Repeat, Request, judge_by_status},
+    http::{Deadline, Endpoint, Exchange, Method, Repeat, Request, judge_by_status},
 };
 
 use super::{super::outside::Outside, Credentials, read_answer, unusable, variable};
@@ -22,6 +22,7 @@ const RELATIVE: &str = "http://169.254.170.2";
 pub(super) fn credentials(
     surroundings: &Surroundings,
     outside: &dyn Outside,
+    deadline: Deadline,
 ) -> Result<Option<Credentials>> {
     let relative = variable(surroundings, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
     let full = variable(surroundings, "AWS_CONTAINER_CREDENTIALS_FULL_URI");
@@ -39,6 +40,7 @@ pub(super) fn credentials(
     let response = outside.local(endpoint)?.send(&Exchange {
         name: "container credentials",
         repeat: Repeat::Always,
+        deadline,
         prepare: &|_| {
             let mut headers = vec![("Accept", Zeroizing::new("application/json".to_owned()))];
             if let Some(token) = &authorization {

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Surroundings,
-    http::{Endpoint, Exchange, Method, Repeat, Request, Response, Verdict},
+    http::{Deadline, Endpoint, Exchange, Method, Repeat, Request, Response, Verdict},
     json::Object,
 };
 
@@ -28,6 +28,7 @@ pub(super) fn credentials(
     surroundings: &Surroundings,
     configured: Option<&str>,
     outside: &dyn Outside,
+    deadline: Deadline,
 ) -> Result<std::result::Result<Credentials, String>> {
     let is_true = |text: Zeroizing<String>| text.eq_ignore_ascii_case("true");
     if variable(surroundings, "AWS_EC2_METADATA_DISABLED").is_some_and(is_true) {
@@ -36,7 +37,7 @@ pub(super) fn credentials(
     let endpoint = endpoint(surroundings, configured)?;
     let host = endpoint.authority();
     let channel = outside.local(endpoint)?;
-    let token = match token(&*channel) {
+    let token = match token(&*channel, deadline) {
         Ok(token) => token,
         Err(TokenError::Unreachable(_) | TokenError::TimedOut) => {
             return Ok(Err(format!("no instance metadata answer at {host}")));
@@ -51,7 +52,7 @@ pub(super) fn credentials(
             )));
         }
     };
-    let roles = get(&*channel, ROLES, &token)?;
+    let roles = get(&*channel, deadline, ROLES, &token)?;
     let role = match roles.status {
         200 => header_value(&roles.body),
         404 => None,
@@ -64,7 +65,7 @@ pub(super) fn credentials(
     else {
         return Ok(Err("the instance has no role".to_owned()));
     };
-    let response = get(&*channel, &format!("{ROLES}{}", *role), &token)?;
+    let response = get(&*channel, deadline, &format!("{ROLES}{}", *role), &token)?;
     if response.status != 200 {
         return Err(unusable(format!(
             "{SOURCE} answered with status {}",
@@ -82,17 +83,22 @@ pub(super) fn credentials(
 }
 
 /// A session token, without which version 2 of the service answers nothing.
-fn token(channel: &dyn Channel) -> Result<Response> {
+fn token(channel: &dyn Channel, deadline: Deadline) -> Result<Response> {
     let ttl = (
         "X-aws-ec2-metadata-token-ttl-seconds",
         Zeroizing::new("21600".to_owned()),
     );
-    send(channel, Method::Put, "/latest/api/token", &ttl)
+    send(channel, deadline, Method::Put, "/latest/api/token", &ttl)
 }
 
-fn get(channel: &dyn Channel, target: &str, token: &Zeroizing<String>) -> Result<Response> {
+fn get(
+    channel: &dyn Channel,
+    deadline: Deadline,
+    target: &str,
+    token: &Zeroizing<String>,
+) -> Result<Response> {
     let token = ("X-aws-ec2-metadata-token", token.clone());
-    let response = send(channel, Method::Get, target, &token);
+    let response = send(channel, deadline, Method::Get, target, &token);
     response.map_err(|error| match error {
         TokenError::TimedOut => unusable(format!("{SOURCE} did not answer in time")),
         error => error,
@@ -101,6 +107,7 @@ fn get(channel: &dyn Channel, target: &str, token: &Zeroizing<String>) -> Result
 
 fn send(
     channel: &dyn Channel,
+    deadline: Deadline,
     method: Method,
     target: &str,
     header: &(&'static str, Zeroizing<String>),
@@ -108,6 +115,7 @@ fn send(
     channel.send(&Exchange {
         name: "instance metadata",
         repeat: Repeat::Always,
+        deadline,
         prepare: &|_| {
             Ok(Request {
                 method,

@@ -17,7 +17,7 @@ use std::{fmt, time::SystemTime};
 use ctk_token::{Reason, Result, TokenError};
 use zeroize::Zeroizing;
 
-use crate::{Settings, Surroundings, json::Object};
+use crate::{Settings, Surroundings, http::Deadline, json::Object};
 
 use super::{outside::Outside, time};
 
@@ -146,9 +146,10 @@ impl Chain {
     /// The credentials in the first place that has some.
     ///
     /// # Errors
-    /// [`TokenError::Unreachable`] with what is wrong with the place, or where there are none.
-    pub(super) fn find(&self, outside: &dyn Outside) -> Result<Credentials> {
-        if let Some(found) = self.configured()? {
+    /// [`TokenError::Unreachable`] with what is wrong with the place, or where there are none; [`TokenError::TimedOut`] if
+    /// looking lasts beyond the deadline.
+    pub(super) fn find(&self, outside: &dyn Outside, deadline: Deadline) -> Result<Credentials> {
+        if let Some(found) = self.configured(deadline)? {
             return Ok(found);
         }
         let surroundings = &self.surroundings;
@@ -160,14 +161,14 @@ impl Chain {
             environment::refuse_web_identity(surroundings)?;
         }
         let profiles = Profiles::read(surroundings)?;
-        if let Some(found) = self.of_profile(&profiles)? {
+        if let Some(found) = self.of_profile(&profiles, deadline)? {
             return Ok(found);
         }
-        if let Some(found) = container::credentials(surroundings, outside)? {
+        if let Some(found) = container::credentials(surroundings, outside, deadline)? {
             return Ok(found);
         }
         let endpoint = self.settings.text("metadata_endpoint");
-        match instance::credentials(surroundings, endpoint, outside)? {
+        match instance::credentials(surroundings, endpoint, outside, deadline)? {
             Ok(found) => Ok(found),
             Err(why) => Err(unusable(format!(
                 "no AWS credentials: none in the token's settings, in the environment, in {}, of a container; and {why}. Set \
@@ -178,7 +179,7 @@ impl Chain {
     }
 
     /// Those in the settings.
-    fn configured(&self) -> Result<Option<Credentials>> {
+    fn configured(&self, deadline: Deadline) -> Result<Option<Credentials>> {
         let id = self.settings.text("access_key_id");
         let secret = self.settings.secret("secret_access_key");
         let (id, secret) = match (id, secret) {
@@ -191,7 +192,7 @@ impl Chain {
             }
         };
         let text = |secret: &crate::Secret| {
-            let bytes = secret.read()?;
+            let bytes = secret.read(deadline.left()?)?;
             match std::str::from_utf8(&bytes) {
                 Ok(text) => Ok(Zeroizing::new(text.trim().to_owned())),
                 Err(_) => Err(unusable(format!("what {} has is no text", secret.source()))),
@@ -206,7 +207,7 @@ impl Chain {
         Credentials::new(id, &text(secret)?, token, None, "the token's settings").map(Some)
     }
 
-    fn of_profile(&self, profiles: &Profiles) -> Result<Option<Credentials>> {
+    fn of_profile(&self, profiles: &Profiles, deadline: Deadline) -> Result<Option<Credentials>> {
         let chosen = self.settings.text("profile");
         let Some(profile) = profiles.profile(chosen, &self.surroundings)? else {
             return Ok(None);
@@ -217,7 +218,9 @@ impl Chain {
         }
         profile.refuse_login()?;
         if let Some(command) = profile.get("credential_process") {
-            return process::credentials(command, profile.name(), &self.surroundings).map(Some);
+            let found =
+                process::credentials(command, profile.name(), &self.surroundings, deadline)?;
+            return Ok(Some(found));
         }
         profile.keys_of_config_file()
     }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use ctk_token::Result;
 use zeroize::Zeroizing;
 
-use crate::{Surroundings, json::Object};
+use crate::{Surroundings, http::Deadline, json::Object};
 
 use super::{Credentials, read_answer, unusable};
 
@@ -18,6 +18,7 @@ pub(super) fn credentials(
     command: &str,
     profile: &str,
     surroundings: &Surroundings,
+    deadline: Deadline,
 ) -> Result<Credentials> {
     let source = format!("credential_process of profile {profile:?}");
     let words = words(command)
@@ -27,7 +28,7 @@ pub(super) fn credentials(
         .iter()
         .map(|word| OsString::from(word.as_str()))
         .collect();
-    let json = (surroundings.run)(&words)?;
+    let json = (surroundings.run)(&words, deadline.left()?)?;
     if Object::read(&json).is_some_and(|answer| answer.number("Version") != Some(1)) {
         return Err(unusable(format!(
             "{source} answered in a version of its format that is not 1"
@@ -75,18 +76,22 @@ pub(super) fn words(line: &str) -> Option<Vec<Zeroizing<String>>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{sync::Arc, time::Duration};
 
     use ctk_token::TokenError;
 
     use super::*;
+
+    fn in_a_minute() -> Deadline {
+        Deadline::after(Duration::from_secs(60))
+    }
 
     fn answering(json: &str) -> Surroundings {
         let json = json.as_bytes().to_vec();
         Surroundings {
             home: None,
             variable: |_| None,
-            run: Arc::new(move |words| {
+            run: Arc::new(move |words, _| {
                 assert_eq!(words, ["/bin/get", "two words"]);
                 Ok(Zeroizing::new(json.clone()))
             }),
@@ -117,7 +122,13 @@ mod tests {
     fn a_command_tells_credentials() {
         let json = r#"{"Version":1,"AccessKeyId":"AKIDEXAMPLE","SecretAccessKey":"se\/cret","SessionToken":null,
                        "Expiration":"2015-08-30T12:36:00Z","AccountId":"1"}"#;
-        let found = credentials("/bin/get 'two words'", "ci", &answering(json)).unwrap();
+        let found = credentials(
+            "/bin/get 'two words'",
+            "ci",
+            &answering(json),
+            in_a_minute(),
+        )
+        .unwrap();
         assert_eq!(found.access_key_id(), "AKIDEXAMPLE");
         assert_eq!(found.secret_access_key(), "se/cret");
         assert_eq!(found.session_token(), None);
@@ -164,14 +175,20 @@ mod tests {
                 "no time",
             ),
         ] {
-            let error = credentials("/bin/get 'two words'", "ci", &answering(json)).unwrap_err();
+            let error = credentials(
+                "/bin/get 'two words'",
+                "ci",
+                &answering(json),
+                in_a_minute(),
+            )
+            .unwrap_err();
             let TokenError::Unreachable(reason) = &error else {
                 panic!("{error:?}")
             };
             assert!(reason.as_str().contains(why), "{json}: {reason}");
             assert!(!reason.as_str().contains("topsecret"), "{reason}");
         }
-        let error = credentials("'/bin/get", "ci", &answering("")).unwrap_err();
+        let error = credentials("'/bin/get", "ci", &answering(""), in_a_minute()).unwrap_err();
         assert!(error.to_string().contains("quote"), "{error}");
     }
 }

@@ -9,14 +9,14 @@ use std::{
 use ctk_token::{Result, TokenError};
 use parking_lot::Mutex;
 
+use crate::http::Deadline;
+
 use super::{super::outside::Outside, Chain, Credentials};
 
 /// So long before they end, new ones are asked for (AWS' programs do the same).
 const EARLY: Duration = Duration::from_secs(15 * 60);
 /// So long after an attempt that gave nothing better, the next one is made.
 const PAUSE: Duration = Duration::from_secs(60);
-/// So long a thread waits for another one's attempt. A command may take 30 seconds.
-const WAIT: Duration = Duration::from_secs(45);
 
 /// The credentials of a token.
 #[derive(Debug)]
@@ -70,11 +70,12 @@ impl Store {
     /// The credentials to use at `now`, which is the service's time.
     ///
     /// # Errors
-    /// As [`Chain::find`], if there are none that count; [`TokenError::TimedOut`] if another thread is still looking.
+    /// As [`Chain::find`], if there are none that count; [`TokenError::TimedOut`] if another thread is still looking at the deadline.
     pub(in super::super) fn current(
         &self,
         outside: &dyn Outside,
         now: SystemTime,
+        deadline: Deadline,
     ) -> Result<Arc<Credentials>> {
         let (current, before, renewal) = {
             let mut state = self.state.lock();
@@ -89,12 +90,16 @@ impl Store {
         match current.filter(|current| !ends_within(current, now, Duration::ZERO)) {
             // They still count: whoever comes first looks for new ones, and nobody waits.
             Some(current) => match renewal.try_lock() {
-                Some(_renewing) => Ok(self.fetch(outside, now, before).unwrap_or(current)),
+                Some(_renewing) => Ok(self
+                    .fetch(outside, now, deadline, before)
+                    .unwrap_or(current)),
                 None => Ok(current),
             },
             None => {
-                let _renewing = renewal.try_lock_for(WAIT).ok_or(TokenError::TimedOut)?;
-                self.fetch(outside, now, before)
+                let _renewing = renewal
+                    .try_lock_until(deadline.instant())
+                    .ok_or(TokenError::TimedOut)?;
+                self.fetch(outside, now, deadline, before)
             }
         }
     }
@@ -108,6 +113,7 @@ impl Store {
         refused: &Credentials,
         outside: &dyn Outside,
         now: SystemTime,
+        deadline: Deadline,
     ) -> Result<Option<Arc<Credentials>>> {
         let other = |state: &State| {
             let current = state.current.clone();
@@ -120,8 +126,10 @@ impl Store {
             }
             (state.attempts, state.renewal())
         };
-        let _renewing = renewal.try_lock_for(WAIT).ok_or(TokenError::TimedOut)?;
-        self.fetch(outside, now, before)?;
+        let _renewing = renewal
+            .try_lock_until(deadline.instant())
+            .ok_or(TokenError::TimedOut)?;
+        self.fetch(outside, now, deadline, before)?;
         Ok(other(&self.state.lock()))
     }
 
@@ -131,6 +139,7 @@ impl Store {
         &self,
         outside: &dyn Outside,
         now: SystemTime,
+        deadline: Deadline,
         before: u64,
     ) -> Result<Arc<Credentials>> {
         {
@@ -144,7 +153,7 @@ impl Store {
             }
         }
         // Not under the lock of the state: others use the old ones meanwhile.
-        let found = self.chain.find(outside);
+        let found = self.chain.find(outside, deadline);
         let mut state = self.state.lock();
         state.attempts += 1;
         match found {

@@ -14,7 +14,10 @@ use parking_lot::Mutex;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::{Configuration, Service, Settings, Surroundings, http::Response};
+use crate::{
+    Configuration, Service, Settings, Surroundings,
+    http::{Deadline, Response},
+};
 
 use super::{
     super::{
@@ -29,7 +32,7 @@ use super::{
 };
 
 fn find(settings: &Settings, surroundings: &Surroundings, world: &World) -> Result<Credentials> {
-    Chain::new(settings, surroundings).find(world)
+    Chain::new(settings, surroundings).find(world, Deadline::after(Duration::from_secs(60)))
 }
 
 fn nowhere() -> World {
@@ -138,7 +141,7 @@ fn a_command_is_asked_where_the_profile_has_one() {
     let asked: Arc<Mutex<Vec<OsString>>> = Arc::default();
     let words = asked.clone();
     let surroundings = Surroundings {
-        run: Arc::new(move |command| {
+        run: Arc::new(move |command, _| {
             words.lock().extend_from_slice(command);
             let json = json!({"Version": 1, "AccessKeyId": "AKIDCOMMAND", "SecretAccessKey": "s"});
             Ok(Zeroizing::new(json.to_string().into_bytes()))
@@ -389,7 +392,7 @@ fn credentials_are_renewed_before_they_end_and_kept_while_that_fails() {
     let (world, service, made) = renewing(Duration::from_secs(3600), fails.clone(), |_| true);
     let at = |minutes: u64| {
         *world.now.lock() = noon() + Duration::from_secs(60 * minutes);
-        let listed = service.list(&mut |_| {});
+        let listed = service.list(None, &mut |_| {});
         (listed.map(drop), made.load(Ordering::SeqCst))
     };
     assert_eq!(at(0), (Ok(()), 1));
@@ -418,12 +421,21 @@ fn credentials_that_are_refused_are_renewed_once() {
     let none = Arc::new(AtomicUsize::new(0));
     let life = Duration::from_secs(3600);
     let (world, service, made) = renewing(life, none.clone(), |id| id != "AKID00001");
-    service.list(&mut |_| {}).unwrap();
+    let deadline = Deadline::after(Duration::from_secs(60));
+    service.list(Some(deadline), &mut |_| {}).unwrap();
     assert_eq!(made.load(Ordering::SeqCst), 2);
     assert_eq!(last_id(&world), "AKID00002");
+    // The first credentials, the second, and all requests are of one operation.
+    let asked = world.asked.lock().clone();
+    assert!(asked.iter().any(|asked| asked.local));
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.deadline == deadline.instant())
+    );
 
     let (world, service, made) = renewing(life, none, |_| false);
-    let error = service.list(&mut |_| {}).unwrap_err();
+    let error = service.list(None, &mut |_| {}).unwrap_err();
     assert!(
         reason(&error).contains("from the instance's metadata service"),
         "{error}"
@@ -439,11 +451,11 @@ fn credentials_that_are_refused_are_renewed_once() {
 fn ended_credentials_are_used_if_there_are_no_others() {
     let none = Arc::new(AtomicUsize::new(0));
     let (world, service, made) = renewing(Duration::ZERO, none, |_| true);
-    service.list(&mut |_| {}).unwrap();
-    service.list(&mut |_| {}).unwrap();
+    service.list(None, &mut |_| {}).unwrap();
+    service.list(None, &mut |_| {}).unwrap();
     assert_eq!(made.load(Ordering::SeqCst), 1);
     *world.now.lock() = noon() + Duration::from_secs(120);
-    service.list(&mut |_| {}).unwrap();
+    service.list(None, &mut |_| {}).unwrap();
     assert_eq!(made.load(Ordering::SeqCst), 2);
 }
 
@@ -458,7 +470,7 @@ fn sixteen_threads_look_for_credentials_once() {
                 scope.spawn(|| {
                     barrier.wait();
                     // With a failure, whoever comes after it may look again, and finds some.
-                    let _ = service.list(&mut |_| {});
+                    let _ = service.list(None, &mut |_| {});
                 });
             }
         });

@@ -34,7 +34,7 @@ fn described(state: &str, spec: &str) -> Json {
 fn list(world: &World, settings: Settings) -> Result<Inventory> {
     let service = world.service(&configuration(settings, vec![]));
     let mut steps = 0;
-    let listed = service.list(&mut |_| steps += 1);
+    let listed = service.list(None, &mut |_| steps += 1);
     assert!(steps > 0 || listed.is_err());
     listed
 }

@@ -117,7 +117,7 @@ fn no_answer_is_too_strange() {
                 .decrypt(&record, KeyAlgorithm::RsaOaep(oaep), &input)
                 .is_err()
         );
-        let listed = service.list(&mut |_| {});
+        let listed = service.list(None, &mut |_| {});
         if let Err(error) = listed {
             assert!(error.to_string().chars().count() < 1000, "{error}");
         }
@@ -146,6 +146,6 @@ fn no_metadata_are_too_strange() {
         let mut configuration = configuration(settings([("region", text("eu-west-1"))]), vec![]);
         configuration.surroundings = surroundings(|_| None);
         let service = world.service(&configuration);
-        assert!(service.list(&mut |_| {}).is_err());
+        assert!(service.list(None, &mut |_| {}).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fmt,
     sync::{Arc, OnceLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use ctk_crypto::{PrivateKey, Reduction};
@@ -40,6 +40,8 @@ pub(super) struct Asked {
     /// By lower-case names.
     pub(super) headers: BTreeMap<String, String>,
     pub(super) body: Vec<u8>,
+    /// When the operation that it was asked for ends.
+    pub(super) deadline: Instant,
 }
 
 impl Asked {
@@ -149,6 +151,7 @@ impl Channel for Way {
                 line: format!("{:?} {}", request.method, request.target),
                 headers: headers.collect(),
                 body: request.body.to_vec(),
+                deadline: exchange.deadline.instant(),
             };
             let answer = (self.world.answer)(&asked);
             self.world.asked.lock().push(asked);
@@ -194,7 +197,7 @@ pub(super) fn surroundings(variable: fn(&str) -> Option<OsString>) -> Surroundin
     Surroundings {
         home: None,
         variable,
-        run: Arc::new(|_| Err(TokenError::NotSupported)),
+        run: Arc::new(|_, _| Err(TokenError::NotSupported)),
     }
 }
 
@@ -203,7 +206,7 @@ pub(super) fn text(text: &str) -> Value {
 }
 
 pub(super) fn secret(text: &'static str) -> Value {
-    let read = || Ok(Zeroizing::new(text.as_bytes().to_vec()));
+    let read = |_| Ok(Zeroizing::new(text.as_bytes().to_vec()));
     Value::Secret(Secret::new("a test", read))
 }
 

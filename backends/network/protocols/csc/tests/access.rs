@@ -1,9 +1,11 @@
 //! How the service knows us: tokens got once, renewed once, and what is said when that does not help.
 
+use std::time::{Duration, Instant};
+
 use ctk_token::{KeyAlgorithm, TokenError};
 use serde_json::json;
 
-use crate::{Finding, Service, Step, Value};
+use crate::{Finding, Service, Step, Value, http::Deadline};
 
 use super::{
     fake::{Fake, P256, SEED, credential},
@@ -59,6 +61,39 @@ fn a_client_of_oauth2_gets_a_token_once() {
 }
 
 #[test]
+fn whatever_an_operation_asks_for_has_one_deadline() {
+    let mut more = client();
+    more.push(("total_timeout", Value::Number(77)));
+    let world = World::new(service(1, "Bearer tokenT"), &more);
+    let before = Instant::now();
+    sign(&world).unwrap();
+    let deadlines: Vec<_> = (world.fake.calls().iter())
+        .map(|call| call.deadline)
+        .collect();
+    assert_eq!(deadlines.len(), 3);
+    assert!(deadlines.iter().all(|deadline| *deadline == deadlines[0]));
+    let total = Duration::from_secs(77);
+    assert!(deadlines[0] >= before + total && deadlines[0] <= Instant::now() + total);
+    // The next operation has the next.
+    sign(&world).unwrap();
+    assert!(
+        world
+            .fake
+            .calls()
+            .iter()
+            .all(|call| call.deadline > deadlines[0])
+    );
+    // A list may be long: each of its requests has the time, if nobody waits for all of them.
+    world.service.list(None, &mut |_| {}).unwrap();
+    let calls = world.fake.calls();
+    assert!(calls.len() > 2 && calls[0].deadline < calls[calls.len() - 1].deadline);
+    let soon = Deadline::after(total);
+    world.service.list(Some(soon), &mut |_| {}).unwrap();
+    let calls = world.fake.calls();
+    assert!(calls.iter().all(|call| call.deadline == soon.instant()));
+}
+
+#[test]
 fn a_token_that_has_expired_is_renewed_once() {
     let world = World::new(service(1, "Bearer tokenT"), &client());
     sign(&world).unwrap();
@@ -66,7 +101,7 @@ fn a_token_that_has_expired_is_renewed_once() {
     // The service gives another token to somebody, and takes no other from then on.
     let key = &world.inventory.keys[0];
     let other = super::world::client(&world.fake, &super::world::settings(&client()));
-    other.list(&mut |_| {}).unwrap();
+    other.list(None, &mut |_| {}).unwrap();
     world.fake.calls();
     let signed = world
         .session()
@@ -121,7 +156,7 @@ fn a_client_that_is_refused_in_the_body_names_itself_in_the_header() {
         .fake
         .answer("token", 400, r#"{"error":"invalid_request"}"#);
     let fresh = super::world::client(&world.fake, &super::world::settings(&client()));
-    let Err(TokenError::Refused(why)) = fresh.list(&mut |_| {}) else {
+    let Err(TokenError::Refused(why)) = fresh.list(None, &mut |_| {}) else {
         panic!("without a token")
     };
     assert!(why.as_str().contains("client_secret"), "{why}");
@@ -187,7 +222,7 @@ fn wrong_settings_are_told_by_every_use() {
     ] {
         let fake = std::sync::Arc::new(service(1, ""));
         let client = super::world::client(&fake, &super::world::settings(&more));
-        let Err(TokenError::Unreachable(why)) = client.list(&mut |_| {}) else {
+        let Err(TokenError::Unreachable(why)) = client.list(None, &mut |_| {}) else {
             panic!("{word}")
         };
         assert!(why.as_str().contains(word), "{why}");

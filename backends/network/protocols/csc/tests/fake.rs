@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use ctk_crypto::{PrivateKey, Reduction};
@@ -50,6 +50,8 @@ pub(super) struct Call {
     pub(super) body: Json,
     pub(super) raw: String,
     pub(super) authorization: Option<String>,
+    /// When the operation that it is part of ends.
+    pub(super) deadline: Instant,
 }
 
 #[derive(Default)]
@@ -171,7 +173,7 @@ impl Fake {
         self.state.lock().sads.clear();
     }
 
-    fn respond(&self, request: &Request) -> Response {
+    fn respond(&self, request: &Request, deadline: Instant) -> Response {
         let header = |wanted: &str| {
             let found = request.headers.iter().find(|(name, _)| *name == wanted);
             found.map(|(_, value)| value.to_string())
@@ -187,6 +189,7 @@ impl Fake {
             },
             raw,
             authorization: header("Authorization"),
+            deadline,
         };
         self.state.lock().calls.push(call.clone());
         let instead = self
@@ -457,7 +460,7 @@ impl Wire for Fake {
     fn send(&self, exchange: &Exchange<'_>) -> Result<Response> {
         let endpoint = Endpoint::parse("https://signing.example/csc/v1").unwrap();
         let request = (exchange.prepare)(&endpoint)?;
-        let response = self.respond(&request);
+        let response = self.respond(&request, exchange.deadline.instant());
         assert!(matches!(
             (exchange.judge)(&response),
             Verdict::Final | Verdict::Later

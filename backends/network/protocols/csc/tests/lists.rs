@@ -54,7 +54,7 @@ fn a_list_has_pages() {
     assert_eq!(world.inventory.keys.len(), 5);
     let mut said = Vec::new();
     client(&world.fake, &settings(&[]))
-        .list(&mut |step| said.push(step.to_owned()))
+        .list(None, &mut |step| said.push(step.to_owned()))
         .unwrap();
     assert!(
         said.contains(&"asking for credential 3 of 5".to_owned()),
@@ -68,7 +68,7 @@ fn a_list_has_pages() {
         r#"{"credentialIDs":["c/1"],"nextPageToken":"x"}"#,
     );
     let inventory = client(&world.fake, &settings(&[]))
-        .list(&mut |_| {})
+        .list(None, &mut |_| {})
         .unwrap();
     assert_eq!(inventory.keys.len(), 1);
     assert_eq!(world.fake.calls().len(), 4);
@@ -78,7 +78,7 @@ fn a_list_has_pages() {
         (call.operation == "credentials/list").then(|| (200, page.to_string()))
     });
     client(&world.fake, &settings(&[]))
-        .list(&mut |_| {})
+        .list(None, &mut |_| {})
         .unwrap();
     assert!(world.fake.calls().len() < 105);
 }
@@ -108,7 +108,9 @@ fn a_list_is_asked_for_as_configured() {
 
     let more = [("user_id", text("alice")), ("client_data", text("EVCS"))];
     let fake = std::sync::Arc::new(fake());
-    client(&fake, &settings(&more)).list(&mut |_| {}).unwrap();
+    client(&fake, &settings(&more))
+        .list(None, &mut |_| {})
+        .unwrap();
     let calls = fake.calls();
     assert_eq!(calls[0].operation, "info");
     assert_eq!(
@@ -123,13 +125,17 @@ fn a_list_is_asked_for_as_configured() {
 fn version_2_tells_everything_in_one_answer_if_it_can() {
     let world = World::new(Fake::new(2, vec![credential(P256, &["pin"])]), &[]);
     let fake = world.fake.clone();
-    client(&fake, &settings(&[])).list(&mut |_| {}).unwrap();
+    client(&fake, &settings(&[]))
+        .list(None, &mut |_| {})
+        .unwrap();
     let info = fake.calls().pop().unwrap();
     assert_eq!(info.operation, "credentials/info");
     let answer = serde_json::json!({"credentialIDs": ["c/1"], "credentialInfos": [{
         "credentialID": "c/1", "key": {"status": "disabled"}, "cert": {}}]});
     fake.answer("credentials/list", 200, &answer.to_string());
-    let inventory = client(&fake, &settings(&[])).list(&mut |_| {}).unwrap();
+    let inventory = client(&fake, &settings(&[]))
+        .list(None, &mut |_| {})
+        .unwrap();
     assert_eq!(fake.operations(), ["info", "credentials/list"]);
     assert!(inventory.left_out[0].contains("disabled"));
 }
@@ -139,11 +145,13 @@ fn a_service_without_info_is_what_its_address_says() {
     let fake = std::sync::Arc::new(Fake::new(1, vec![credential(P256, &["pin"])]));
     for status in [404, 405, 500, 501] {
         fake.answer("info", status, "no such page");
-        let inventory = client(&fake, &settings(&[])).list(&mut |_| {}).unwrap();
+        let inventory = client(&fake, &settings(&[]))
+            .list(None, &mut |_| {})
+            .unwrap();
         assert_eq!(inventory.keys[0].facts.number("version"), Some(1));
     }
     fake.answer("info", 503, "");
-    let refused = client(&fake, &settings(&[])).list(&mut |_| {});
+    let refused = client(&fake, &settings(&[])).list(None, &mut |_| {});
     assert!(matches!(refused, Err(TokenError::Unreachable(_))));
 }
 
@@ -151,12 +159,14 @@ fn a_service_without_info_is_what_its_address_says() {
 fn an_address_that_is_no_service_is_told_so() {
     let fake = std::sync::Arc::new(Fake::new(1, Vec::new()));
     fake.answer_by(|_| Some((404, "<html>".to_owned())));
-    let Err(TokenError::Unreachable(why)) = client(&fake, &settings(&[])).list(&mut |_| {}) else {
+    let Err(TokenError::Unreachable(why)) = client(&fake, &settings(&[])).list(None, &mut |_| {})
+    else {
         panic!("404")
     };
     assert!(why.as_str().contains("endpoints"), "{why}");
     fake.answer_by(|_| Some((200, "<html>".to_owned())));
-    let Err(TokenError::Corrupted(why)) = client(&fake, &settings(&[])).list(&mut |_| {}) else {
+    let Err(TokenError::Corrupted(why)) = client(&fake, &settings(&[])).list(None, &mut |_| {})
+    else {
         panic!("a page")
     };
     assert!(why.as_str().contains("endpoints"), "{why}");

@@ -261,7 +261,7 @@ fn a_service_is_asked_to_send_a_one_time_password() {
     for (version, send) in [(1, "credentials/sendOTP"), (2, "credentials/getChallenge")] {
         let reads = Arc::new(AtomicUsize::new(0));
         let count = reads.clone();
-        let source = Secret::new("test", move || {
+        let source = Secret::new("test", move |_| {
             count.fetch_add(1, Ordering::Relaxed);
             Ok(Zeroizing::new(OTP.as_bytes().to_vec()))
         });

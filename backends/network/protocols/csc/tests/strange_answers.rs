@@ -121,7 +121,7 @@ fn no_answer_does_harm() {
                 ))
             });
             if round % operations.len() < 3 {
-                let listed = client(&good, &settings(&[])).list(&mut |_| {});
+                let listed = client(&good, &settings(&[])).list(None, &mut |_| {});
                 if let Ok(inventory) = listed {
                     assert!(inventory.left_out.iter().all(|why| why.len() < 2000));
                     assert!(inventory.keys.len() <= 1);

@@ -38,7 +38,7 @@ pub(super) fn text(text: &str) -> Value {
 }
 
 pub(super) fn secret(text: &'static str) -> Value {
-    Value::Secret(Secret::new("test", move || {
+    Value::Secret(Secret::new("test", move |_| {
         Ok(Zeroizing::new(text.as_bytes().to_vec()))
     }))
 }
@@ -67,7 +67,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(fake: Fake, more: &[(&str, Value)]) -> Self {
         let (fake, settings) = (Arc::new(fake), settings(more));
-        let inventory = client(&fake, &settings).list(&mut |_| {}).unwrap();
+        let inventory = client(&fake, &settings).list(None, &mut |_| {}).unwrap();
         fake.calls();
         Self {
             // As in another process, which has seen what is stored only.
@@ -97,7 +97,7 @@ impl World {
             surroundings: Surroundings {
                 home: None,
                 variable: |_| None,
-                run: Arc::new(|_| Err(TokenError::NotSupported)),
+                run: Arc::new(|_, _| Err(TokenError::NotSupported)),
             },
         }
     }
