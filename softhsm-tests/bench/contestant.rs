@@ -6,9 +6,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use softhsm_bench::Key;
-
-use crate::tokens::Place;
+use crate::{Each, Key, place::Place};
 
 /// A running worker.
 #[derive(Debug)]
@@ -94,6 +92,15 @@ impl Contestant {
             cpu_ns: cpu_ns / operations,
             rate: *rate,
         })
+    }
+
+    /// How long single operations took, one after another.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn each(&mut self, question: &str) -> Result<Each, String> {
+        let answer = self.ask(question)?;
+        Each::from_answer(&answer).ok_or_else(|| format!("answered {answer:?}"))
     }
 
     /// What it has signed with the key.

@@ -1,4 +1,10 @@
-//! What the benchmark's programs share: the types of keys, and loops that are timed.
+//! What the benchmark's programs share: the types of keys, loops that are timed, who is measured, and the table.
+
+pub mod contestant;
+pub mod host;
+pub mod machine;
+pub mod place;
+pub mod report;
 
 use std::{
     collections::BTreeMap,
@@ -139,6 +145,61 @@ pub fn timed<O: FnMut() + Send>(operations: Vec<O>, duration: Duration) -> Timed
     })
 }
 
+/// Operations one after another, each by the clock on the wall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Each {
+    /// The CPU time of the thread for all of them together, in nanoseconds.
+    pub cpu_ns: u64,
+    /// How long each took, in nanoseconds.
+    pub walls: Vec<u64>,
+}
+
+impl Each {
+    /// Does an operation `count` times. One before is not counted: it may set up what the others use.
+    pub fn measure(mut operation: impl FnMut(), count: usize) -> Self {
+        operation();
+        let mut walls = Vec::with_capacity(count);
+        let cpu = cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID);
+        for _ in 0..count {
+            let start = Instant::now();
+            operation();
+            let took = start.elapsed().as_nanos();
+            walls.push(u64::try_from(took).expect("less than a century"));
+        }
+        Self {
+            cpu_ns: cpu_ns(libc::CLOCK_THREAD_CPUTIME_ID) - cpu,
+            walls,
+        }
+    }
+
+    /// As a worker answers: "CPU WALL WALL …".
+    pub fn answer(&self) -> String {
+        let walls = self.walls.iter().map(u64::to_string);
+        let all: Vec<_> = std::iter::once(self.cpu_ns.to_string())
+            .chain(walls)
+            .collect();
+        all.join(" ")
+    }
+
+    /// What a worker answered.
+    pub fn from_answer(answer: &str) -> Option<Self> {
+        let mut numbers = answer.split(' ').map(str::parse);
+        let cpu_ns = numbers.next()?.ok()?;
+        let walls: Vec<u64> = numbers.collect::<Result<_, _>>().ok()?;
+        (!walls.is_empty()).then_some(Self { cpu_ns, walls })
+    }
+
+    /// The median of their times, in nanoseconds.
+    pub fn median_ns(&self) -> f64 {
+        contestant::median(self.walls.iter().map(|&wall| wall as f64))
+    }
+
+    /// The CPU time of one, in nanoseconds.
+    pub fn cpu_of_one_ns(&self) -> f64 {
+        self.cpu_ns as f64 / self.walls.len() as f64
+    }
+}
+
 /// CPU time by this clock, in nanoseconds.
 pub fn cpu_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec {
@@ -266,5 +327,22 @@ pub fn serve(mut answer: impl FnMut(&[&str]) -> Result<String, String>) {
         }
         .and_then(|()| out.flush())
         .expect("an answer");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_operations_are_told_and_understood() {
+        let mut calls = 0;
+        let each = Each::measure(|| calls += 1, 3);
+        assert_eq!((calls, each.walls.len()), (4, 3));
+        assert_eq!(Each::from_answer(&each.answer()), Some(each));
+        let each = Each::from_answer("90 1 3 1000").expect("an answer");
+        assert_eq!((each.median_ns(), each.cpu_of_one_ns()), (3.0, 30.0));
+        assert_eq!(Each::from_answer("90"), None, "without operations");
+        assert_eq!(Each::from_answer("90 1 x"), None);
     }
 }

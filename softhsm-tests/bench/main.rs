@@ -1,10 +1,9 @@
 //! Measures a module beside SoftHSM2 and beside the crypto library in a loop, all in one run and in turns.
 
 mod arguments;
-mod contestant;
 mod figures;
-mod report;
 mod tokens;
+mod verify;
 
 use std::{
     fs,
@@ -15,10 +14,10 @@ use std::{
 use arguments::{Arguments, USAGE};
 use contestant::Contestant;
 use figures::{Effort, counts, objects, process, sign};
-use openssl::{pkey::PKey, pkey_ctx::PkeyCtx, rsa::Padding, sign::Verifier};
+use openssl::pkey::PKey;
 use report::{LIBRARY, MODULE, Report, SOFTHSM};
-use softhsm_bench::Key;
-use tokens::{KEYS, Place, TWO, Tokens, certificates};
+use softhsm_bench::{Key, contestant, machine, place::Place, report};
+use tokens::{KEYS, TWO, Tokens, certificates};
 
 /// How many certificates the searches have, and how many the measured memory.
 const FEW: usize = 10;
@@ -63,7 +62,7 @@ fn run(arguments: &Arguments) {
         variables: Vec::new(),
     });
     let ours = |token| foreign.clone().unwrap_or_else(|| tokens.ours(token));
-    let mut report = Report::default();
+    let mut report = Report::new(&[MODULE, SOFTHSM, LIBRARY]);
     let mut signers = vec![
         (MODULE, Contestant::module(&ours(KEYS))),
         (SOFTHSM, Contestant::module(&tokens.softhsm(KEYS))),
@@ -127,14 +126,6 @@ fn facts(
     ours: &Place,
     signers: &mut [(&'static str, Contestant)],
 ) -> Vec<(String, String)> {
-    let first = |text: &str, mark: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(mark))
-            .map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned())
-    };
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, |cores| cores.get());
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let version = Command::new("softhsm2-util").arg("--version").output();
     let version = version.map_or(String::new(), |out| {
         String::from_utf8_lossy(&out.stdout).trim().to_owned()
@@ -148,22 +139,12 @@ fn facts(
         ("SoftHSM2", version),
         ("library", library.unwrap_or_default()),
         (
-            "processor",
-            format!(
-                "{}, {cores} cores",
-                first(&cpu, "model name").unwrap_or_default()
-            ),
-        ),
-        ("load before", load.trim().to_owned()),
-        (
             "effort",
             if arguments.quick { "quick" } else { "full" }.to_owned(),
         ),
     ];
-    facts
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    let own = facts.map(|(name, value)| (name.to_owned(), value));
+    own.into_iter().chain(machine::facts()).collect()
 }
 
 /// Who signs fast has to sign rightly.
@@ -172,44 +153,14 @@ fn verify(signers: &mut [(&'static str, Contestant)], keys: &Path) {
         let pem = fs::read(keys.join(format!("{}.pub", key.name()))).expect("the public key");
         let public = PKey::public_key_from_pem(&pem).expect("a public key");
         for (who, signer) in signers.iter_mut().filter(|(who, _)| *who != LIBRARY) {
-            let signature = match signer.signature(key) {
-                Ok(signature) => unhex(&signature),
-                Err(reason) => {
-                    eprintln!("{who} does not sign with {}: {reason}", key.title());
-                    continue;
-                }
-            };
-            let input = key.input();
-            let good = match key {
-                Key::Rsa2048 | Key::Rsa4096 => {
-                    let rsa = public.rsa().expect("an RSA key");
-                    let mut out = vec![0; signature.len()];
-                    let len = rsa.public_decrypt(&signature, &mut out, Padding::PKCS1);
-                    len.is_ok_and(|len| out[..len] == input)
-                }
-                Key::P256 | Key::P384 => {
-                    let (r, s) = signature.split_at(signature.len() / 2);
-                    let number = |bytes| openssl::bn::BigNum::from_slice(bytes).expect("a number");
-                    let der =
-                        openssl::ecdsa::EcdsaSig::from_private_components(number(r), number(s))
-                            .and_then(|sides| sides.to_der())
-                            .expect("DER");
-                    let mut context = PkeyCtx::new(&public).expect("a context");
-                    context.verify_init().expect("a context");
-                    context.verify(&input, &der).unwrap_or(false)
-                }
-                Key::Ed25519 => Verifier::new_without_digest(&public)
-                    .and_then(|mut verifier| verifier.verify_oneshot(&signature, &input))
-                    .unwrap_or(false),
-            };
-            assert!(good, "{who}: wrong signature with {}", key.title());
+            match signer.signature(key) {
+                Ok(signature) => assert!(
+                    verify::is_right(key, &public, &signature),
+                    "{who}: wrong signature with {}",
+                    key.title()
+                ),
+                Err(reason) => eprintln!("{who} does not sign with {}: {reason}", key.title()),
+            }
         }
     }
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal"))
-        .collect()
 }

@@ -187,18 +187,29 @@ pub const SOFTHSM: &str = "SoftHSM2";
 pub const LIBRARY: &str = "library";
 
 /// Everything of one run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Report {
     /// What was run, and on what.
     pub facts: Vec<(String, String)>,
+    /// Whose figures stand beside each other.
+    columns: &'static [&'static str],
     rows: Vec<Row>,
 }
 
 impl Report {
+    /// Without lines, with these contestants' figures in columns.
+    pub fn new(columns: &'static [&'static str]) -> Self {
+        Self {
+            facts: Vec::new(),
+            columns,
+            rows: Vec::new(),
+        }
+    }
+
     /// Adds lines and prints them, so that a person who waits sees something.
     pub fn add(&mut self, rows: Vec<Row>) {
         for row in &rows {
-            print!("{}", lines(row));
+            print!("{}", lines(row, self.columns));
         }
         self.rows.extend(rows);
     }
@@ -209,7 +220,7 @@ impl Report {
             println!("{name}: {value}");
         }
         println!();
-        println!("{:<52}{:>12}{:>12}{:>12}", "", MODULE, SOFTHSM, LIBRARY);
+        println!("{:<FIGURE$}{}", "", cells(self.columns.iter().copied()));
     }
 
     /// Prints how many targets were met.
@@ -241,11 +252,14 @@ impl Report {
     }
 }
 
-fn lines(row: &Row) -> String {
-    let columns = [MODULE, SOFTHSM, LIBRARY];
-    let cell = |who: &str| row.get(who).map_or("-".to_owned(), |v| row.unit.show(v));
-    let [a, b, c] = columns.map(cell);
-    let mut text = format!("{:<52}{a:>12}{b:>12}{c:>12}\n", row.figure);
+/// How wide the first column is.
+const FIGURE: usize = 58;
+
+fn lines(row: &Row, columns: &[&str]) -> String {
+    let cell = |who: &&str| row.get(who).map_or("-".to_owned(), |v| row.unit.show(v));
+    let values: Vec<_> = columns.iter().map(cell).collect();
+    let values = cells(values.iter().map(String::as_str));
+    let mut text = format!("{:<FIGURE$}{values}\n", row.figure);
     let others = row
         .values
         .iter()
@@ -256,6 +270,10 @@ fn lines(row: &Row) -> String {
         text += &format!("    {line}\n");
     }
     text
+}
+
+fn cells<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    texts.map(|text| format!("{text:>13}")).collect()
 }
 
 #[cfg(test)]
@@ -276,7 +294,7 @@ mod tests {
         );
         row.check("of SoftHSM2", Unit::Times, None, Goal::AtLeast(2.0));
         row.check("time", Unit::Nanoseconds, Some(2e6), Goal::AtMost(1e6));
-        let text = lines(&row);
+        let text = lines(&row, &[MODULE, SOFTHSM]);
         assert!(text.starts_with("Signatures"));
         assert!(text.contains("95/s"));
         assert!(text.contains("0.95× (target ≥ 0.95×): met"));

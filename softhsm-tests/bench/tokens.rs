@@ -4,7 +4,6 @@ use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use openssl::{
@@ -18,7 +17,7 @@ use openssl::{
     sha::sha1,
     x509::{X509, X509NameBuilder},
 };
-use softhsm_bench::Key;
+use softhsm_bench::{Key, host, place::Place};
 use softhsm_tests::{
     bed::{Bed, Kind, NO_CARDS, PIN},
     isolated::Environment,
@@ -27,32 +26,6 @@ use softhsm_tests::{
 
 /// SoftHSM2, where Debian puts it.
 pub const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
-
-/// A token of a module, and how a process gets to it.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The module.
-    pub module: PathBuf,
-    /// The token.
-    pub label: String,
-    /// Its PIN.
-    pub pin: Option<String>,
-    /// What the process needs in its environment.
-    pub variables: Vec<(String, String)>,
-}
-
-impl Place {
-    /// A program that works on this token.
-    pub fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        match &self.pin {
-            Some(pin) => command.env("BENCH_PIN", pin),
-            None => command.env_remove("BENCH_PIN"),
-        };
-        command
-    }
-}
 
 /// The name of a token of this many certificates and no key.
 pub fn certificates(count: usize) -> String {
@@ -213,22 +186,7 @@ impl Tokens {
 
     /// Compiles hosts/NAME.c to a program or, if `shared`, to a library.
     pub fn host(&self, name: &str, shared: bool) -> PathBuf {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let program = self.bed.work.path().join(name);
-        let mut command = Command::new("cc");
-        command.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]);
-        if shared {
-            command.args(["-shared", "-fPIC"]);
-        }
-        run(command
-            .arg("-I")
-            .arg(folder.join("../include"))
-            .arg("-o")
-            .arg(&program)
-            .arg(folder.join(format!("hosts/{name}.c")))
-            .arg("-ldl"))
-        .succeeded();
-        program
+        host::compile(self.bed.work.path(), name, shared)
     }
 
     /// A file of the run, which need not exist yet.

@@ -7,12 +7,12 @@ use std::{
     process::Command,
 };
 
-use softhsm_bench::{Allocations, Key};
+use softhsm_bench::{Allocations, Key, place::Place};
 
 use crate::{
     contestant::{Contestant, program},
     report::{Goal, LIBRARY, MODULE, Row, SOFTHSM, Unit},
-    tokens::{KEYS, Place, Tokens},
+    tokens::{KEYS, Tokens},
 };
 
 /// How many signatures are counted.

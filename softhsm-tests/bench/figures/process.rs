@@ -6,13 +6,16 @@ use std::{
     process::Command,
 };
 
-use softhsm_tests::process::run;
+use softhsm_bench::{
+    host::{fresh, numbers},
+    place::Place,
+};
 
 use super::Effort;
 use crate::{
     contestant::median,
     report::{Goal, MODULE, Row, SOFTHSM, Unit},
-    tokens::{Place, TWO, Tokens, certificates},
+    tokens::{TWO, Tokens, certificates},
 };
 
 /// Other modules that start in every process which uses them, where Debian puts them.
@@ -26,42 +29,6 @@ const PEERS: [(&str, &str); 2] = [
         "/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so",
     ),
 ];
-
-/// What hosts/fresh.c says.
-#[derive(Clone, Copy, Debug)]
-struct Fresh {
-    cpu_ns: f64,
-    wall_ns: f64,
-    peak: f64,
-}
-
-/// Runs hosts/fresh.c, which has to see at least as many objects as are there for sure: a module may have more of its own.
-fn fresh(command: &mut Command, objects: u64) -> Result<Fresh, String> {
-    let numbers = numbers(command)?;
-    let [cpu_ns, wall_ns, peak, _tokens, seen] = numbers.as_slice() else {
-        return Err(format!("{numbers:?}"));
-    };
-    if (*seen as u64) < objects {
-        return Err(format!("saw {seen} objects instead of {objects}"));
-    }
-    Ok(Fresh {
-        cpu_ns: *cpu_ns,
-        wall_ns: *wall_ns,
-        peak: *peak * 1024.0,
-    })
-}
-
-/// The numbers that a program prints.
-fn numbers(command: &mut Command) -> Result<Vec<f64>, String> {
-    let outcome = run(command);
-    if !outcome.status.success() {
-        return Err(outcome.text().trim().to_owned());
-    }
-    String::from_utf8_lossy(&outcome.stdout)
-        .split_whitespace()
-        .map(|number| number.parse().map_err(|_| outcome.text()))
-        .collect()
-}
 
 /// A figure of some processes, all in turns, and the median of each; the first failure of one ends it.
 type Runs<T> = Vec<(&'static str, Result<Vec<T>, String>)>;

@@ -3,7 +3,7 @@
 use std::{path::Path, ptr, time::Duration};
 
 use cryptoki_sys::*;
-use softhsm_bench::{Key, counted, serve, timed};
+use softhsm_bench::{Each, Key, counted, serve, timed};
 use softhsm_tests::module::{Module, text};
 
 const USAGE: &str = "BENCH_PIN=PIN bench-module MODULE LABEL";
@@ -126,6 +126,13 @@ impl Token {
                     self.close(session)?;
                 }
                 Ok(answer)
+            }
+            ["each", name, count] => {
+                let key = Key::from_name(name).ok_or("no such key")?;
+                let count = count.parse().map_err(|_| "how many?")?;
+                let handle = self.private_key(key)?;
+                let signer = self.signer(self.session, key, handle);
+                Ok(Each::measure(signer, count).answer())
             }
             ["signature", name] => {
                 let key = Key::from_name(name).ok_or("no such key")?;
