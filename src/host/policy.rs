@@ -2,24 +2,19 @@
 //!
 //! Each is a layer over the contract, so that no driver knows of it.
 
+mod session;
 mod stored_pin;
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::HashSet, sync::Arc};
 
 use ctk_token::{
-    AuthMethod, AuthOperation, AuthSecret, Constraint, Item, Key, KeyAlgorithm, KeychainContents,
-    LoginPolicy, NewKey, ObjectId, Operation, PublicKey, Reason, Result, Reuse, Role, Slot,
+    Constraint, Item, Key, KeychainContents, LoginPolicy, ObjectId, Reason, Result, Role, Slot,
     SlotInfo, Token, TokenError, TokenInfo, TokenSession,
 };
 use parking_lot::Mutex;
 
 use crate::{Environment, config::TokenConfig};
+use session::ConfiguredSession;
 use stored_pin::Policy;
 
 /// What the driver made, and ours of it.
@@ -217,11 +212,8 @@ impl Token for ConfiguredToken {
     }
 
     fn create_session(&self) -> Result<Arc<dyn TokenSession>> {
-        Ok(Arc::new(ConfiguredSession {
-            inner: self.0.inner.create_session()?,
-            view: self.0.clone(),
-            accepted: AtomicU64::new(0),
-        }))
+        let inner = self.0.inner.create_session()?;
+        Ok(Arc::new(ConfiguredSession::new(inner, self.0.clone())))
     }
 }
 
@@ -270,239 +262,6 @@ fn named(item: &Item) -> Option<(&[u8], &str)> {
         Item::Certificate(certificate) => Some((&certificate.identity, &certificate.label)),
         Item::Key(key) => Some((&key.identity, &key.label)),
         Item::Data(_) => None,
-    }
-}
-
-struct ConfiguredSession {
-    inner: Arc<dyn TokenSession>,
-    view: Arc<View>,
-    /// How often a PIN was accepted for this session: another session's says nothing about this one.
-    accepted: AtomicU64,
-}
-
-impl ConfiguredSession {
-    /// Uses a key; if it is opened on use and not open, opens it with the stored PIN and tries once more.
-    fn with_key<T>(
-        &self,
-        operation: Operation,
-        key: &ObjectId,
-        mut perform: impl FnMut(&dyn TokenSession) -> Result<T>,
-    ) -> Result<T> {
-        self.view.check_visible(key)?;
-        if self.view.policy.login() != Some(LoginPolicy::OnUse) {
-            return perform(&*self.inner);
-        }
-        let contents = self.view.inner.contents();
-        let constraint = contents.key(key).map(|key| key.constraint(operation));
-        let is_each = matches!(constraint, Some(Constraint::Auth(_, Reuse::Operation)));
-        for _ in 0..2 {
-            let accepted = self.accepted.load(Ordering::Acquire);
-            let answer = perform(&*self.inner);
-            if !is_closed(&answer) {
-                return answer;
-            }
-            if is_each {
-                // A login of the user would cost a service one more request, and a one-time password.
-                let answer = self.once(key, &mut perform);
-                if !is_closed(&answer) && !matches!(answer, Err(TokenError::NotSupported)) {
-                    return answer;
-                }
-            }
-            if self.authenticate(accepted)? {
-                break;
-            }
-            // Another thread did it for this session: the key may be open now.
-        }
-        let second = perform(&*self.inner);
-        match is_each && is_closed(&second) {
-            true => self.once(key, &mut perform),
-            false => second,
-        }
-    }
-
-    /// Sends the stored PIN for one operation with this key, and does that.
-    fn once<T>(
-        &self,
-        key: &ObjectId,
-        perform: &mut impl FnMut(&dyn TokenSession) -> Result<T>,
-    ) -> Result<T> {
-        let policy = &self.view.policy;
-        let mut refused = policy.refused.lock();
-        let operation = self.inner.begin_auth(Role::Context, Some(key))?;
-        let pin = policy.finish(&mut refused, operation)?;
-        // A service may look at the PIN only together with what is signed: until it was right once, nobody else sends it.
-        let unproven = (!policy.proven.load(Ordering::Acquire)).then_some(refused);
-        let answer = perform(&*self.inner);
-        match &answer {
-            Ok(_) => policy.proven.store(true, Ordering::Release),
-            Err(error) => {
-                let mut refused = unproven.unwrap_or_else(|| policy.refused.lock());
-                policy.proven.store(false, Ordering::Release);
-                policy.note(&mut refused, pin, error);
-            }
-        }
-        answer
-    }
-
-    /// Sends the stored PIN, unless another thread did so for this session since `accepted` was read; says whether.
-    fn authenticate(&self, accepted: u64) -> Result<bool> {
-        let mut refused = self.view.policy.refused.lock();
-        if self.accepted.load(Ordering::Acquire) != accepted {
-            return Ok(false);
-        }
-        let operation = self.inner.begin_auth(Role::User, None)?;
-        self.view.policy.finish(&mut refused, operation)?;
-        self.accepted.fetch_add(1, Ordering::Release);
-        Ok(true)
-    }
-}
-
-fn is_closed<T>(result: &Result<T>) -> bool {
-    matches!(
-        result,
-        Err(TokenError::AuthenticationNeeded | TokenError::StateLost)
-    )
-}
-
-impl TokenSession for ConfiguredSession {
-    fn begin_auth(
-        &self,
-        role: Role,
-        item: Option<&ObjectId>,
-    ) -> Result<Box<dyn AuthOperation + '_>> {
-        item.map_or(Ok(()), |item| self.view.check_visible(item))?;
-        let inner = self.inner.begin_auth(role, item)?;
-        // A stored PIN is the owner's, not the administrator's.
-        if self.view.policy.login().is_none() || !matches!(role, Role::User | Role::Context) {
-            return Ok(inner);
-        }
-        Ok(Box::new(StoredPinOperation {
-            inner,
-            session: self,
-        }))
-    }
-
-    fn end_auth(&self, role: Role) {
-        self.inner.end_auth(role);
-    }
-
-    fn supports(&self, operation: Operation, key: &ObjectId, algorithm: KeyAlgorithm) -> bool {
-        self.view.check_visible(key).is_ok() && self.inner.supports(operation, key, algorithm)
-    }
-
-    fn sign(
-        &self,
-        key: &ObjectId,
-        algorithm: KeyAlgorithm,
-        input: &[u8],
-        signature: &mut [u8],
-    ) -> Result<usize> {
-        self.with_key(Operation::Sign, key, |session| {
-            session.sign(key, algorithm, input, signature)
-        })
-    }
-
-    fn decrypt(
-        &self,
-        key: &ObjectId,
-        algorithm: KeyAlgorithm,
-        input: &[u8],
-        plaintext: &mut [u8],
-    ) -> Result<usize> {
-        self.with_key(Operation::Decrypt, key, |session| {
-            session.decrypt(key, algorithm, input, plaintext)
-        })
-    }
-
-    fn key_exchange(
-        &self,
-        key: &ObjectId,
-        algorithm: KeyAlgorithm,
-        peer: &[u8],
-        secret: &mut [u8],
-    ) -> Result<usize> {
-        self.with_key(Operation::KeyExchange, key, |session| {
-            session.key_exchange(key, algorithm, peer, secret)
-        })
-    }
-
-    fn read(&self, item: &ObjectId) -> Result<Vec<u8>> {
-        self.view.check_visible(item)?;
-        self.inner.read(item)
-    }
-
-    fn change_pin(&self, role: Role, old: AuthSecret<'_>, new: &[u8]) -> Result<()> {
-        self.view.policy.check_not_stored(role)?;
-        self.inner.change_pin(role, old, new)
-    }
-
-    fn unblock_pin(&self, new: &[u8]) -> Result<()> {
-        self.view.policy.check_not_stored(Role::User)?;
-        self.inner.unblock_pin(new)
-    }
-
-    fn personalize(&self) -> Result<()> {
-        self.inner.personalize()
-    }
-
-    fn is_free(&self, identity: &[u8]) -> Result<bool> {
-        self.inner.is_free(identity)
-    }
-
-    fn generate_key(&self, wanted: &NewKey<'_>) -> Result<ObjectId> {
-        self.view.inner.load()?;
-        let identity = wanted.identity;
-        identity.map_or(Ok(()), |identity| self.view.check_place(identity))?;
-        self.inner.generate_key(wanted)
-    }
-
-    fn introduce_key(&self, identity: &[u8], public_key: &PublicKey) -> Result<ObjectId> {
-        self.view.inner.load()?;
-        self.view.check_place(identity)?;
-        self.inner.introduce_key(identity, public_key)
-    }
-
-    fn import_certificate(&self, identity: Option<&[u8]>, der: &[u8]) -> Result<ObjectId> {
-        self.view.inner.load()?;
-        match identity {
-            Some(identity) => self.view.check_place(identity)?,
-            None => self.view.check_subject(der)?,
-        }
-        self.inner.import_certificate(identity, der)
-    }
-
-    fn delete(&self, item: &ObjectId) -> Result<()> {
-        self.view.check_visible(item)?;
-        self.inner.delete(item)
-    }
-
-    fn random(&self, out: &mut [u8]) -> Result<()> {
-        self.inner.random(out)
-    }
-}
-
-/// An authentication that the program may leave to us. A PIN that it gives all the same goes to the key store.
-struct StoredPinOperation<'a> {
-    inner: Box<dyn AuthOperation + 'a>,
-    session: &'a ConfiguredSession,
-}
-
-impl AuthOperation for StoredPinOperation<'_> {
-    fn method(&self) -> AuthMethod {
-        AuthMethod::FromToken
-    }
-
-    fn finish(self: Box<Self>, secret: AuthSecret<'_>) -> Result<()> {
-        let session = self.session;
-        match secret {
-            AuthSecret::Pin(_) => self.inner.finish(secret)?,
-            AuthSecret::FromToken => {
-                let policy = &session.view.policy;
-                policy.finish(&mut policy.refused.lock(), self.inner)?;
-            }
-        }
-        session.accepted.fetch_add(1, Ordering::Release);
-        Ok(())
     }
 }
 

@@ -56,9 +56,12 @@ pub(crate) const SECRET: Purposed = Purposed {
 #[derive(Eq, PartialEq)]
 pub(crate) struct Stored {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
-    /// Inode and time of change of the file.
-    stamp: Option<(u64, i64, i64)>,
+    /// Of the file that it is from.
+    pub(crate) stamp: Stamp,
 }
+
+/// Inode and time of change of a file.
+pub(crate) type Stamp = Option<(u64, i64, i64)>;
 
 impl std::fmt::Debug for Stored {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

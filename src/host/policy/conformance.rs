@@ -5,7 +5,7 @@
 use std::{path::Path, process::Command};
 
 use ctk_crypto::{PrivateKey, RsaEncryption};
-use ctk_token::{PublicKey, PublicKeyMaterial, TokenDriver, Wait, conformance};
+use ctk_token::{KeyAlgorithm, PublicKey, PublicKeyMaterial, TokenDriver, Wait, conformance};
 
 use super::*;
 use crate::{

@@ -1,16 +1,16 @@
 //! A PIN that the program need not ask for: when it is sent, and when not again.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 use ctk_token::{AuthOperation, AuthSecret, LoginPolicy, Reason, Result, Role, TokenError};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     Environment,
     config::{Login, TokenConfig},
     drivers,
     pin::PinSource,
-    secret::Stored,
+    secret::{Stamp, Stored},
 };
 
 /// What is configured for one token, and what became of its stored PIN in this process.
@@ -19,12 +19,22 @@ pub(super) struct Policy {
     pub(super) config: TokenConfig,
     environment: Environment,
     /// The PIN that a key store which counts tries refused, and how.
-    pub(super) refused: Mutex<Option<Refused>>,
-    /// Whether an operation has succeeded that the PIN was sent for.
-    pub(super) proven: AtomicBool,
+    pub(super) refused: Mutex<Refused>,
+    /// The source of the PIN that was right, as it was then.
+    proven: Mutex<Option<Stamp>>,
 }
 
-pub(super) type Refused = (Stored, TokenError);
+/// The stored PIN that a key store does not want again.
+#[derive(Debug, Default)]
+pub(super) struct Refused(Option<(Arc<Stored>, TokenError)>);
+
+impl Refused {
+    /// What was said to this PIN, if it was refused.
+    pub(super) fn of(&self, pin: &Stored) -> Option<TokenError> {
+        let refused = self.0.as_ref().filter(|(refused, _)| **refused == *pin);
+        refused.map(|(_, error)| error.clone())
+    }
+}
 
 impl Policy {
     /// What `config` says, in a process in `environment`.
@@ -33,7 +43,7 @@ impl Policy {
             config,
             environment: environment.clone(),
             refused: Mutex::default(),
-            proven: AtomicBool::new(false),
+            proven: Mutex::default(),
         }
     }
 
@@ -70,45 +80,76 @@ impl Policy {
     /// tries is not sent again before its source has changed: a card would lock. Where nothing counts, it is sent again,
     /// because what changed may be the key store: a file is often renewed after its password.
     ///
-    /// `refused` stays locked meanwhile, so that two threads cannot spend two tries on one wrong PIN. No other lock of
-    /// ours is taken under it.
+    /// `refused` stays locked meanwhile, so that two threads cannot spend two tries on one wrong PIN. No lock of ours is
+    /// waited for under it.
     pub(super) fn finish(
         &self,
-        refused: &mut Option<Refused>,
+        refused: &mut Refused,
         operation: Box<dyn AuthOperation + '_>,
-    ) -> Result<Stored> {
+    ) -> Result<Arc<Stored>> {
         let pin = self
             .config
             .pin
             .read(&self.environment)?
             .ok_or(TokenError::BadParameter)?;
-        if let Some((before, error)) = refused
-            && *before == pin
-        {
-            return Err(error.clone());
+        if let Some(error) = refused.of(&pin) {
+            return Err(error);
         }
+        let pin = Arc::new(pin);
         match operation.finish(AuthSecret::Pin(&pin.bytes)) {
             Ok(()) => {
-                *refused = None;
+                refused.0 = None;
                 Ok(pin)
             }
             Err(error) => {
-                self.note(refused, pin, &error);
+                self.disprove(refused, &pin, &error);
                 Err(error)
             }
         }
     }
 
-    /// Takes note of what the key store said to the stored PIN.
-    pub(super) fn note(&self, refused: &mut Option<Refused>, pin: Stored, error: &TokenError) {
-        if is_refusal(error) {
-            log::warn!(
-                "token {:?}: the stored PIN from {} is refused: {error}",
-                self.config.name,
-                self.source()
-            );
+    /// An operation for which this PIN was sent, and takes note of what that says of it. A service may look at a PIN only
+    /// together with what is signed: until one was right once, `refused` is locked meanwhile and nobody else sends it.
+    pub(super) fn performed<T>(
+        &self,
+        pin: &Arc<Stored>,
+        refused: Option<MutexGuard<'_, Refused>>,
+        perform: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let answer = perform();
+        match &answer {
+            Ok(_) => self.prove(pin),
+            Err(error) => {
+                let mut refused = refused.unwrap_or_else(|| self.refused.lock());
+                self.disprove(&mut refused, pin, error);
+            }
         }
-        *refused = self.spends_tries(error).then(|| (pin, error.clone()));
+        answer
+    }
+
+    /// Whether this PIN was right.
+    pub(super) fn is_proven(&self, pin: &Stored) -> bool {
+        *self.proven.lock() == Some(pin.stamp)
+    }
+
+    /// Takes note that this PIN is right.
+    pub(super) fn prove(&self, pin: &Stored) {
+        *self.proven.lock() = Some(pin.stamp);
+    }
+
+    /// Takes note of what the key store said instead.
+    pub(super) fn disprove(&self, refused: &mut Refused, pin: &Arc<Stored>, error: &TokenError) {
+        if !is_refusal(error) {
+            return;
+        }
+        log::warn!(
+            "token {:?}: the stored PIN from {} is refused: {error}",
+            self.config.name,
+            self.source()
+        );
+        *self.proven.lock() = None;
+        let is_last = self.spends_tries(error);
+        refused.0 = is_last.then(|| (pin.clone(), error.clone()));
     }
 
     /// Whether the same PIN once more would bring the key store nearer to its lock.
@@ -124,7 +165,8 @@ impl Policy {
     }
 }
 
-fn is_refusal(error: &TokenError) -> bool {
+/// Whether it is the PIN that is refused.
+pub(super) fn is_refusal(error: &TokenError) -> bool {
     matches!(
         error,
         TokenError::AuthenticationFailed { .. }

@@ -1,11 +1,19 @@
-//! The policies over a token of one key with a PIN, which counts what is sent to it.
+//! The policies over a token of two keys with a PIN, which counts what is sent to it.
 
-use std::sync::{
-    Barrier,
-    atomic::{AtomicBool, AtomicUsize},
+mod stored_pin;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
-use ctk_token::{AuthId, Certificate, Key, Origin, PinState, PublicKey, Reuse};
+use ctk_token::{
+    AuthId, AuthMethod, AuthOperation, AuthSecret, Certificate, Key, KeyAlgorithm, NewKey,
+    Operation, Origin, PinState, PublicKey, Reuse, TokenSession,
+};
 
 use super::*;
 use crate::{
@@ -23,6 +31,8 @@ struct Store {
     tries: Option<u32>,
     sent: AtomicUsize,
     reuse_operation: bool,
+    /// Whether the PIN for one operation is looked at only when that comes.
+    looks_late: bool,
     /// Where two sessions meet that find themselves closed for the first time.
     meeting: Option<Barrier>,
 }
@@ -34,7 +44,18 @@ impl Default for Store {
             tries: Some(2),
             sent: AtomicUsize::new(0),
             reuse_operation: false,
+            looks_late: false,
             meeting: None,
+        }
+    }
+}
+
+impl Store {
+    fn look_at(&self, pin: &[u8]) -> Result<()> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        match pin == *self.pin.lock() {
+            true => Ok(()),
+            false => Err(TokenError::AuthenticationFailed { tries: self.tries }),
         }
     }
 }
@@ -44,9 +65,11 @@ struct TestToken(Arc<Store>, Arc<KeychainContents>);
 struct TestSession {
     store: Arc<Store>,
     open: Mutex<bool>,
+    /// What was given for one operation, by a key.
+    held: Mutex<HashMap<ObjectId, Vec<u8>>>,
     has_met: AtomicBool,
 }
-struct TestOperation<'a>(&'a TestSession);
+struct TestOperation<'a>(&'a TestSession, Option<ObjectId>);
 
 impl Slot for TestSlot {
     fn id(&self) -> &str {
@@ -90,28 +113,35 @@ impl Token for TestToken {
         Ok(Arc::new(TestSession {
             store: self.0.clone(),
             open: Mutex::new(false),
+            held: Mutex::default(),
             has_met: AtomicBool::new(false),
         }))
     }
 }
 
 impl TokenSession for TestSession {
-    fn begin_auth(&self, _: Role, _: Option<&ObjectId>) -> Result<Box<dyn AuthOperation + '_>> {
-        Ok(Box::new(TestOperation(self)))
+    fn begin_auth(&self, _: Role, key: Option<&ObjectId>) -> Result<Box<dyn AuthOperation + '_>> {
+        Ok(Box::new(TestOperation(self, key.cloned())))
     }
     fn end_auth(&self, _: Role) {
         *self.open.lock() = false;
+        self.held.lock().clear();
     }
     fn supports(&self, _: Operation, _: &ObjectId, _: KeyAlgorithm) -> bool {
         true
     }
     fn sign(
         &self,
-        _: &ObjectId,
+        key: &ObjectId,
         _: KeyAlgorithm,
         input: &[u8],
         signature: &mut [u8],
     ) -> Result<usize> {
+        let held = self.held.lock().remove(key);
+        if let Some(pin) = held {
+            self.store.look_at(&pin)?;
+            *self.open.lock() = true;
+        }
         let mut open = self.open.lock();
         if !*open {
             drop(open);
@@ -154,21 +184,24 @@ impl AuthOperation for TestOperation<'_> {
             return Err(TokenError::BadParameter);
         };
         let store = &self.0.store;
-        store.sent.fetch_add(1, Ordering::Relaxed);
-        if pin != *store.pin.lock() {
-            return Err(TokenError::AuthenticationFailed { tries: store.tries });
+        match self.1 {
+            Some(key) if store.looks_late => {
+                self.0.held.lock().insert(key, pin.to_vec());
+                return Ok(());
+            }
+            _ => store.look_at(pin)?,
         }
         *self.0.open.lock() = true;
         Ok(())
     }
 }
 
-fn identity(number: u8, label: &str) -> [Item; 2] {
+fn identity(number: u8, label: &str, reuse: Reuse) -> [Item; 2] {
     let spki = [
         crate::config::from_hex("302a300506032b6570032100").unwrap(),
         vec![number; 32],
     ];
-    let auth = Constraint::Auth(AuthId(0), Reuse::Session);
+    let auth = Constraint::Auth(AuthId(0), reuse);
     [
         Item::Certificate(Certificate {
             id: ObjectId::new(&[b'c', number]),
@@ -216,7 +249,11 @@ fn config(pin: PinSource, login: Login) -> TokenConfig {
 }
 
 fn slot(config: TokenConfig, store: &Arc<Store>) -> ConfiguredSlot {
-    let items = [identity(1, "one"), identity(2, "two")].concat();
+    let reuse = match store.reuse_operation {
+        true => Reuse::Operation,
+        false => Reuse::Session,
+    };
+    let items = [identity(1, "one", reuse), identity(2, "two", reuse)].concat();
     let contents = Arc::new(KeychainContents {
         generation: 3,
         items,
@@ -226,8 +263,12 @@ fn slot(config: TokenConfig, store: &Arc<Store>) -> ConfiguredSlot {
 }
 
 fn sign(session: &dyn TokenSession) -> Result<usize> {
+    sign_with(session, b"k\x01")
+}
+
+fn sign_with(session: &dyn TokenSession, key: &[u8]) -> Result<usize> {
     session.sign(
-        &ObjectId::new(b"k\x01"),
+        &ObjectId::new(key),
         KeyAlgorithm::EdDsa,
         b"abc",
         &mut [0; 64],
@@ -290,7 +331,9 @@ fn nothing_is_put_in_the_place_of_a_hidden_identity() {
         config.hidden = vec![hidden.into()];
         let token = slot(config, &store).token().unwrap();
         let session = token.create_session().unwrap();
-        let keys = [identity(1, "one"), identity(2, "two")].map(|[_, key]| match key {
+        let keys =
+            [(1, "one"), (2, "two")].map(|(number, label)| identity(number, label, Reuse::Session));
+        let keys = keys.map(|[_, key]| match key {
             Item::Key(key) => key.public_key,
             _ => panic!("the second is the key"),
         });
@@ -312,195 +355,5 @@ fn nothing_is_put_in_the_place_of_a_hidden_identity() {
             assert_eq!(import(Some(place)), expected, "{hidden}");
             assert_eq!(import(None), expected, "{hidden}");
         }
-    }
-}
-
-#[test]
-fn a_stored_pin_logs_in_when_the_program_asks() {
-    let folder = TestFolder::new();
-    let store = Arc::new(Store::default());
-    let pin = PinSource::File(folder.write("pin", "1234\n"));
-    let token = slot(config(pin, Login::App), &store).token().unwrap();
-    assert_eq!(token.info().login, LoginPolicy::AppWithoutPin);
-    assert!(token.contents().keys().all(Key::needs_auth));
-    let session = token.create_session().unwrap();
-    assert_eq!(sign(&*session), Err(TokenError::AuthenticationNeeded));
-    assert_eq!(
-        session.begin_auth(Role::User, None).unwrap().method(),
-        AuthMethod::FromToken
-    );
-    assert_eq!(log_in(&*session, AuthSecret::FromToken), Ok(()));
-    assert_eq!(sign(&*session), Ok(3));
-    // What a program gives is checked by the key store, always.
-    assert_eq!(log_in(&*session, AuthSecret::Pin(b"no")), WRONG);
-    assert_eq!(log_in(&*session, AuthSecret::Pin(b"")), WRONG);
-    assert_eq!(store.sent.load(Ordering::Relaxed), 3);
-    // The administrator's secret is not ours to give.
-    let admin = session.begin_auth(Role::Admin, None).unwrap();
-    assert_eq!(
-        admin.finish(AuthSecret::FromToken),
-        Err(TokenError::BadParameter)
-    );
-}
-
-#[test]
-fn on_use_a_signature_logs_in() {
-    let folder = TestFolder::new();
-    for reuse_operation in [false, true] {
-        let store = Arc::new(Store {
-            reuse_operation,
-            ..Store::default()
-        });
-        let pin = PinSource::File(folder.write("pin", "1234"));
-        let token = slot(config(pin, Login::OnUse), &store).token().unwrap();
-        assert_eq!(token.info().login, LoginPolicy::OnUse);
-        let contents = token.contents();
-        assert_eq!(contents.generation, 3);
-        assert!(contents.keys().all(|key| {
-            !key.needs_auth() && key.sign == Constraint::Free && key.decrypt == Constraint::Never
-        }));
-        let session = token.create_session().unwrap();
-        assert_eq!((sign(&*session), sign(&*session)), (Ok(3), Ok(3)));
-        let sent = if reuse_operation { 2 } else { 1 };
-        assert_eq!(store.sent.load(Ordering::Relaxed), sent);
-        session.end_auth(Role::User);
-        assert_eq!(sign(&*session), Ok(3));
-        assert_eq!(store.sent.load(Ordering::Relaxed), sent + 1);
-    }
-}
-
-#[test]
-fn a_wrong_stored_pin_is_sent_once() {
-    let folder = TestFolder::new();
-    for login in [Login::App, Login::OnUse] {
-        let store = Arc::new(Store::default());
-        let file = folder.write("pin", "wrong");
-        let token = slot(config(PinSource::File(file), login), &store)
-            .token()
-            .unwrap();
-        for _ in 0..3 {
-            let session = token.create_session().unwrap();
-            assert_eq!(log_in(&*session, AuthSecret::FromToken), WRONG);
-            assert!(sign(&*session).is_err());
-        }
-        assert_eq!(store.sent.load(Ordering::Relaxed), 1);
-        folder.write("pin", "1234");
-        let session = token.create_session().unwrap();
-        assert_eq!(log_in(&*session, AuthSecret::FromToken), Ok(()));
-        assert_eq!(sign(&*session), Ok(3));
-        assert_eq!(store.sent.load(Ordering::Relaxed), 2);
-    }
-}
-
-/// A PIN file is often written before the key store that it is for.
-#[test]
-fn a_stored_pin_is_sent_again_to_a_store_that_counts_no_tries() {
-    let folder = TestFolder::new();
-    for login in [Login::App, Login::OnUse] {
-        let store = Arc::new(Store {
-            tries: None,
-            ..Store::default()
-        });
-        let pin = PinSource::File(folder.write("pin", "new"));
-        let token = slot(config(pin, login), &store).token().unwrap();
-        let session = token.create_session().unwrap();
-        for sent in 1..=2 {
-            let refused = Err(TokenError::AuthenticationFailed { tries: None });
-            assert_eq!(log_in(&*session, AuthSecret::FromToken), refused);
-            assert_eq!(store.sent.load(Ordering::Relaxed), sent);
-        }
-        *store.pin.lock() = b"new".to_vec();
-        if login == Login::App {
-            assert_eq!(log_in(&*session, AuthSecret::FromToken), Ok(()));
-        }
-        assert_eq!(sign(&*session), Ok(3));
-    }
-}
-
-#[test]
-fn sessions_that_sign_at_once_log_in_each_for_itself() {
-    let folder = TestFolder::new();
-    let store = Arc::new(Store {
-        meeting: Some(Barrier::new(2)),
-        ..Store::default()
-    });
-    let pin = PinSource::File(folder.write("pin", "1234"));
-    let token = slot(config(pin, Login::OnUse), &store).token().unwrap();
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            let session = token.create_session().unwrap();
-            scope.spawn(move || assert_eq!(sign(&*session), Ok(3)));
-        }
-    });
-    assert_eq!(store.sent.load(Ordering::Relaxed), 2);
-}
-
-#[test]
-fn threads_that_sign_at_once_send_a_wrong_pin_once_together() {
-    let folder = TestFolder::new();
-    for (pin, right) in [("wrong", false), ("1234", true)] {
-        let store = Arc::new(Store::default());
-        let file = folder.write("pin", pin);
-        let token = slot(config(PinSource::File(file), Login::OnUse), &store)
-            .token()
-            .unwrap();
-        let session = token.create_session().unwrap();
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| assert_eq!(sign(&*session).is_ok(), right));
-            }
-        });
-        assert_eq!(store.sent.load(Ordering::Relaxed), 1);
-    }
-}
-
-#[test]
-fn a_missing_pin_source_says_so() {
-    let store = Arc::new(Store::default());
-    let pin = PinSource::File("/nonexistent/pin".into());
-    let token = slot(config(pin, Login::OnUse), &store).token().unwrap();
-    let error = sign(&*token.create_session().unwrap()).unwrap_err();
-    assert!(error.to_string().contains("/nonexistent/pin"), "{error}");
-    assert_eq!(store.sent.load(Ordering::Relaxed), 0);
-}
-
-#[test]
-fn a_stored_pin_is_not_changed_behind_its_store() {
-    let is_refused = |answer: Result<()>| {
-        let Err(TokenError::ReadOnly(reason)) = answer else {
-            panic!("{answer:?}")
-        };
-        assert!(reason.as_str().contains("`ctk passwd "), "{reason}");
-    };
-    let folder = TestFolder::new();
-    let stored = PinSource::File(folder.write("pin", "1234"));
-    for (pin, login, changes) in [
-        (PinSource::App, Login::App, true),
-        (stored.clone(), Login::App, false),
-        (stored, Login::OnUse, false),
-    ] {
-        let store = Arc::new(Store::default());
-        let slot = slot(config(pin, login), &store);
-        let session = slot.token().unwrap().create_session().unwrap();
-        let change = |role| session.change_pin(role, AuthSecret::Pin(PIN), b"5678");
-        if changes {
-            let wrong = session.change_pin(Role::User, AuthSecret::Pin(b"wrong"), b"5678");
-            assert!(matches!(
-                wrong,
-                Err(TokenError::AuthenticationFailed { .. })
-            ));
-            assert_eq!(change(Role::User), Ok(()));
-            assert_eq!(*store.pin.lock(), b"5678");
-            continue;
-        }
-        for role in [Role::User, Role::Context] {
-            is_refused(change(role));
-        }
-        let from_token = session.change_pin(Role::User, AuthSecret::FromToken, b"5678");
-        is_refused(from_token);
-        is_refused(session.unblock_pin(b"5678"));
-        assert_eq!(*store.pin.lock(), PIN);
-        // The administrator's is not the stored one.
-        assert_eq!(change(Role::Admin), Ok(()));
     }
 }
