@@ -1,6 +1,8 @@
 //! `ctk doctor network`: what stands between programs and the services of network tokens, in the order in which one thing
 //! needs the other, and what to do.
 
+use std::time::Duration;
+
 use ctk_host::{
     Configuration, SecretSource, TokenConfig,
     config::Setting,
@@ -71,7 +73,8 @@ pub(crate) fn check_secrets(console: &Console, token: &TokenConfig) -> Vec<(Stat
             _ => None,
         });
     let checks = sources.filter_map(|(name, source)| {
-        let error = source.secret(&console.environment).err()?;
+        // Only a command takes time.
+        let error = source.secret(&console.environment, Duration::MAX).err()?;
         Some(match source {
             SecretSource::File(_) => (State::Problem, format!("{name}: {error}")),
             // The variables and credentials of a service are only there in the service.
