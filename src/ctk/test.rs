@@ -56,7 +56,11 @@ pub(crate) fn run(console: &Console, name: &str) -> Outcome {
     let contents = token.contents();
     let keys: Vec<_> = contents
         .keys()
-        .map(|key| test_key(&*session, key, trials(key), &|| Ok(())))
+        .map(|key| {
+            test_key(key, trials(key), |trial| {
+                trial.run(&*session, key, &|| Ok(()))
+            })
+        })
         .collect();
     session.end_auth(Role::User);
     report(console, name, keys)
@@ -79,7 +83,7 @@ fn run_card(console: &Console, card: &Card) -> Outcome {
         };
         let mut offered = trials(key);
         offered.retain(|trial| trial.is_offered(&*session, key));
-        test_key(&*session, key, offered, ready)
+        test_key(key, offered, |trial| trial.run(&*session, key, ready))
     };
     let keys: Vec<_> = contents.keys().map(test).collect();
     session.end_auth(Role::User);
@@ -129,13 +133,12 @@ pub(crate) fn log_in(
 
 /// What came of each trial of a key.
 pub(crate) fn test_key(
-    session: &dyn TokenSession,
     key: &Key,
     trials: Vec<Trial>,
-    ready: Ready<'_>,
+    mut run: impl FnMut(&Trial) -> ctk_token::Result<()>,
 ) -> KeyReport {
     let results = trials.into_iter().map(|trial| {
-        let tested = trial.run(session, key, ready);
+        let tested = run(&trial);
         AlgorithmReport {
             algorithm: trial.name,
             ok: tested.is_ok(),

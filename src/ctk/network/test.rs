@@ -21,6 +21,41 @@ use crate::{
 
 type Pin = Zeroizing<Vec<u8>>;
 
+/// What a person has given for uses of keys. The service may look at it only when a key is used.
+#[derive(Default)]
+struct Given {
+    /// For the use that comes.
+    now: Option<Pin>,
+    /// A PIN that was right, for further keys.
+    right: Option<Pin>,
+    /// One was refused: no other key gets it, because a service may have one counter for all.
+    is_refused: bool,
+}
+
+impl Given {
+    /// Refuses a use for which a secret would be sent, after one was wrong.
+    fn check(&self) -> ctk_token::Result<()> {
+        match self.is_refused {
+            true => Err(TokenError::Refused(Reason::new(
+                "not tried, because the secret was refused for another use: one more wrong one might lock it",
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes note of what came of a use.
+    fn note(&mut self, result: &ctk_token::Result<()>) {
+        let now = self.now.take();
+        match result {
+            Ok(()) if now.is_some() => self.right = now,
+            Err(TokenError::AuthenticationFailed { .. } | TokenError::PinLocked) => {
+                self.is_refused = true;
+            }
+            _ => {}
+        }
+    }
+}
+
 pub(crate) fn run(console: &Console, config: &TokenConfig) -> Outcome<Vec<KeyReport>> {
     let name = &config.name;
     let token = facts::slot(config, &console.environment).and_then(|slot| slot.token());
@@ -44,7 +79,7 @@ pub(crate) fn run(console: &Console, config: &TokenConfig) -> Outcome<Vec<KeyRep
         keys.iter().map(|(_, trials)| trials.len()).sum(),
     );
     let with_otp = keys_with_otp(console, config);
-    let pin = RefCell::new(None);
+    let given = RefCell::new(Given::default());
     log_in_if_needed(console, config, &*token, &*session)?;
     let progress = RefCell::new(Progress::new(console));
     let mut reports = Vec::new();
@@ -55,8 +90,7 @@ pub(crate) fn run(console: &Console, config: &TokenConfig) -> Outcome<Vec<KeyRep
         let again = || {
             // A question stands where the line was.
             progress.borrow_mut().clear();
-            let mut known = pin.borrow_mut();
-            authenticate(console, config, &*session, key, (&mut *known, once))?;
+            authenticate(console, config, &*session, key, (&given, once))?;
             progress.borrow_mut().tell(&step);
             Ok(())
         };
@@ -64,7 +98,14 @@ pub(crate) fn run(console: &Console, config: &TokenConfig) -> Outcome<Vec<KeyRep
             true => &again,
             false => &|| Ok(()),
         };
-        reports.push(test_key(&*session, key, trials, ready));
+        reports.push(test_key(key, trials, |trial| {
+            if key.needs_auth() {
+                given.borrow().check()?;
+            }
+            let result = trial.run(&*session, key, ready);
+            given.borrow_mut().note(&result);
+            result
+        }));
     }
     drop(progress);
     session.end_auth(Role::User);
@@ -138,7 +179,7 @@ fn authenticate(
     config: &TokenConfig,
     session: &dyn TokenSession,
     key: &Key,
-    (known, once): (&mut Option<Pin>, Option<&str>),
+    (given, once): (&RefCell<Given>, Option<&str>),
 ) -> ctk_token::Result<()> {
     let finish = |secret: AuthSecret<'_>| {
         let operation = session.begin_auth(Role::Context, Some(&key.id))?;
@@ -147,7 +188,8 @@ fn authenticate(
     if config.pin != PinSource::App {
         return finish(AuthSecret::FromToken);
     }
-    let pin = match known.take().filter(|_| once.is_none()) {
+    let right = given.borrow_mut().right.take().filter(|_| once.is_none());
+    let pin = match right {
         Some(pin) => pin,
         None => {
             let what = once.unwrap_or("PIN");
@@ -157,7 +199,9 @@ fn authenticate(
         }
     };
     finish(AuthSecret::Pin(&pin))?;
-    *known = Some(pin);
+    if once.is_none() {
+        given.borrow_mut().now = Some(pin);
+    }
     Ok(())
 }
 

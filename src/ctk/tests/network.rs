@@ -239,6 +239,52 @@ fn several_pins_are_not_one_stored_pin() {
     assert_eq!(tested.code, 0, "{tested:?}");
 }
 
+#[test]
+fn a_pin_that_is_refused_is_sent_once_however_many_keys_it_is_for() {
+    let bed = Bed::new();
+    let csc = Csc::start();
+    for name in ["one", "two", "three"] {
+        bed.p12(name, "ec", "x");
+        csc.add(
+            &bed,
+            &format!("c-{name}"),
+            name,
+            Before::PinEachTime("1111"),
+        );
+    }
+    bed.p12("free", "ec", "x");
+    csc.add(&bed, "c-free", "free", Before::Nothing);
+    let (url, wrong) = (csc.url(), bed.secret("wrong", "9999"));
+    let add = ["add", "csc", &url, "--shared-pin", "--name"];
+    bed.ctk(&[&add[..], &["typed"]].concat(), "").succeeded();
+    for login in ["app", "on-use"] {
+        let stored = [login, "--login", login, "--pin", &wrong];
+        bed.ctk(&[&add[..], &stored].concat(), "").succeeded();
+    }
+    let with_pin = |pin: &str| {
+        let requests = csc.server.requests();
+        let sent = requests.iter().filter(|asked| asked.body["PIN"] == pin);
+        sent.count()
+    };
+    for (name, typed) in [("typed", "9999\n9999\n9999\n"), ("app", ""), ("on-use", "")] {
+        csc.server.forget();
+        let tested = bed.ctk(&["test", name], typed);
+        assert_eq!(tested.code, 1, "{tested:?}");
+        assert_eq!(with_pin("9999"), 1, "{name}");
+        assert_eq!(tested.out.matches(" FAILED ").count(), 3, "{tested:?}");
+        // What needs no PIN is tried all the same.
+        assert_eq!(tested.out.matches(" OK ").count(), 1, "{tested:?}");
+        if name != "on-use" {
+            assert_eq!(tested.out.matches("wrong PIN").count(), 1, "{tested:?}");
+            assert_eq!(tested.out.matches("not tried").count(), 2, "{tested:?}");
+        }
+    }
+    // One that is right is asked for once.
+    csc.server.forget();
+    let tested = bed.ctk(&["test", "typed"], "1111\n");
+    assert_eq!((tested.code, with_pin("1111")), (0, 3), "{tested:?}");
+}
+
 /// Gives the key NAME.key a certificate of an authority, which is made with the first of them.
 fn issue(bed: &Bed, name: &str) {
     if !bed.path("ca.crt").exists() {
