@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use ctk_host::{Configuration, Environment, Problem, TokenConfig};
+use ctk_host::{Configuration, Environment, Problem, TokenConfig, Unwritten};
 use serde::Serialize;
 
 /// How a command ended, if it did not do its work: a sentence that says what is wrong and what to do.
@@ -77,6 +77,17 @@ impl Console {
         Self {
             json,
             environment: Environment::from_process(),
+        }
+    }
+
+    /// The same where these secrets are in their files already.
+    pub(crate) fn with_unwritten(&self, typed: &Unwritten) -> Self {
+        Self {
+            json: self.json,
+            environment: Environment {
+                unwritten: typed.clone(),
+                ..self.environment.clone()
+            },
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::sys;
+use crate::{secret::Unwritten, sys};
 
 /// The facts about a process that decide which configuration it reads and which tokens it sees.
 ///
@@ -33,6 +33,8 @@ pub struct Environment {
     pub system_folder: PathBuf,
     /// Reads an environment variable, for PINs from `env:NAME`.
     pub variable: fn(&str) -> Option<OsString>,
+    /// Secrets that are to be tried before they are written into their files.
+    pub unwritten: Unwritten,
 }
 
 impl Environment {
@@ -80,6 +82,7 @@ impl Environment {
             program: None,
             system_folder: PathBuf::from("/etc/ctk"),
             variable: |_| None,
+            unwritten: Unwritten::default(),
         }
     }
 

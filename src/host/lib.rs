@@ -35,7 +35,7 @@ pub use ctk_smartcard as smartcard;
 pub use drivers::pkcs12;
 pub use environment::Environment;
 pub use pin::PinSource;
-pub use secret::SecretSource;
+pub use secret::{SecretSource, Unwritten};
 
 /// The longest time that one driver is waited for before the others are asked.
 const SLICE: Duration = Duration::from_millis(500);

@@ -4,6 +4,7 @@ use std::{
     io::Read,
     os::unix::{ffi::OsStringExt, fs::MetadataExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -113,7 +114,15 @@ impl SecretSource {
     ) -> Result<Stored> {
         let name = purpose.name;
         let stored = match self {
-            Self::File(path) => read_file(path, environment.euid, Purpose::Secret, purpose)?,
+            Self::File(path) => {
+                match environment.unwritten.files().find(|(file, _)| file == path) {
+                    Some((_, secret)) => Stored {
+                        bytes: Zeroizing::new(secret.to_vec()),
+                        stamp: None,
+                    },
+                    None => read_file(path, environment.euid, Purpose::Secret, purpose)?,
+                }
+            }
             Self::Env(_) | Self::Credential(_) if environment.secure => {
                 return Err(unreachable(format!(
                     "the {name} source {self} is not used by a program that runs with more rights than its caller; \
@@ -158,6 +167,31 @@ impl SecretSource {
             Self::Command(command) => format!("command:{}", command.program()),
             other => other.to_string(),
         }
+    }
+}
+
+/// Secrets whose files are not there yet: what somebody types is tried before anything is written.
+#[derive(Clone, Default)]
+pub struct Unwritten(Vec<(PathBuf, Arc<Zeroizing<Vec<u8>>>)>);
+
+impl Unwritten {
+    /// This secret is to be in that file.
+    pub fn insert(&mut self, file: PathBuf, secret: Zeroizing<Vec<u8>>) {
+        self.0.push((file, Arc::new(secret)));
+    }
+
+    /// Each file with its secret.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        let all = self.0.iter();
+        all.map(|(file, secret)| (file.as_path(), secret.as_slice()))
+    }
+}
+
+impl std::fmt::Debug for Unwritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.files().map(|(file, _)| file))
+            .finish()
     }
 }
 

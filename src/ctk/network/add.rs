@@ -37,14 +37,14 @@ pub(crate) fn run(console: &Console, arguments: &ServiceArguments) -> Outcome {
     let mut names = Names::new(console, arguments, &given)?;
     let mut token = names.token(console, arguments, given)?;
     let named = (token.name.as_str(), token.place.scope);
-    let written = ask::authentication(console, protocol, &mut token.settings, named)?;
-    let found = service::list_some(console, &token, given_as)?;
+    let typed = ask::authentication(console, protocol, &mut token.settings, named)?;
+    let found = service::list_some(&console.with_unwritten(&typed), &token, given_as)?;
     token.contents = found.contents;
     settings::check_hidden(&arguments.new.settings, &token)?;
     let tokens = in_tokens(console, arguments, token, &mut names)?;
+    let written = ask::Written::new(console, &typed)?;
     register(console, &tokens)?;
-    let written = written.keep();
-    for file in written {
+    for file in written.keep() {
         console.warn(format!(
             "the secret is in {}",
             short(&file, &console.environment)

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ctk_host::{
-    SecretSource,
+    SecretSource, Unwritten,
     config::{Scope, Setting, Settings},
     network::{Kind, Protocol, SettingRow},
 };
@@ -38,11 +38,23 @@ const TRIES: usize = 3;
 /// Longest secret that can be typed, in bytes: of a line of 4096 or more a terminal hands over only the beginning.
 const MAX_SECRET: usize = 4000;
 
-/// Secrets that were typed and are in files now. They go again if the command does not do its work.
+/// Secrets that were typed, in files now. They go again if the command does not do its work.
 #[derive(Debug, Default)]
 pub(crate) struct Written(Vec<PathBuf>);
 
 impl Written {
+    /// Writes each into its file, which nobody else can read.
+    pub(crate) fn new(console: &Console, typed: &Unwritten) -> Outcome<Self> {
+        let mut written = Self::default();
+        for (file, secret) in typed.files() {
+            let shown = short(file, &console.environment);
+            write_secret(file, secret)
+                .or_else(|error| failure(format!("{shown} cannot be written: {error}")))?;
+            written.0.push(file.to_owned());
+        }
+        Ok(written)
+    }
+
     /// They stay.
     pub(crate) fn keep(mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.0)
@@ -102,19 +114,20 @@ fn ask_region(console: &Console, protocol: &'static Protocol, settings: &mut Set
     Ok(())
 }
 
-/// Asks how the service knows who asks, where there are several ways, and for what that wants. `name` is the token's.
+/// Asks how the service knows who asks, where there are several ways, and for what that wants. `name` is the token's. A
+/// secret that was typed is in no file yet: whoever stops the command while the service is asked leaves none behind.
 pub(crate) fn authentication(
     console: &Console,
     protocol: &'static Protocol,
     settings: &mut Settings,
     (name, scope): (&str, Scope),
-) -> Outcome<Written> {
+) -> Outcome<Unwritten> {
     let find = |name: &str| {
         rows(protocol)
             .map(|(row, _)| row)
             .find(|row| row.name == name)
     };
-    let mut written = Written::default();
+    let mut typed = Unwritten::default();
     if let Some(row) = find(AUTHENTICATION)
         && !settings.0.contains_key(AUTHENTICATION)
         && let Some(way) = choose(console, row, settings)?
@@ -134,12 +147,12 @@ pub(crate) fn authentication(
     }
     for row in wanted {
         let setting = match row.kind {
-            Kind::Secret => secret(console, row, (name, scope), &mut written)?,
+            Kind::Secret => secret(console, row, (name, scope), &mut typed)?,
             _ => ask(console, row)?,
         };
         settings.0.insert(row.name.to_owned(), setting);
     }
-    Ok(written)
+    Ok(typed)
 }
 
 /// How the service is to know who asks: as what was given says, or as a person says. `None`: it is not to know.
@@ -232,7 +245,7 @@ fn secret(
     console: &Console,
     row: &SettingRow,
     (name, scope): (&str, Scope),
-    written: &mut Written,
+    typed: &mut Unwritten,
 ) -> Outcome<Setting> {
     let question = format!(
         "{}: where is it? file:PATH, env:NAME, credential:NAME, or nothing to type it now: ",
@@ -241,9 +254,9 @@ fn secret(
     for _ in 0..TRIES {
         let answer = console.ask(&question)?;
         if answer.is_empty() {
-            let file = write_down(console, row, (name, scope))?;
+            let (file, secret) = ask_secret(console, row, (name, scope))?;
             let source = format!("file:{}", file.display());
-            written.0.push(file);
+            typed.insert(file, secret);
             return parse(row, &[&source]);
         }
         match parse(row, &[&answer]) {
@@ -254,12 +267,12 @@ fn secret(
     failure("no source was typed; nothing was changed")
 }
 
-/// Writes a secret that is typed now into a file that nobody else can read, if the person agrees to that.
-fn write_down(
+/// Asks for a secret that will be in a file which nobody else can read, if the person agrees to that.
+fn ask_secret(
     console: &Console,
     row: &SettingRow,
     (name, scope): (&str, Scope),
-) -> Outcome<PathBuf> {
+) -> Outcome<(PathBuf, Zeroizing<Vec<u8>>)> {
     let environment = &console.environment;
     let folder = match scope {
         Scope::System => Some(environment.system_folder.clone()),
@@ -286,7 +299,7 @@ fn write_down(
     let typed = rpassword::prompt_password(format!("{} (not shown): ", row.about));
     drop(echo);
     let typed = match typed {
-        Ok(typed) => Zeroizing::new(typed),
+        Ok(typed) => Zeroizing::new(typed.into_bytes()),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             return failure("nothing was typed; nothing was changed");
         }
@@ -298,9 +311,7 @@ fn write_down(
              changed"
         ));
     }
-    let made = write_secret(&file, typed.as_bytes());
-    made.or_else(|error| failure(format!("{shown} cannot be written: {error}")))?;
-    Ok(file)
+    Ok((file, typed))
 }
 
 fn write_secret(file: &std::path::Path, secret: &[u8]) -> io::Result<()> {

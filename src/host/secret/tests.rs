@@ -138,3 +138,22 @@ fn with_more_rights_than_its_caller_only_files_are_read() {
         assert!(message.contains("more rights than its caller"), "{message}");
     }
 }
+
+#[test]
+fn a_secret_is_as_good_before_it_is_written() {
+    let folder = TestFolder::new();
+    let file = folder.join("token");
+    let mut environment = Environment::empty();
+    let source = format!("file:{}", file.display());
+    let missing = read(&source, &environment).unwrap_err();
+    assert!(missing.contains("does not exist"), "{missing}");
+    let typed = Zeroizing::new(b"s3cret".to_vec());
+    environment.unwritten.insert(file, typed);
+    assert_eq!(read(&source, &environment), Ok(b"s3cret".to_vec()));
+    let shown = format!("{environment:?}");
+    assert!(
+        shown.contains("token") && !shown.contains("s3cret"),
+        "{shown}"
+    );
+    assert!(!shown.contains(&format!("{:?}", b"s3cret")), "{shown}");
+}

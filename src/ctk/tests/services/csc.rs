@@ -3,6 +3,8 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
+    thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -35,6 +37,8 @@ pub(crate) struct State {
     pub(crate) credentials: Vec<Credential>,
     /// What an Authorization header must be.
     pub(crate) bearer: Option<String>,
+    /// It does not answer for as long as this is true.
+    pub(crate) stalls: bool,
 }
 
 pub(crate) struct Csc {
@@ -46,7 +50,12 @@ impl Csc {
     pub(crate) fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let own = Arc::clone(&state);
-        let server = Server::start(move |request| answer(&own.lock().unwrap(), request));
+        let server = Server::start(move |request| {
+            while own.lock().unwrap().stalls {
+                thread::sleep(Duration::from_millis(5));
+            }
+            answer(&own.lock().unwrap(), request)
+        });
         Self { server, state }
     }
 
