@@ -11,7 +11,7 @@ use super::{
     settings::wrong,
     wait::{Wait, WaitError},
 };
-use crate::{Settings, Surroundings, base64};
+use crate::{Secret, Settings, Surroundings, base64};
 
 /// The longest head of a proxy's answer, in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -29,8 +29,17 @@ pub(super) struct Proxies {
 pub(super) struct Proxy {
     pub(super) host: String,
     pub(super) port: u16,
-    /// The value of Proxy-Authorization (RFC 7617).
-    authorization: Option<Zeroizing<String>>,
+    login: Login,
+}
+
+/// What a proxy knows us by.
+#[derive(Clone)]
+enum Login {
+    Nothing,
+    /// What stands in the environment's URL, as the value of Proxy-Authorization (RFC 7617).
+    Header(Zeroizing<String>),
+    /// The settings `proxy_user` and `proxy_password`, which is read for each connection.
+    Set(String, Option<Secret>),
 }
 
 /// What NO_PROXY names.
@@ -55,13 +64,19 @@ impl Proxies {
             proxy: None,
             exceptions: Vec::new(),
         };
+        let login = Login::of(settings)?;
         match settings.text("proxy") {
             Some("none" | "") => return Ok(none),
             Some(url) => {
-                let proxy =
-                    Proxy::parse(url).map_err(|reason| wrong(format!("proxy: {reason}")))?;
+                let parsed = match url.contains('@') {
+                    true => Err(
+                        "a user and a password do not stand in there: set `proxy_user` and `proxy_password`",
+                    ),
+                    false => Proxy::parse(url),
+                };
+                let proxy = parsed.map_err(|reason| wrong(format!("`proxy`: {reason}")))?;
                 return Ok(Self {
-                    proxy: Some(proxy),
+                    proxy: Some(Proxy { login, ..proxy }),
                     ..none
                 });
             }
@@ -78,7 +93,11 @@ impl Proxies {
         let Some(url) = variable("https_proxy", "HTTPS_PROXY").map(Zeroizing::new) else {
             return Ok(none);
         };
-        let proxy = Proxy::parse(&url).map_err(|reason| wrong(format!("HTTPS_PROXY: {reason}")))?;
+        let mut proxy =
+            Proxy::parse(&url).map_err(|reason| wrong(format!("HTTPS_PROXY: {reason}")))?;
+        if !matches!(login, Login::Nothing) {
+            proxy.login = login;
+        }
         let exceptions = variable("no_proxy", "NO_PROXY").unwrap_or_default();
         Ok(Self {
             proxy: Some(proxy),
@@ -98,6 +117,42 @@ impl Proxies {
     }
 }
 
+impl Login {
+    fn of(settings: &Settings) -> Result<Self> {
+        let password = settings.secret("proxy_password").cloned();
+        match settings.text("proxy_user") {
+            Some(user) if user.contains(':') => {
+                Err(wrong("`proxy_user`: a user has no colon in it"))
+            }
+            Some(user) => Ok(Self::Set(user.to_owned(), password)),
+            None if password.is_some() => Err(wrong("`proxy_password` is for a `proxy_user`")),
+            None => Ok(Self::Nothing),
+        }
+    }
+
+    /// The value of Proxy-Authorization.
+    fn header(&self, wait: &Wait) -> std::result::Result<Option<Zeroizing<String>>, Failure> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Header(value) => Ok(Some(value.clone())),
+            Self::Set(user, password) => {
+                let limit = wait.left().unwrap_or_default();
+                let password = match password {
+                    Some(password) => password.read(limit).map_err(|error| {
+                        Failure::misconfigured(format!("`proxy_password`: {error}"))
+                    })?,
+                    None => Zeroizing::default(),
+                };
+                let mut plain = Zeroizing::new(Vec::with_capacity(user.len() + 1 + password.len()));
+                plain.extend_from_slice(user.as_bytes());
+                plain.push(b':');
+                plain.extend_from_slice(&password);
+                Ok(Some(basic(&plain)))
+            }
+        }
+    }
+}
+
 impl Proxy {
     /// A proxy as a person writes it: `http://user:password@host:port`, of which only the host must be there.
     fn parse(url: &str) -> std::result::Result<Self, &'static str> {
@@ -113,14 +168,14 @@ impl Proxy {
             None => (None, authority),
         };
         let (host, port) = host_and_port(authority)?;
-        let authorization = match user {
-            Some(user) => Some(basic(user)?),
-            None => None,
+        let login = match user {
+            Some(user) => Login::Header(basic(&unescaped(user)?)),
+            None => Login::Nothing,
         };
         Ok(Self {
             host,
             port: port.unwrap_or(80),
-            authorization,
+            login,
         })
     }
 
@@ -141,8 +196,9 @@ impl Proxy {
                 "the proxy {me} ends the connection when it is asked for {place} ({error})"
             )),
         };
-        wait.write_all(stream, self.request(&place).as_bytes())
-            .map_err(failed)?;
+        let authorization = self.login.header(wait)?;
+        let request = request(&place, authorization.as_ref());
+        wait.write_all(stream, request.as_bytes()).map_err(failed)?;
         let mut head = Zeroizing::new(vec![0; MAX_HEAD]);
         let mut read = 0;
         let end = loop {
@@ -165,10 +221,10 @@ impl Proxy {
         let said = match status(&head) {
             // The service speaks only after our hello: what came with the proxy's answer is not from there.
             Some(200..=299) if end == read => return Ok(()),
-            Some(407) if self.authorization.is_none() => {
-                "wants a user and a password: proxy = \"http://USER:PASSWORD@HOST:PORT\"".to_owned()
+            Some(407) if authorization.is_none() => {
+                "wants a user and a password: set `proxy_user` and `proxy_password`".to_owned()
             }
-            Some(407) => "does not take the user and password of the proxy setting".to_owned(),
+            Some(407) => "does not take the user and the password".to_owned(),
             Some(403) => format!("does not allow connections to {place}"),
             Some(status) if status >= 300 => {
                 format!("does not connect to {place}: it answers {status}")
@@ -181,24 +237,25 @@ impl Proxy {
             _ => Failure::misconfigured(reason),
         })
     }
+}
 
-    fn request(&self, place: &str) -> Zeroizing<String> {
-        let authorization = self.authorization.as_deref().map_or("", String::as_str);
-        // One allocation of the right size: a growing one would leave the password behind.
-        let mut request = Zeroizing::new(String::with_capacity(
-            100 + 2 * place.len() + authorization.len(),
-        ));
-        for part in ["CONNECT ", place, " HTTP/1.1\r\nHost: ", place, "\r\n"] {
+/// Asks for a connection to `place`.
+fn request(place: &str, authorization: Option<&Zeroizing<String>>) -> Zeroizing<String> {
+    let authorization = authorization.map_or("", |value| value.as_str());
+    // One allocation of the right size: a growing one would leave the password behind.
+    let mut request = Zeroizing::new(String::with_capacity(
+        100 + 2 * place.len() + authorization.len(),
+    ));
+    for part in ["CONNECT ", place, " HTTP/1.1\r\nHost: ", place, "\r\n"] {
+        request.push_str(part);
+    }
+    if !authorization.is_empty() {
+        for part in ["Proxy-Authorization: ", authorization, "\r\n"] {
             request.push_str(part);
         }
-        if !authorization.is_empty() {
-            for part in ["Proxy-Authorization: ", authorization, "\r\n"] {
-                request.push_str(part);
-            }
-        }
-        request.push_str("\r\n");
-        request
     }
+    request.push_str("\r\n");
+    request
 }
 
 impl std::fmt::Debug for Proxies {
@@ -261,8 +318,8 @@ impl Exception {
     }
 }
 
-/// `Basic …` of `user:password`, in which %XX stands for what a URL cannot hold.
-fn basic(user: &str) -> std::result::Result<Zeroizing<String>, &'static str> {
+/// `user:password` of a URL, in which %XX stands for what that cannot hold.
+fn unescaped(user: &str) -> std::result::Result<Zeroizing<Vec<u8>>, &'static str> {
     let wrong = "in the user and password of a proxy, % is followed by two hexadecimal digits";
     let mut plain = Zeroizing::new(Vec::with_capacity(user.len() + 1));
     let mut bytes = user.bytes();
@@ -281,11 +338,16 @@ fn basic(user: &str) -> std::result::Result<Zeroizing<String>, &'static str> {
     if !plain.contains(&b':') {
         plain.push(b':');
     }
-    let encoded = Zeroizing::new(base64::encode(&plain));
+    Ok(plain)
+}
+
+/// `Basic …` of `user:password`.
+fn basic(plain: &[u8]) -> Zeroizing<String> {
+    let encoded = Zeroizing::new(base64::encode(plain));
     let mut value = Zeroizing::new(String::with_capacity(6 + encoded.len()));
     value.push_str("Basic ");
     value.push_str(&encoded);
-    Ok(value)
+    value
 }
 
 /// The status in the first line of an answer.
@@ -302,7 +364,11 @@ fn status(head: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, sync::Arc};
+    use std::{
+        path::PathBuf,
+        sync::Arc,
+        time::{Duration, Instant},
+    };
 
     use ctk_token::TokenError;
 
@@ -323,6 +389,11 @@ mod tests {
         settings
     }
 
+    fn header(proxy: &Proxy) -> Option<Zeroizing<String>> {
+        let wait = Wait::until(Instant::now() + Duration::from_secs(9));
+        proxy.login.header(&wait).unwrap()
+    }
+
     fn endpoint(url: &str) -> Endpoint {
         Endpoint::parse(url).unwrap()
     }
@@ -331,15 +402,16 @@ mod tests {
     fn a_proxy_is_read_with_its_user_and_shows_none_of_it() {
         let proxy = Proxy::parse("http://me%40work:p%3Aw@proxy.example:3128/").unwrap();
         assert_eq!((proxy.host.as_str(), proxy.port), ("proxy.example", 3128));
-        let authorization = proxy.authorization.as_deref().unwrap();
+        let authorization = header(&proxy).unwrap();
         assert_eq!(
-            authorization,
-            &format!("Basic {}", base64::encode(b"me@work:p:w"))
+            *authorization,
+            format!("Basic {}", base64::encode(b"me@work:p:w"))
         );
         assert_eq!(
-            *proxy.request("h:443"),
+            *request("h:443", Some(&authorization)),
             format!(
-                "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\nProxy-Authorization: {authorization}\r\n\r\n"
+                "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\nProxy-Authorization: {}\r\n\r\n",
+                *authorization
             )
         );
         for (text, host, port) in [
@@ -349,14 +421,15 @@ mod tests {
         ] {
             let proxy = Proxy::parse(text).unwrap();
             assert_eq!((proxy.host.as_str(), proxy.port), (host, port));
-            assert!(proxy.authorization.is_none());
+            assert!(header(&proxy).is_none());
         }
         for wrong in [
             "",
             "https://p",
             "socks5://u:s3cret@p",
-            "http://u:s3cret%@p",
             "http://u:s3cret@p:x",
+            "http://u:s3cret@p",
+            "u:s3cret@p",
             "p/x",
         ] {
             let refused = Proxies::of(&with(wrong), &surroundings(|_| None));
@@ -365,17 +438,71 @@ mod tests {
                 (_, refused) => {
                     let refused = refused.unwrap_err().to_string();
                     assert!(
-                        refused.starts_with("proxy: ") && !refused.contains("s3cret"),
+                        refused.starts_with("`proxy`: ") && !refused.contains("s3cret"),
                         "{refused}"
                     );
                 }
             }
         }
-        let shown = format!(
-            "{:?}",
-            Proxies::of(&with("http://u:s3cret@p"), &surroundings(|_| None))
+    }
+
+    #[test]
+    fn the_user_and_the_password_of_a_proxy_are_settings() {
+        let password = |text: &'static str| {
+            let read = move |_| Ok(Zeroizing::new(text.as_bytes().to_vec()));
+            Value::Secret(Secret::new("file:/p", read))
+        };
+        let mut settings = with("proxy.example:3128");
+        let all = |settings: &Settings, variable: fn(&str) -> Option<OsString>| {
+            let proxies = Proxies::of(settings, &surroundings(variable)).unwrap();
+            assert!(!format!("{proxies:?}").contains("s3cret"));
+            header(&proxies.proxy.unwrap()).map(|value| value.to_string())
+        };
+        let value = |plain: &[u8]| Some(format!("Basic {}", base64::encode(plain)));
+        assert_eq!(all(&settings, |_| None), None);
+        settings
+            .0
+            .insert("proxy_user".into(), Value::Text("me%".into()));
+        assert_eq!(all(&settings, |_| None), value(b"me%:"));
+        settings
+            .0
+            .insert("proxy_password".into(), password("s3cret:%40"));
+        assert_eq!(all(&settings, |_| None), value(b"me%:s3cret:%40"));
+        // They are for the environment's proxy too.
+        settings.0.remove("proxy");
+        let environment =
+            |name: &str| (name == "HTTPS_PROXY").then(|| OsString::from("http://a:s3cret@h"));
+        assert_eq!(all(&settings, environment), value(b"me%:s3cret:%40"));
+        assert_eq!(all(&Settings::default(), environment), value(b"a:s3cret"));
+        let refused = |settings: &Settings| {
+            let refused = Proxies::of(settings, &surroundings(|_| None));
+            refused.unwrap_err().to_string()
+        };
+        settings
+            .0
+            .insert("proxy_user".into(), Value::Text("a:b".into()));
+        assert!(refused(&settings).contains("colon"));
+        settings.0.remove("proxy_user");
+        assert!(refused(&settings).contains("`proxy_user`"));
+    }
+
+    #[test]
+    fn a_password_that_cannot_be_read_is_said() {
+        let mut settings = with("proxy.example:3128");
+        let user = Value::Text("me".into());
+        settings.0.insert("proxy_user".into(), user);
+        let none = Secret::new("file:/p", |_| Err(wrong("the file /p is gone")));
+        settings
+            .0
+            .insert("proxy_password".into(), Value::Secret(none));
+        let proxies = Proxies::of(&settings, &surroundings(|_| None)).unwrap();
+        let wait = Wait::until(Instant::now() + Duration::from_secs(9));
+        let failure = proxies.proxy.unwrap().login.header(&wait).unwrap_err();
+        let said = failure.to_string();
+        assert!(
+            said.contains("`proxy_password`: the file /p is gone"),
+            "{said}"
         );
-        assert!(!shown.contains("s3cret"), "{shown}");
     }
 
     #[test]

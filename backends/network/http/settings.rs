@@ -39,6 +39,18 @@ pub const SETTINGS: &[SettingRow] = &[
         about: "Proxy (http://HOST:PORT), or none; otherwise HTTPS_PROXY and NO_PROXY count",
     },
     SettingRow {
+        name: "proxy_user",
+        kind: Kind::Text,
+        required: false,
+        about: "User that the proxy knows",
+    },
+    SettingRow {
+        name: "proxy_password",
+        kind: Kind::Secret,
+        required: false,
+        about: "Password of that user",
+    },
+    SettingRow {
         name: "connect_timeout",
         kind: Kind::Number,
         required: false,
