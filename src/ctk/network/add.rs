@@ -33,6 +33,7 @@ pub(crate) fn run(console: &Console, arguments: &ServiceArguments) -> Outcome {
             "this registers keys of a service; to register the file {name} here: ctk add ./{name}"
         ));
     }
+    ask::check(&given)?;
     ask::required(console, protocol, &mut given)?;
     let mut names = Names::new(console, arguments, &given)?;
     let mut token = names.token(console, arguments, given)?;

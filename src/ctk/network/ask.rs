@@ -219,7 +219,7 @@ pub(crate) fn parse(row: &SettingRow, texts: &[&str]) -> Outcome<Setting> {
             "{name} must be {what}; nothing was changed"
         )))
     };
-    Ok(match row.kind {
+    let setting = match row.kind {
         Kind::Text => Setting::Text(text.to_owned()),
         Kind::Texts => Setting::Texts(texts.iter().map(|text| (*text).to_owned()).collect()),
         Kind::Path => Setting::Path(std::path::absolute(text)?),
@@ -237,7 +237,27 @@ pub(crate) fn parse(row: &SettingRow, texts: &[&str]) -> Outcome<Setting> {
             Ok(source) => Setting::Secret(absolute(source)),
             Err(error) => return Err(Failure::Usage(format!("{}: {error}", row.name))),
         },
-    })
+    };
+    match setting.check() {
+        Ok(()) => Ok(setting),
+        Err(message) => wrong_text(row.name, message),
+    }
+}
+
+fn wrong_text<T>(name: &str, message: &str) -> Outcome<T> {
+    Err(Failure::Usage(format!(
+        "{name}: {message}; nothing was changed"
+    )))
+}
+
+/// Refuses what stands in no configuration, before the service is asked.
+pub(crate) fn check(given: &Settings) -> Outcome {
+    for (name, setting) in &given.0 {
+        if let Err(message) = setting.check() {
+            return wrong_text(name, message);
+        }
+    }
+    Ok(())
 }
 
 /// Asks where a secret is, or for the secret itself and where it may be written to. It stands in no configuration.
@@ -398,6 +418,8 @@ mod tests {
             (Kind::Number, "x"),
             (Kind::Flag, "yes"),
             (Kind::Secret, "s3cret"),
+            (Kind::Text, "http://u:s3cret@h"),
+            (Kind::Texts, "http://u:s3cret@h"),
         ] {
             let Err(Failure::Usage(said)) = parse(&row(kind), &[wrong]) else {
                 panic!("{wrong} is taken");

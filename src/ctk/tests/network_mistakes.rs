@@ -36,6 +36,14 @@ fn what_is_missing_or_wrong_is_said_before_anything_is_asked_or_stored() {
         ),
         (&["--bearer", "pin:s3cret"], "--bearer: this is no source"),
         (&["--otp-seed=s3cret"], "--otp-seed: this is no source"),
+        (
+            &["--proxy", "http://u:s3cret@proxy:3128"],
+            "proxy: a URL here has no user and no password",
+        ),
+        (
+            &["https://u:s3cret@127.0.0.1:9/csc/v1"],
+            "endpoints: a URL here has no user",
+        ),
         (&["--total-timeout", "soon"], "invalid value 'soon'"),
         (&["--label", "a:b"], "must not have a colon"),
         (&["--name", "a b"], "is not a name"),

@@ -300,6 +300,9 @@ impl Reader<'_> {
                 }),
             };
             if let Some(setting) = setting {
+                if let Err(message) = setting.check() {
+                    fields.refuse(key.name, format!("{}: {message}", key.name));
+                }
                 settings.0.insert(key.name.to_owned(), setting);
             }
         }

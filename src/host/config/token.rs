@@ -94,6 +94,34 @@ pub enum Setting {
     Secret(SecretSource),
 }
 
+impl Setting {
+    /// Refuses a URL with a user or a password in it: a configuration is shown to people, and the machine's is for
+    /// everybody to read.
+    ///
+    /// # Errors
+    /// What is wrong and what to do, without the text.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let has_user = |text: &String| {
+            let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+            let place = rest.split(['?', '#']).next().unwrap_or_default();
+            // Whatever a password is made of: in a path @ can be written as %40.
+            place.contains('@')
+        };
+        let is_wrong = match self {
+            Self::Text(text) => has_user(text),
+            Self::Texts(texts) => texts.iter().any(has_user),
+            Self::Path(_) | Self::Flag(_) | Self::Number(_) | Self::Secret(_) => false,
+        };
+        match is_wrong {
+            true => Err(
+                "a URL here has no user and no password in it: secrets have settings of their own, like proxy_password, \
+                 that say where they are",
+            ),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Settings {
     /// The path of this name.
     pub fn path(&self, name: &str) -> Option<&Path> {

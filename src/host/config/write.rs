@@ -110,6 +110,17 @@ pub fn remove(name: &str, file: &Path, environment: &Environment) -> Result<(), 
 
 /// Refuses what would not be read again.
 fn check(token: &TokenConfig) -> Result<(), Problem> {
+    let facts = token.contents.keys.iter().flat_map(|key| &key.facts.0);
+    for (name, setting) in token.settings.0.iter().chain(facts) {
+        let refused = |message| {
+            problem(
+                &token.place.file,
+                None,
+                format!("is not written: {name}: {message}"),
+            )
+        };
+        setting.check().map_err(refused)?;
+    }
     match token.needs_commands() && !token.commands {
         true => {
             let message = "is not written: a secret of the token comes from a command, and commands are not allowed";

@@ -204,6 +204,14 @@ fn a_wrong_line_costs_the_token_and_is_named() {
             "client_key = \"\"",
             "client_key: the path must not be empty",
         ),
+        (
+            "proxy = \"http://u:s3cret@h:3128\"",
+            "proxy: a URL here has no user and no password in it",
+        ),
+        (
+            "token_url = \"https://u:s3/cret@h\"",
+            "token_url: a URL here has no user",
+        ),
         ("endpoint = \"x\"", "did you mean \"endpoints\"?"),
         ("commands = \"yes\"", "commands must be true or false"),
         (
@@ -219,7 +227,7 @@ fn a_wrong_line_costs_the_token_and_is_named() {
             panic!("{line}: {:?}", said(&configuration))
         };
         assert!(problem.message.contains(message), "{line}: {problem}");
-        assert!(!problem.message.contains("s3cret"), "{problem}");
+        assert!(!problem.message.contains("s3"), "{problem}");
         assert_eq!(problem.line, Some(before + 5), "{line}");
     }
     for (line, message) in [
@@ -251,7 +259,7 @@ fn a_wrong_line_costs_the_token_and_is_named() {
 }
 
 #[test]
-fn a_token_that_runs_commands_says_so_or_is_not_written() {
+fn what_would_not_be_read_is_not_written() {
     let folder = TestFolder::new();
     let environment = user(&folder);
     folder.write("home/.config/ctk/ctk.toml", &service());
@@ -263,6 +271,14 @@ fn a_token_that_runs_commands_says_so_or_is_not_written() {
     let refused = write::update(&silent, &environment).unwrap_err();
     assert!(
         refused.message.contains("comes from a command"),
+        "{refused}"
+    );
+    let mut told = token.clone();
+    let url = Setting::Texts(vec!["https://h/".into(), "https://u:s3cret@h/".into()]);
+    told.settings.0.insert("endpoints".into(), url);
+    let refused = write::update(&told, &environment).unwrap_err().to_string();
+    assert!(
+        refused.contains("endpoints: a URL here has no user") && !refused.contains("s3cret"),
         "{refused}"
     );
     assert_eq!(Configuration::read(&environment).tokens, [token]);
