@@ -221,36 +221,71 @@ fn list(texts: &[String]) -> Option<Value> {
 }
 
 fn set_contents(table: &mut Table, contents: &Contents) {
-    let mut certificates = ArrayOfTables::new();
-    for certificate in &contents.certificates {
-        let mut entry = Table::new();
-        entry.insert("label", value(&certificate.label));
-        entry.insert("id", value(to_hex(&certificate.identity)));
-        entry.insert("der", value(to_base64(&certificate.der)));
-        certificates.push(entry);
+    let certificates = contents.certificates.iter().map(|certificate| {
+        vec![
+            ("label", certificate.label.as_str().into()),
+            ("id", to_hex(&certificate.identity).into()),
+            ("der", to_base64(&certificate.der).into()),
+        ]
+    });
+    let keys = contents.keys.iter().map(|key| {
+        let mut entry = vec![
+            ("label", key.label.as_str().into()),
+            ("id", to_hex(&key.identity).into()),
+            ("public", to_base64(&key.spki).into()),
+        ];
+        let subject = key.subject.as_ref();
+        entry.extend(subject.map(|subject| ("subject", to_base64(subject).into())));
+        let facts = key.facts.0.iter();
+        entry.extend(facts.filter_map(|(name, fact)| Some((name.as_str(), written(fact)?))));
+        entry
+    });
+    set_tables(table, "certificate", "der", certificates.collect());
+    set_tables(table, "key", "public", keys.collect());
+}
+
+/// One key or certificate: what is written of it, by names.
+type Entry<'a> = Vec<(&'a str, Value)>;
+
+/// Sets the tables of this name. One that is about the same thing, by what `what` says or else by its id, stays with the
+/// comments in it and before it.
+fn set_tables(table: &mut Table, name: &str, what: &str, entries: Vec<Entry<'_>>) {
+    if entries.is_empty() {
+        table.remove(name);
+        return;
     }
-    let mut keys = ArrayOfTables::new();
-    for key in &contents.keys {
-        let mut entry = Table::new();
-        entry.insert("label", value(&key.label));
-        entry.insert("id", value(to_hex(&key.identity)));
-        entry.insert("public", value(to_base64(&key.spki)));
-        if let Some(subject) = &key.subject {
-            entry.insert("subject", value(to_base64(subject)));
-        }
-        for (name, fact) in &key.facts.0 {
-            if let Some(fact) = written(fact) {
-                entry.insert(name, value(fact));
+    let old = table.get_mut(name).and_then(Item::as_array_of_tables_mut);
+    let old = old.map(std::mem::take).unwrap_or_default();
+    let mut old: Vec<Table> = old.into_iter().collect();
+    let mut found: Vec<Option<Table>> = entries.iter().map(|_| None).collect();
+    for by in [what, "id"] {
+        for (entry, found) in entries.iter().zip(&mut found) {
+            let mut fields = entry.iter();
+            let wanted = fields.find(|(name, _)| *name == by).map(|(_, value)| value);
+            let is_it = |table: &Table| {
+                let own = table.get(by).and_then(Item::as_value);
+                own.zip(wanted)
+                    .is_some_and(|(own, wanted)| is_same(own, wanted))
+            };
+            if found.is_none()
+                && let Some(at) = old.iter().position(is_it)
+            {
+                *found = Some(old.remove(at));
             }
         }
-        keys.push(entry);
     }
-    for (name, entries) in [("certificate", certificates), ("key", keys)] {
-        table.remove(name);
-        if !entries.is_empty() {
-            table.insert(name, Item::ArrayOfTables(entries));
+    let mut tables = ArrayOfTables::new();
+    for (entry, found) in entries.into_iter().zip(found) {
+        let mut table = found.unwrap_or_default();
+        // It stands where its place in the list is.
+        table.set_position(None);
+        table.retain(|own, _| entry.iter().any(|(name, _)| own == *name));
+        for (name, value) in entry {
+            set(&mut table, name, Some(value));
         }
+        tables.push(table);
     }
+    table.insert(name, Item::ArrayOfTables(tables));
 }
 
 fn read(file: &Path, environment: &Environment) -> Result<Option<DocumentMut>, Problem> {

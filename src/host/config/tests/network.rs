@@ -26,8 +26,12 @@ total_timeout = 20
 commands = true # they are mine
 pin = "command:pass show pin"
 login = "on-use"
+
+# Alice's,
+# since May
 [[token.key]]
-label = "Alice"
+label = "Alice" # as she signs
+# the first
 id = "01"
 public = "{}"
 credential = "c-1"
@@ -153,10 +157,66 @@ fn an_update_keeps_what_a_person_wrote() {
         "otp_seed = \"command:~/bin/seed --for 'a key'\"",
         "total_timeout = 60",
         "shared_pin = false",
+        "# Alice's,\n# since May\n[[token.key]]\nlabel = \"Alice\" # as she signs\n# the first\nid = \"01\"",
     ] {
         assert!(written.contains(kept), "{kept}: {written}");
     }
     assert!(!written.contains("BEARER"), "{written}");
+}
+
+#[test]
+fn comments_stay_with_their_key_or_certificate() {
+    let folder = TestFolder::new();
+    let environment = user(&folder);
+    let entry = |kind: &str, number: u8, what: &str| {
+        format!("# {kind} {number}\n[[token.{kind}]]\nid = \"0{number}\" # id {number}\n{what}\n")
+    };
+    let keys: Vec<_> = (1..4)
+        .map(|number| {
+            let what = format!("public = \"{}\"\ncredential = \"c\" # mine", spki(number));
+            entry("key", number, &what)
+        })
+        .collect();
+    let certificates = [
+        entry("certificate", 1, "der = \"MAA=\""),
+        entry("certificate", 2, "der = \"MAEA\""),
+    ];
+    let text = format!(
+        "[[token]]\nname = \"sign\"\ndriver = \"csc\"\nendpoints = [\"https://h\"]\n{}{}\n# the next\n{}",
+        keys.concat(),
+        certificates.concat(),
+        token("next")
+    );
+    let file = folder.write("home/.config/ctk/ctk.toml", &text);
+    let mut sign = Configuration::read(&environment)
+        .token("sign")
+        .unwrap()
+        .clone();
+    // One is gone, one has another id, they stand in another order, and one is new; a certificate was renewed.
+    let Contents { keys, certificates } = &mut sign.contents;
+    keys.remove(1);
+    keys.swap(0, 1);
+    keys[0].identity = vec![9];
+    let fresh = KeyFacts {
+        identity: vec![4],
+        spki: text::from_base64(&spki(4)).unwrap(),
+        ..keys[1].clone()
+    };
+    keys.insert(1, fresh);
+    certificates[0].der = vec![0x30, 1, 1];
+    write::update(&sign, &environment).unwrap();
+    let configuration = Configuration::read(&environment);
+    assert_eq!(said(&configuration), [""; 0]);
+    assert_eq!(configuration.token("sign").unwrap().contents, sign.contents);
+    let written = fs::read_to_string(&file).unwrap();
+    let comments = written
+        .lines()
+        .filter_map(|line| Some(line.split_once('#')?.1.trim()));
+    let comments: Vec<_> = comments.collect();
+    let keys = ["key 3", "id 3", "mine", "key 1", "id 1", "mine"];
+    let certificates = ["certificate 1", "id 1", "certificate 2", "id 2"];
+    let expected = [&keys[..], &certificates, &["the next"]].concat();
+    assert_eq!(comments, expected, "{written}");
 }
 
 #[test]
