@@ -32,8 +32,16 @@ impl Clock {
 /// A generator that gives no password twice, because no service takes it twice (RFC 6238 §5.2).
 #[derive(Debug, Default)]
 pub(super) struct Generator {
-    /// The last step of which the password was given.
-    last: Mutex<u64>,
+    given: Mutex<Given>,
+}
+
+/// What the passwords were that were given.
+#[derive(Debug, Default)]
+struct Given {
+    /// The last step of which one was given; it may have to be waited for.
+    last: u64,
+    /// The step that it was then.
+    present: u64,
 }
 
 impl Generator {
@@ -59,8 +67,12 @@ impl Generator {
         let (step, wait) = {
             let since = (clock.now)().duration_since(UNIX_EPOCH).unwrap_or_default();
             let present = since.as_secs() / STEP;
-            let mut last = self.last.lock();
-            let step = present.max(last.saturating_add(1));
+            let mut given = self.given.lock();
+            if present.saturating_add(1) < given.present {
+                // The clock was set back: what was given was never of a time that the service has seen.
+                *given = Given::default();
+            }
+            let step = present.max(given.last.saturating_add(1));
             let wait = Duration::from_secs(step.saturating_mul(STEP)).saturating_sub(since);
             if !wait.is_zero() && wait.saturating_add(ROOM) > left {
                 return Err(TokenError::Refused(Reason::new(format!(
@@ -70,7 +82,10 @@ impl Generator {
                     (wait.saturating_add(ROOM)).as_secs() + 1
                 ))));
             }
-            *last = step;
+            *given = Given {
+                last: step,
+                present,
+            };
             (step, wait)
         };
         if !wait.is_zero() {
@@ -202,5 +217,19 @@ mod tests {
         assert!(why.as_str().contains("set total_timeout to 37"), "{why}");
         assert_eq!(next(60), Ok(3));
         assert!(matches!(next(60), Err(TokenError::Refused(_))));
+        // A clock that is set back by an hour does not make everybody wait for an hour.
+        let generator = Generator::default();
+        let at = |now| {
+            let clock = Clock {
+                now,
+                sleep: |wait| assert!(wait.as_secs() <= 31, "{wait:?}"),
+            };
+            generator.wait_for_step(clock, Duration::from_secs(60))
+        };
+        assert_eq!(at(|| UNIX_EPOCH + Duration::from_secs(7200)), Ok(240));
+        assert_eq!(at(|| UNIX_EPOCH + Duration::from_secs(3600)), Ok(120));
+        // By a second, across the border of two steps, it is no other time.
+        assert_eq!(at(|| UNIX_EPOCH + Duration::from_secs(3630)), Ok(121));
+        assert_eq!(at(|| UNIX_EPOCH + Duration::from_secs(3629)), Ok(122));
     }
 }
