@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::{
-    Finding,
+    Finding, base64,
     http::{
         Client, Deadline, Endpoint, Exchange, Method, Repeat, Request, Response, Verdict,
         judge_by_status,
@@ -113,7 +113,7 @@ impl Remote {
         }
     }
 
-    /// Takes note of where tokens come from, as it was stored, so that nobody has to ask.
+    /// Takes note of where tokens come from, as it was stored, so that nobody has to ask; the first that is told counts.
     pub(super) fn remember_token_url(&self, url: &str) {
         self.identity.remember_token_url(url);
     }
@@ -139,7 +139,12 @@ impl Deref for Api<'_> {
 }
 
 impl Api<'_> {
-    /// Calls a method and answers with its answer, 2xx. An access token that has expired is renewed, once.
+    /// Calls a method and answers with its answer, 2xx. Where the service does not take our access token, it is asked once
+    /// more with a new one.
+    ///
+    /// # Errors
+    /// [`Refusal::Token`] if it does not know us whatever we do; [`Refusal::Unauthorized`] is for something else in a request
+    /// that has secrets of the owner.
     pub(super) fn call(
         &self,
         operation: &'static str,
@@ -149,22 +154,57 @@ impl Api<'_> {
     ) -> std::result::Result<Response, Failure> {
         let body = body.finish();
         let authorization = self.identity.authorization(self, version)?;
-        let send = |authorization: Option<&Zeroizing<String>>| {
-            self.send(operation, repeat, &body, authorization)
-        };
-        let answer = send(authorization.as_deref());
-        let (Some(refused), Some(Refusal::Token)) = (
-            &authorization,
-            answer.as_ref().err().and_then(Failure::refusal),
-        ) else {
+        let answer = self.send(operation, repeat, &body, authorization.as_deref());
+        let Err(failure) = answer else {
             return answer;
+        };
+        // Somebody's secret is not sent again before it is certain that nobody has looked at it.
+        let has_to_ask = failure.refusal() == Some(Refusal::Unauthorized)
+            && repeat == Repeat::Unsent
+            && !secrets(&body).is_empty();
+        let is_known = |authorization: Option<&Zeroizing<String>>| match has_to_ask {
+            true => self.is_known(&body, authorization),
+            false => Ok(false),
+        };
+        let may_be_of_us = matches!(
+            failure.refusal(),
+            Some(Refusal::Token | Refusal::Unauthorized)
+        );
+        if !may_be_of_us || is_known(authorization.as_deref())? {
+            return Err(failure);
+        }
+        let failure = failure.being(Refusal::Token);
+        let Some(refused) = &authorization else {
+            return Err(failure);
         };
         self.identity.forget(refused);
         let renewed = self.identity.authorization(self, version)?;
-        if renewed == authorization {
-            return answer;
+        if renewed == authorization || (has_to_ask && !is_known(renewed.as_deref())?) {
+            return Err(failure);
         }
-        send(renewed.as_deref())
+        self.send(operation, repeat, &body, renewed.as_deref())
+    }
+
+    /// Whether the service knows who asks. A service that answers 401 may mean a wrong PIN by it, which must not be sent
+    /// again; so it is asked for something that only wants to know us.
+    fn is_known(
+        &self,
+        body: &[u8],
+        authorization: Option<&Zeroizing<String>>,
+    ) -> std::result::Result<bool, Failure> {
+        let credential = Object::read(body).and_then(|object| object.text("credentialID"));
+        let body = Body::new().optional("credentialID", credential.as_deref());
+        let answer = self.send(
+            "credentials/info",
+            Repeat::Always,
+            &body.finish(),
+            authorization,
+        );
+        match answer.as_ref().err().and_then(Failure::refusal) {
+            Some(Refusal::Token | Refusal::Unauthorized) => Ok(false),
+            Some(Refusal::Unavailable) | None => answer.map(|_| true),
+            Some(_) => Ok(true),
+        }
     }
 
     /// The same in the name of whoever this header names.
@@ -185,7 +225,20 @@ impl Api<'_> {
                 body: body.clone(),
             })
         };
-        send(&*self.wire, operation, repeat, self.deadline, &prepare)
+        send(
+            &*self.wire,
+            operation,
+            repeat,
+            self.deadline,
+            &prepare,
+            &|| {
+                let header = authorization.map(|header| of_header(header));
+                secrets(body)
+                    .into_iter()
+                    .chain(header.into_iter().flatten())
+                    .collect()
+            },
+        )
     }
 
     /// What the service says of itself; asked for once. A service that does not say is taken for what its address says.
@@ -244,13 +297,43 @@ pub(super) fn json_headers() -> Vec<(&'static str, Zeroizing<String>)> {
     .to_vec()
 }
 
-/// Sends a request over a wire, and tells an answer of 2xx from a refusal.
+/// The secrets in a body of ours.
+fn secrets(body: &[u8]) -> Vec<Zeroizing<String>> {
+    let Some(object) = Object::read(body) else {
+        return Vec::new();
+    };
+    let own = ["PIN", "OTP", "SAD"].iter();
+    let own = own.filter_map(|name| object.secret(name));
+    let data = object.objects("authData").into_iter();
+    own.chain(data.filter_map(|object| object.secret("value")))
+        .collect()
+}
+
+/// The secrets in an Authorization header: what comes after its scheme, and the password in that.
+fn of_header(header: &str) -> Vec<Zeroizing<String>> {
+    let Some((scheme, value)) = header.split_once(' ') else {
+        return Vec::new();
+    };
+    let mut secrets = vec![Zeroizing::new(value.to_owned())];
+    let pair = base64::decode(value).filter(|_| scheme == "Basic");
+    let pair = pair
+        .as_ref()
+        .and_then(|pair| std::str::from_utf8(pair).ok());
+    if let Some((_, password)) = pair.and_then(|pair| pair.split_once(':')) {
+        secrets.push(Zeroizing::new(password.to_owned()));
+    }
+    secrets
+}
+
+/// Sends a request over a wire, and tells an answer of 2xx from a refusal, which is not shown if it repeats a secret of the
+/// request.
 pub(super) fn send(
     wire: &dyn Wire,
     operation: &'static str,
     repeat: Repeat,
     deadline: Deadline,
     prepare: &dyn Fn() -> Result<Request>,
+    secrets: &dyn Fn() -> Vec<Zeroizing<String>>,
 ) -> std::result::Result<Response, Failure> {
     let place = RefCell::new(String::new());
     let answer = wire.send(&Exchange {
@@ -272,6 +355,7 @@ pub(super) fn send(
             operation,
             &place.borrow(),
             &answer,
+            &secrets(),
         ))),
     }
 }

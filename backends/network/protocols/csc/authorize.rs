@@ -18,7 +18,7 @@ use crate::{
 use super::{
     algorithm::Plan,
     api::Api,
-    error::{Failure, shown},
+    error::{Failure, Refusal, shown},
     facts::{Factor, Facts, Version},
     identity,
 };
@@ -65,7 +65,7 @@ impl Given {
         let has_pin = factors
             .iter()
             .any(|factor| matches!(factor, Factor::Pin(_)));
-        let has_otp = wants_otp(facts) && api.options.takes_otp_from_login();
+        let has_otp = facts.wants_otp() && api.options.takes_otp_from_login();
         let (pin, otp) = match (has_pin, has_otp) {
             (true, true) => match text.rsplit_once(',') {
                 Some((pin, otp)) => (own(pin), own(otp)),
@@ -81,12 +81,6 @@ impl Given {
     pub(super) fn is_spent_by_use(&self) -> bool {
         self.otp.is_some()
     }
-}
-
-/// Whether an authorisation wants a one-time password.
-pub(super) fn wants_otp(facts: &Facts) -> bool {
-    let is_otp = |factor: &Factor| matches!(factor, Factor::Otp(_) | Factor::OnlineOtp(_));
-    facts.factors().iter().any(is_otp)
 }
 
 /// Authorises `signatures` signatures; where the service wants to know of what, `hashes` says it.
@@ -113,7 +107,15 @@ pub(super) fn authorize(
     }
     let body = with_factors(api, facts, given, body)?;
     let begun = Instant::now();
-    let answer = api.call("credentials/authorize", Repeat::Unsent, body, facts.version)?;
+    let answer = api.call("credentials/authorize", Repeat::Unsent, body, facts.version);
+    let gives_secret = |factor: &Factor| !matches!(factor, Factor::OutOfBand(_));
+    let answer = answer.map_err(|failure| match failure.refusal() {
+        // It knows us: what it does not like is what the owner gave.
+        Some(Refusal::Unauthorized) if facts.factors().iter().any(gives_secret) => {
+            failure.being(Refusal::Secret)
+        }
+        _ => failure,
+    })?;
     let answer = wait_for_owner(api, facts, answer)?;
     let object = api.object("credentials/authorize", &answer)?;
     let value = object.secret("SAD").filter(|value| !value.is_empty());

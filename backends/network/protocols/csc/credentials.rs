@@ -107,7 +107,7 @@ pub(super) fn inventory(
 fn is_of_one(refusal: Refusal) -> bool {
     !matches!(
         refusal,
-        Refusal::Token | Refusal::Unavailable | Refusal::NotOffered
+        Refusal::Token | Refusal::Unauthorized | Refusal::Unavailable | Refusal::NotOffered
     )
 }
 

@@ -1,37 +1,14 @@
-//! What a service's refusal means.
-//!
-//! The API answers nearly every error with 400 `invalid_request`; only `error_description` tells which it is, in words
-//! that its document fixes and services vary. So the words are looked for, and the code counts where it says more.
+//! Why a call gave no answer, and what a program and a person hear of it.
 
 use ctk_token::{Reason, TokenError};
+use zeroize::Zeroizing;
 
 use crate::{http::Response, json::Object};
 
+pub(super) use super::refusal::Refusal;
+
 /// The most characters of what a service says that are shown.
 const MAX_SHOWN: usize = 200;
-
-/// What kind of refusal it is, as far as something can be done about it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Refusal {
-    /// The access token has expired, or was never good.
-    Token,
-    /// The activation data (SAD) has expired, is used up or was never good.
-    Sad,
-    /// A wrong PIN, one-time password or other secret of the owner.
-    Secret,
-    /// Too many of those.
-    Locked,
-    /// No such credential, or no such method.
-    NotFound,
-    /// The service cannot now.
-    Unavailable,
-    /// The service does not know the method.
-    NotOffered,
-    /// Something without words: 400 or 500 and no JSON.
-    Silent,
-    /// Anything else: a key that is switched off, an expired certificate, a quota, a permission.
-    Other,
-}
 
 /// A refusal with the service's own words.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -76,11 +53,25 @@ impl Failure {
             Self::Token(_) => None,
         }
     }
+
+    /// What it is for who knows more than the answer says.
+    pub(super) fn being(self, refusal: Refusal) -> Self {
+        match self {
+            Self::Refused(problem) => Self::Refused(Problem { refusal, ..problem }),
+            other => other,
+        }
+    }
 }
 
 impl Problem {
-    /// Reads an answer that is not 2xx. `operation` and `host` are named in the reason.
-    pub(super) fn read(operation: &str, host: &str, response: &Response) -> Self {
+    /// Reads an answer that is not 2xx. `operation` and `host` are named in the reason; the service's words are not if they
+    /// repeat one of the `secrets` that it was sent.
+    pub(super) fn read(
+        operation: &str,
+        host: &str,
+        response: &Response,
+        secrets: &[Zeroizing<String>],
+    ) -> Self {
         let object = Object::read(&response.body);
         let text = |names: &[&str]| {
             let object = object.as_ref()?;
@@ -98,19 +89,19 @@ impl Problem {
             }
             (None, false) => String::new(),
         };
-        let refusal = refusal(
-            response.status,
-            &code,
-            &words.to_lowercase(),
-            object.is_some(),
-        );
-        // Who refuses a secret may repeat it.
-        let words = if refusal == Refusal::Secret {
-            code.clone()
-        } else {
-            words
+        let refusal = Refusal::read(operation, response, &code, &words, object.is_some());
+        // Who refuses a secret may repeat it in another form than it was sent in.
+        let words = match refusal {
+            Refusal::Secret => "",
+            _ => &words,
         };
-        let reason = match shown(&words) {
+        let is_harmless =
+            |text: &&str| !repeats(text, secrets) && (refusal != Refusal::Secret || is_code(text));
+        let words = [words, &code]
+            .into_iter()
+            .find(|text| !text.is_empty() && is_harmless(text))
+            .unwrap_or_default();
+        let reason = match shown(words) {
             words if words.is_empty() => {
                 format!(
                     "{host} refuses {operation} with HTTP status {}",
@@ -149,10 +140,10 @@ impl Problem {
             }
             Refusal::Unavailable => TokenError::Unreachable(reason("")),
             Refusal::Silent if self.status >= 500 => TokenError::Unreachable(reason("")),
-            Refusal::Token => {
+            Refusal::Token | Refusal::Unauthorized => {
                 TokenError::Refused(reason("; check `authentication` and what it needs"))
             }
-            Refusal::NotOffered | Refusal::Silent | Refusal::Other => {
+            Refusal::Disabled | Refusal::NotOffered | Refusal::Silent | Refusal::Other => {
                 TokenError::Refused(reason(""))
             }
         }
@@ -170,70 +161,19 @@ pub(super) fn shown(text: &str) -> String {
     text.trim_end().to_owned()
 }
 
-/// `words` are in lower case. Nothing that ends with 5 is a statement about a secret: a service that fails has not checked it.
-fn refusal(status: u16, code: &str, words: &str, is_json: bool) -> Refusal {
-    let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
-    match status {
-        429 => return Refusal::Other,
-        501 => return Refusal::NotOffered,
-        500 if !is_json => return Refusal::Silent,
-        500.. => return Refusal::Unavailable,
-        300..400 => return Refusal::Other,
-        _ => {}
-    }
-    // A number of tries, of PINs or signatures, is no lock; "blocked" is.
-    if says(&["locked", "blocked"]) {
-        return Refusal::Locked;
-    }
-    match code {
-        "invalid_pin" | "invalid_otp" | "invalid_authentication_data" => return Refusal::Secret,
-        "invalid_sad" => return Refusal::Sad,
-        "expired_token" | "invalid_token" => return Refusal::Token,
-        _ => {}
-    }
-    if says(&[
-        "pin is invalid",
-        "otp is invalid",
-        "invalid pin",
-        "invalid otp",
-        "wrong pin",
-        "wrong otp",
-    ]) || says(&[
-        "parameter pin",
-        "parameter otp",
-        "authentication data is invalid",
-    ]) {
-        return Refusal::Secret;
-    }
-    if says(&[
-        "parameter sad",
-        "sad expired",
-        "sad has expired",
-        "invalid sad",
-        "by the sad",
-        "sad is ",
-    ]) {
-        return Refusal::Sad;
-    }
-    if says(&["access token", "bearer token"])
-        && says(&["expired", "not valid", "invalid", "revoked"])
-    {
-        return Refusal::Token;
-    }
-    if says(&[
-        "parameter credentialid",
-        "unknown credential",
-        "credential not found",
-    ]) || (says(&["credential"]) && says(&["not exist", "not found"]))
-    {
-        return Refusal::NotFound;
-    }
-    match status {
-        401 => Refusal::Token,
-        404 | 405 | 410 => Refusal::NotFound,
-        400 if !is_json => Refusal::Silent,
-        _ => Refusal::Other,
-    }
+/// Whether a text has one of these in it.
+fn repeats(text: &str, secrets: &[Zeroizing<String>]) -> bool {
+    let text = text.to_lowercase();
+    secrets.iter().any(|secret| {
+        let secret = Zeroizing::new(secret.to_lowercase());
+        !secret.is_empty() && text.contains(secret.as_str())
+    })
+}
+
+/// Whether it is a name of an error, and not a sentence about it.
+fn is_code(text: &str) -> bool {
+    let is_part = |char: char| char.is_ascii_lowercase() || char == '_';
+    text.len() <= 40 && text.chars().all(is_part)
 }
 
 #[cfg(test)]
@@ -242,16 +182,20 @@ mod tests {
 
     use super::*;
 
-    fn problem(status: u16, content_type: &str, body: &str) -> Problem {
-        let response = Response {
+    fn response(status: u16, content_type: &str, body: &str) -> Response {
+        Response {
             status,
             content_type: content_type.to_owned(),
             date: None,
             retry_after: None,
             headers: Vec::new(),
             body: Zeroizing::new(body.as_bytes().to_vec()),
-        };
-        Problem::read("credentials/authorize", "signing.example", &response)
+        }
+    }
+
+    fn problem(status: u16, content_type: &str, body: &str) -> Problem {
+        let response = response(status, content_type, body);
+        Problem::read("credentials/authorize", "signing.example", &response, &[])
     }
 
     /// The errors of the API's document, and what services make of them.
@@ -302,7 +246,13 @@ mod tests {
                 "The access token has expired",
                 Refusal::Token,
             ),
-            (401, "", "", Refusal::Token),
+            (401, "", "", Refusal::Unauthorized),
+            (
+                401,
+                "invalid_request",
+                "Authentication failed",
+                Refusal::Unauthorized,
+            ),
             (400, "expired_token", "", Refusal::Token),
             (
                 400,
@@ -315,12 +265,18 @@ mod tests {
                 400,
                 "invalid_request",
                 "The credential identified by credentialID is disabled",
-                Refusal::Other,
+                Refusal::Disabled,
             ),
             (
                 400,
                 "invalid_request",
                 "Signing certificate ['CN=a'] is expired",
+                Refusal::Disabled,
+            ),
+            (
+                400,
+                "invalid_request",
+                "The PIN of this key has expired",
                 Refusal::Other,
             ),
             (
@@ -375,6 +331,85 @@ mod tests {
         let found = problem(400, "application/json", body);
         assert_eq!(found.refusal, Refusal::Secret);
         assert!(found.reason.ends_with(": invalid_pin"), "{}", found.reason);
+        let secrets = ["271828", "eyJh.SECRET"].map(|text| Zeroizing::new(text.to_owned()));
+        for (content_type, body, shown) in [
+            (
+                "application/json",
+                r#"{"error":"wrong pin 271828"}"#,
+                " with HTTP status 400",
+            ),
+            (
+                "application/json",
+                r#"{"error":"invalid_token","error_description":"Access token eyJh.SECRET is not valid"}"#,
+                " (400): invalid_token",
+            ),
+            (
+                "application/json",
+                r#"{"error":"invalid_request","error_description":"'271828' must have 8 digits"}"#,
+                " (400): invalid_request",
+            ),
+            (
+                "text/plain",
+                "PIN=271828 is not what I like",
+                " with HTTP status 400",
+            ),
+            (
+                "application/json",
+                r#"{"error":"access_denied","error_description":"27 is not 18"}"#,
+                " (400): 27 is not 18",
+            ),
+        ] {
+            let response = response(400, content_type, body);
+            let found = Problem::read("credentials/authorize", "h", &response, &secrets);
+            let expected = format!("h refuses credentials/authorize{shown}");
+            assert_eq!(found.reason, expected);
+        }
+    }
+
+    #[test]
+    fn only_what_is_the_owners_is_locked() {
+        let lock = |operation, status, content_type, body: &str| {
+            let response = response(status, content_type, body);
+            Problem::read(operation, "h", &response, &[]).refusal == Refusal::Locked
+        };
+        let said =
+            |words| format!(r#"{{"error":"invalid_request","error_description":"{words}"}}"#);
+        for operation in ["credentials/authorize", "signatures/signHash"] {
+            for words in [
+                "PIN locked",
+                "Your account is blocked.",
+                "Credential locked",
+            ] {
+                assert!(lock(operation, 400, "application/json", &said(words)));
+            }
+            for (status, words) in [
+                (403, "Request blocked"),
+                (400, "The user has unlocked nothing"),
+                (400, "certificate blocked"),
+                (503, "PIN locked"),
+            ] {
+                assert!(!lock(operation, status, "application/json", &said(words)));
+            }
+            let wall = "Your account has made a request that is blocked";
+            assert!(!lock(operation, 403, "text/plain", wall));
+        }
+        for operation in ["credentials/list", "auth/login", "oauth2/token"] {
+            assert!(!lock(
+                operation,
+                400,
+                "application/json",
+                &said("PIN locked")
+            ));
+        }
+    }
+
+    #[test]
+    fn a_header_says_that_it_is_the_access_token() {
+        let mut response = response(401, "", "");
+        let header = r#"Bearer realm="x", error="invalid_token""#;
+        response.headers = vec![("www-authenticate".to_owned(), header.to_owned())];
+        let found = Problem::read("credentials/authorize", "h", &response, &[]);
+        assert_eq!(found.refusal, Refusal::Token);
     }
 
     #[test]

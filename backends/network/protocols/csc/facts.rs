@@ -166,6 +166,12 @@ impl Facts {
         }
     }
 
+    /// Whether an authorisation wants a one-time password.
+    pub(super) fn wants_otp(&self) -> bool {
+        let is_otp = |factor: &Factor| matches!(factor, Factor::Otp(_) | Factor::OnlineOtp(_));
+        self.factors().iter().any(is_otp)
+    }
+
     /// Whether the program logs in before the key is used. Where nothing of what the service wants comes from the program,
     /// it does not.
     pub(super) fn needs_login(&self, options: &Options) -> bool {

@@ -184,6 +184,7 @@ impl Identity {
                 Repeat::Always,
                 api.deadline,
                 &prepare,
+                &|| secret.iter().chain(&password).cloned().collect(),
             )
         };
         let mut answer = ask(None);

@@ -17,6 +17,7 @@ mod fetch;
 mod identity;
 mod info;
 mod options;
+mod refusal;
 mod service;
 mod session;
 mod sign;

@@ -265,6 +265,7 @@ impl CscSession {
                 all.len()
             ))));
         }
+        remember(api, first);
         let given = Given::read(api, first, secret)?;
         let signatures = first.signatures(&api.options);
         let something = first.is_hash_bound.then(something).transpose()?;
@@ -300,6 +301,7 @@ impl CscSession {
     /// A login for the next operation with one key. Where an authorisation is for a hash, it has to wait for that.
     fn log_in_once(&self, api: &Api<'_>, key: &KeyRecord, secret: &[u8]) -> Result<()> {
         let facts = facts(key)?;
+        remember(api, &facts);
         let credential = facts.credential.clone();
         let given = Given::read(api, &facts, secret)?;
         let once = match facts.is_hash_bound {
@@ -391,9 +393,7 @@ impl ServiceSession for CscSession {
         let facts = facts(key)?;
         let public_key = PublicKey::from_spki(&key.spki)?;
         let plan = algorithm::plan(&facts.algorithms, &public_key, algorithm, input)?;
-        if let Some(url) = &facts.token_url {
-            api.remember_token_url(url);
-        }
+        remember(api, &facts);
         let work = Work {
             api,
             facts: &facts,
@@ -419,6 +419,13 @@ fn facts(key: &KeyRecord) -> Result<Facts> {
             key.label
         )))
     })
+}
+
+/// Where tokens come from is stored with each key.
+fn remember(api: &Api<'_>, facts: &Facts) {
+    if let Some(url) = &facts.token_url {
+        api.remember_token_url(url);
+    }
 }
 
 /// The credentials that a login is for, each once.

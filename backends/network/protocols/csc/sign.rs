@@ -9,7 +9,7 @@ use crate::{base64, http::Repeat, json::Body};
 use super::{
     algorithm::Plan,
     api::Api,
-    error::Failure,
+    error::{Failure, Refusal},
     facts::{Facts, Version},
 };
 
@@ -28,21 +28,26 @@ pub(super) fn sign_hash(
     plan: &Plan,
     ticket: &Ticket<'_>,
 ) -> std::result::Result<Vec<u8>, Failure> {
+    let operation = "signatures/signHash";
     let body = body(facts, plan, ticket);
     let answer = match (ticket, facts.version) {
         (Ticket::Token(token), Version::V2) => {
             let mut header = Zeroizing::new(String::with_capacity(7 + token.len()));
             header.push_str("Bearer ");
             header.push_str(token);
-            api.send(
-                "signatures/signHash",
-                Repeat::Unsent,
-                &body.finish(),
-                Some(&header),
-            )?
+            let answer = api.send(operation, Repeat::Unsent, &body.finish(), Some(&header));
+            answer.map_err(|failure| match failure.refusal() {
+                Some(Refusal::Token) => failure.being(Refusal::Sad),
+                _ => failure,
+            })
         }
-        _ => api.call("signatures/signHash", Repeat::Unsent, body, facts.version)?,
+        _ => api.call(operation, Repeat::Unsent, body, facts.version),
     };
+    let answer = answer.map_err(|failure| match failure.refusal() {
+        // It knows us: what it does not take is what authorises the signature.
+        Some(Refusal::Unauthorized) => failure.being(Refusal::Sad),
+        _ => failure,
+    })?;
     let object = api.object("signatures/signHash", &answer)?;
     let signatures = object.texts("signatures");
     let signature = signatures.first().and_then(|text| bytes(text));

@@ -7,4 +7,5 @@ mod lists;
 mod logins;
 mod signatures;
 mod strange_answers;
+mod unauthorized;
 mod world;
