@@ -264,6 +264,7 @@ impl Api<'_> {
             Err(failure) => return Err(failure.into()),
         };
         let info = Arc::new(info.unwrap_or_else(|| Info::assumed(self.endpoint())));
+        self.remember_token_url(&info.token_url(self.endpoint()));
         *self.info.lock() = Some(info.clone());
         Ok((info, answer))
     }

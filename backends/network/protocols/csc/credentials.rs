@@ -63,6 +63,9 @@ pub(super) fn inventory(
         _ => None,
     };
     let token_url = token_url.filter(|_| api.options.token_url.is_none());
+    if let Some(url) = &token_url {
+        progress(&format!("access tokens come from {}", shown(url)));
+    }
     let mut known = HashMap::new();
     progress("asking for the credentials");
     let names = names(&begin, info.version, &mut known)?;

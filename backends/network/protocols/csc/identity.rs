@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     api::{self, Api, Connect, Wire},
-    error::{Failure, Refusal},
+    error::{Failure, Problem, Refusal},
     facts::Version,
     fetch::Fetch,
     options::{Authentication, Options},
@@ -139,9 +139,8 @@ impl Identity {
             Ok(answer) => {
                 access_token(&answer).ok_or_else(|| api.nonsense("auth/login", "no access token"))
             }
-            Err(Failure::Refused(problem))
-                if matches!(problem.refusal, Refusal::NotFound | Refusal::NotOffered) =>
-            {
+            // Only what HTTP says: a text may say of the user that he is not found.
+            Err(Failure::Refused(problem)) if matches!(problem.status, 404 | 405 | 501) => {
                 self.has_no_login.store(true, Ordering::Relaxed);
                 Ok(itself(basic))
             }
@@ -188,8 +187,14 @@ impl Identity {
             )
         };
         let mut answer = ask(None);
+        // A refusal of the user is none of the client: a wrong password is not sent twice.
+        let is_of_client = |problem: &Problem| match &*problem.code {
+            "invalid_client" => true,
+            "" => problem.status == 401 && password.is_none(),
+            _ => false,
+        };
         if let (Err(Failure::Refused(problem)), Some(secret)) = (&answer, &secret)
-            && (problem.status == 401 || problem.code == "invalid_client")
+            && is_of_client(problem)
         {
             let client = api.options.client_id.as_deref().unwrap_or_default();
             answer = ask(Some(&basic(client, secret)));
@@ -212,9 +217,10 @@ impl Identity {
         if let Some(url) = &*self.token_url.lock() {
             return Ok(url.clone());
         }
-        let url = api.info()?.token_url(api.endpoint());
-        self.remember_token_url(&url);
-        Ok(url)
+        Err(TokenError::Unreachable(Reason::new(
+            "where access tokens come from is not stored: run `ctk refresh`, or set `token_url`"
+                .to_owned(),
+        )))
     }
 
     /// A wire to where tokens come from, with its kept connections, and the path there.

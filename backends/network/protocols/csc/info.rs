@@ -26,7 +26,7 @@ impl Info {
         Some(Self {
             version: number.map_or_else(|| version_of(endpoint), Version::from_number),
             name: super::error::shown(&object.text("name").unwrap_or_default()),
-            oauth2: object.text("oauth2").filter(|url| !url.is_empty()),
+            oauth2: object.text("oauth2").filter(|url| is_safe(url, endpoint)),
         })
     }
 
@@ -56,6 +56,23 @@ impl Info {
             base => format!("{base}/oauth2/token"),
         }
     }
+}
+
+/// Whether our secrets may go to where the service says: not in plain text, which anybody on this machine could listen to,
+/// unless the service itself is spoken to so.
+fn is_safe(url: &str, endpoint: &Endpoint) -> bool {
+    let has_tls = url
+        .get(..8)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+    let is_safe = has_tls || endpoint.scheme == "http";
+    if !is_safe && !url.is_empty() {
+        log::warn!(
+            "{} says that access tokens come from {:?}, which is not https: set `token_url` if it is right",
+            endpoint.authority(),
+            super::error::shown(url)
+        );
+    }
+    is_safe && !url.is_empty()
 }
 
 /// The last part of the path that looks like a version; 1 if none does.
@@ -123,5 +140,33 @@ mod tests {
             "https://a.example/oauth2/token"
         );
         assert!(url(None).ends_with("/csc/v1/oauth2/token"));
+    }
+
+    #[test]
+    fn secrets_go_nowhere_in_plain_text_because_a_service_says_so() {
+        let told = |url: &str, endpoint: &Endpoint| {
+            let body = format!(r#"{{"oauth2":"{url}"}}"#);
+            Info::read(body.as_bytes(), endpoint).unwrap().oauth2
+        };
+        let local = Endpoint {
+            scheme: "http",
+            ..endpoint("")
+        };
+        for url in [
+            "http://127.0.0.1:9/x",
+            "//a.example",
+            "ftp://a.example",
+            "h",
+            "",
+        ] {
+            assert_eq!(told(url, &endpoint("")), None, "{url}");
+        }
+        for (url, endpoint) in [
+            ("https://a.example/x", &endpoint("")),
+            ("HTTPS://a.example", &endpoint("")),
+            ("http://127.0.0.1:9/x", &local),
+        ] {
+            assert_eq!(told(url, endpoint).as_deref(), Some(url));
+        }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use ctk_token::{KeyAlgorithm, TokenError};
+use ctk_token::{KeyAlgorithm, Role, TokenError};
 use serde_json::json;
 
 use crate::{Finding, Service, Step, Value, http::Deadline};
 
 use super::{
-    fake::{Fake, P256, SEED, credential},
+    fake::{Fake, P256, PIN, SEED, credential},
     world::{World, secret, text},
 };
 
@@ -187,6 +187,78 @@ fn user_and_password_log_in_or_go_with_each_request() {
     let names = world.fake.operations();
     assert_eq!(names[0], "auth/login");
     assert_eq!(names.len(), 5);
+}
+
+#[test]
+fn a_password_that_is_refused_is_sent_once_and_not_to_everybody() {
+    let more = [
+        ("authentication", text("basic")),
+        ("user", text("alice")),
+        ("password", secret("pw")),
+    ];
+    let world = World::new(service(1, "Bearer tokenT"), &more);
+    for status in [400, 401, 403] {
+        let words = json!({"error": "authentication_error",
+            "error_description": "Invalid credentials: user not found"});
+        world.fake.answer("auth/login", status, &words.to_string());
+        let Err(TokenError::Refused(why)) = sign(&world) else {
+            panic!("a user that is not known")
+        };
+        assert!(why.as_str().contains("`user` and `password`"), "{why}");
+        assert_eq!(world.fake.operations(), ["auth/login"]);
+    }
+    world.fake.answer_well();
+    sign(&world).unwrap();
+    let calls = world.fake.calls();
+    assert_eq!(calls[1].authorization.as_deref(), Some("Bearer token2"));
+
+    let more = [
+        ("authentication", text("oauth2-password")),
+        ("client_id", text("id")),
+        ("client_secret", secret("s=c")),
+        ("user", text("alice")),
+        ("password", secret("wrong")),
+    ];
+    let world = World::new(service(1, "Bearer tokenT"), &more);
+    for (status, body) in [
+        (401, r#"{"error":"invalid_grant"}"#),
+        (400, r#"{"error":"invalid_grant"}"#),
+        (401, r#"{"error":"authentication_error"}"#),
+        (401, ""),
+    ] {
+        world.fake.answer("token", status, body);
+        assert!(matches!(sign(&world), Err(TokenError::Refused(_))));
+        assert_eq!(world.fake.operations(), ["token"], "{status} {body}");
+    }
+    // Nor is it shown.
+    let repeated = r#"{"error":"invalid_grant","error_description":"alice/wrong"}"#;
+    world.fake.answer("token", 400, repeated);
+    let Err(TokenError::Refused(why)) = sign(&world) else {
+        panic!("a wrong password")
+    };
+    assert!(!why.as_str().contains("wrong"), "{why}");
+}
+
+#[test]
+fn tokens_come_from_where_it_was_stored_and_nobody_is_asked() {
+    let fake = Fake::new(1, vec![credential(P256, &["pin"])]);
+    let world = World::new(fake, &client());
+    let (session, keys) = (world.session(), &world.inventory.keys);
+    session
+        .login(Role::User, keys, None, PIN.as_bytes())
+        .unwrap();
+    assert_eq!(world.fake.operations(), ["token", "credentials/authorize"]);
+    let mut keys = keys.clone();
+    keys[0].facts.0.remove("token_url");
+    let fresh = super::world::client(&world.fake, &super::world::settings(&client()));
+    let answer = fresh
+        .open_session()
+        .login(Role::User, &keys, None, PIN.as_bytes());
+    let Err(TokenError::Unreachable(why)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(why.as_str().contains("token_url"), "{why}");
+    assert!(world.fake.calls().is_empty());
 }
 
 #[test]
