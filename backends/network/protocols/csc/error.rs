@@ -54,6 +54,20 @@ impl Failure {
         }
     }
 
+    /// Whether the service may have counted a secret of the request as a wrong one.
+    pub(super) fn may_count(&self) -> bool {
+        match self {
+            Self::Refused(problem) => match problem.refusal {
+                Refusal::Secret | Refusal::Locked => true,
+                Refusal::Silent | Refusal::Other | Refusal::NotFound => {
+                    problem.status < 500 && problem.status != 429
+                }
+                _ => false,
+            },
+            Self::Token(_) => false,
+        }
+    }
+
     /// What it is for who knows more than the answer says.
     pub(super) fn being(self, refusal: Refusal) -> Self {
         match self {

@@ -157,10 +157,13 @@ impl Facts {
         settings
     }
 
-    /// How many signatures one authorisation is asked for; one where it is for a hash.
+    /// How many signatures one authorisation is asked for; one where it is for a hash. One as well where several credentials
+    /// have a login that none but one of them can be opened with: each of them is logged in to by itself then.
     pub(super) fn signatures(&self, options: &Options) -> u32 {
         let wanted = options.signatures_per_login.unwrap_or(u32::MAX);
-        match self.is_hash_bound {
+        let has_own_login =
+            options.shared_pin && options.takes_otp_from_login() && self.wants_otp();
+        match self.is_hash_bound || has_own_login {
             true => 1,
             false => self.multisign.min(wanted).max(1),
         }

@@ -14,6 +14,7 @@ mod error;
 mod expression;
 mod facts;
 mod fetch;
+mod grants;
 mod identity;
 mod info;
 mod options;

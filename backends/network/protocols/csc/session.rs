@@ -1,4 +1,4 @@
-//! One application's use of a service: what it has been authorised for, and signatures by it.
+//! One application's use of a service: signatures by what it has been authorised for, and logins that authorise.
 
 use std::{
     cell::Cell,
@@ -23,6 +23,7 @@ use super::{
     error::{Failure, Refusal},
     facts::{Authorization, Facts},
     fetch::Fetch,
+    grants::{Grants, Once, Shared, Taken},
     identity,
     service::{CscService, signing_constraint},
     sign::{Ticket, checked, sign_hash},
@@ -31,52 +32,9 @@ use super::{
 /// The session of one application.
 pub(super) struct CscSession {
     service: Arc<CscService>,
-    /// Never locked while the service is asked.
-    state: Mutex<State>,
-    /// Authorisations that nobody logs in for.
-    fetch: Fetch,
-}
-
-#[derive(Default)]
-struct State {
-    /// Authorisations for several signatures, by credential.
-    grants: HashMap<String, Grant>,
-    /// The number of the last grant.
-    last: u64,
-    /// The login where several credentials share a PIN, and those that it has not opened yet.
-    shared: Option<(Zeroizing<Vec<u8>>, HashSet<String>)>,
-    /// What the login is good for besides: one operation, directly after it.
-    once: Option<Once>,
-    /// What a login for one operation is good for.
-    context: Option<Once>,
-    /// Credentials whose service takes an authorisation once, whatever it says.
-    fleeting: HashSet<String>,
-}
-
-/// An authorisation for several signatures.
-struct Grant {
-    number: u64,
-    sad: Arc<Zeroizing<String>>,
-    until: Instant,
-    /// Signatures that are left of it.
-    left: u32,
-    used: bool,
-}
-
-/// Something good for one signature.
-enum Once {
-    /// What somebody logged in with. `None` is any credential that wants it each time.
-    Secret(Option<String>, Zeroizing<Vec<u8>>),
-    Sad(String, Sad),
-}
-
-impl Once {
-    fn is_for(&self, credential: &str) -> bool {
-        match self {
-            Self::Secret(None, _) => true,
-            Self::Secret(Some(of), _) | Self::Sad(of, _) => of == credential,
-        }
-    }
+    grants: Mutex<Grants>,
+    /// By credential: what is asked of the service for one keeps nobody from another.
+    fetches: Mutex<HashMap<String, Arc<Fetch>>>,
 }
 
 /// A signature that is asked for.
@@ -96,57 +54,21 @@ impl CscSession {
     pub(super) fn new(service: Arc<CscService>) -> Self {
         Self {
             service,
-            state: Mutex::default(),
-            fetch: Fetch::default(),
+            grants: Mutex::default(),
+            fetches: Mutex::default(),
         }
     }
 
-    /// One signature of what is left of an authorisation; and the authorisation's number.
-    fn take(&self, credential: &str) -> Option<(Arc<Zeroizing<String>>, u64)> {
-        let mut state = self.state.lock();
-        let grant = state.grants.get_mut(credential)?;
-        if grant.left == 0 || Instant::now() >= grant.until {
-            state.grants.remove(credential);
-            return None;
-        }
-        grant.left -= 1;
-        Some((grant.sad.clone(), grant.number))
-    }
-
-    /// Keeps an authorisation for `left` signatures.
-    fn keep(&self, credential: &str, sad: &Sad, left: u32) -> u64 {
-        let mut state = self.state.lock();
-        state.last += 1;
-        let number = state.last;
-        let grant = Grant {
-            number,
-            sad: sad.value.clone(),
-            until: sad.until,
-            left,
-            used: false,
+    /// One signature of an authorisation: of the one that is there, or of the one that `authorize` gets. Threads that want it
+    /// at the same time share what one of them gets.
+    fn take(&self, work: &Work<'_>, authorize: impl FnOnce() -> Result<Taken>) -> Result<Taken> {
+        let credential = &*work.facts.credential;
+        let fetch = {
+            let mut fetches = self.fetches.lock();
+            fetches.entry(credential.to_owned()).or_default().clone()
         };
-        state.grants.insert(credential.to_owned(), grant);
-        number
-    }
-
-    /// The service does not take an authorisation any more. Says whether it did before.
-    fn lose(&self, credential: &str, number: u64) -> bool {
-        let mut state = self.state.lock();
-        let was_used = match state.grants.get(credential) {
-            Some(grant) if grant.number == number => grant.used,
-            _ => return false,
-        };
-        state.grants.remove(credential);
-        was_used
-    }
-
-    fn note_use(&self, credential: &str, number: u64) {
-        let mut state = self.state.lock();
-        if let Some(grant) = state.grants.get_mut(credential)
-            && grant.number == number
-        {
-            grant.used = true;
-        }
+        let present = || self.grants.lock().take(credential);
+        fetch.get(work.api.deadline, present, authorize)
     }
 
     /// Signs with a key that nobody logs in for.
@@ -158,42 +80,41 @@ impl CscSession {
         }
         let credential = &*facts.credential;
         let signatures = facts.signatures(&api.options);
-        if signatures == 1 || self.state.lock().fleeting.contains(credential) {
+        if signatures == 1 || self.grants.lock().is_fleeting(credential) {
             return work.authorize_and_sign(None).map_err(unauthorized);
         }
         let is_fresh = Cell::new(false);
         let authorize_anew = || {
+            let login = self.grants.lock().login();
             let sad = authorize(api, facts, None, None, signatures).map_err(unauthorized)?;
             is_fresh.set(true);
-            let number = self.keep(credential, &sad, signatures - 1);
+            let left = signatures - 1;
+            let number = self.grants.lock().keep(login, credential, &sad, left);
             Ok((sad.value, number))
         };
-        let (sad, number) =
-            (self.fetch).get(api.deadline, || self.take(credential), authorize_anew)?;
+        let (sad, number) = self.take(work, authorize_anew)?;
         let answer = work.sign(&Ticket::Sad(&sad));
         let Err(failure) = answer else {
-            self.note_use(credential, number);
+            self.grants.lock().note_use(credential, number);
             return answer.map_err(unauthorized);
         };
         // A kept authorisation may have ended in any way, and no secret is spent by another one. A service that has
         // failed may have signed, and is not asked again.
-        let may_have_ended = match &failure {
-            Failure::Refused(problem) => {
-                problem.refusal == Refusal::Sad
-                    || (problem.refusal == Refusal::Silent && problem.status < 500)
-            }
-            Failure::Token(_) => false,
-        };
-        if is_fresh.get() || !may_have_ended {
+        if is_fresh.get() || !(is_ended(&failure) || is_silent(&failure)) {
             return Err(unauthorized(failure));
         }
-        let was_used = self.lose(credential, number);
+        let was_used = {
+            let mut grants = self.grants.lock();
+            let was_used = grants.was_used(credential, number);
+            grants.lose(credential, number);
+            was_used
+        };
         let signature = work.authorize_and_sign(None).map_err(unauthorized)?;
         if was_used {
             log::info!(
                 "an authorisation of {credential:?} counts once only, it is asked for each time"
             );
-            self.state.lock().fleeting.insert(credential.to_owned());
+            self.grants.lock().note_fleeting(credential);
         }
         Ok(signature)
     }
@@ -201,44 +122,56 @@ impl CscSession {
     /// Signs with what a login has opened.
     fn sign_opened(&self, work: &Work<'_>) -> Result<Vec<u8>> {
         let credential = &*work.facts.credential;
-        let (sad, number) = match self.take(credential) {
-            Some(taken) => taken,
-            None => self.open_shared(work.api, work.facts)?,
-        };
+        let (sad, number) = self.take(work, || self.open_shared(work))?;
         let answer = work.sign(&Ticket::Sad(&sad));
-        if answer.as_ref().err().and_then(Failure::refusal) == Some(Refusal::Sad) {
-            self.lose(credential, number);
+        let mut grants = self.grants.lock();
+        match answer {
+            Ok(signature) => {
+                grants.note_use(credential, number);
+                Ok(signature)
+            }
+            // Some services have no word for an authorisation that is used up.
+            Err(failure) if is_silent(&failure) && grants.was_used(credential, number) => {
+                grants.lose(credential, number);
+                log::warn!("{}", TokenError::from(failure));
+                Err(TokenError::StateLost)
+            }
+            Err(failure) => {
+                if is_ended(&failure) {
+                    grants.lose(credential, number);
+                }
+                Err(failure.into())
+            }
         }
-        Ok(answer?)
     }
 
     /// Opens a credential with the PIN of the login, which it shares with another, on its first use.
-    fn open_shared(&self, api: &Api<'_>, facts: &Facts) -> Result<(Arc<Zeroizing<String>>, u64)> {
-        let secret = {
-            let mut state = self.state.lock();
-            let shared = state.shared.as_mut();
-            let shared = shared.filter(|(_, closed)| closed.contains(&facts.credential));
-            let (secret, closed) = shared.ok_or(TokenError::AuthenticationNeeded)?;
-            closed.remove(&facts.credential);
-            secret.clone()
-        };
+    fn open_shared(&self, work: &Work<'_>) -> Result<Taken> {
+        let (api, facts) = (work.api, work.facts);
+        let credential = &*facts.credential;
+        let (login, secret) = self.grants.lock().shared(credential)?;
         let given = Given::read(api, facts, &secret)?;
         let signatures = facts.signatures(&api.options);
-        let sad = authorize(api, facts, Some(&given), None, signatures)?;
-        let number = self.keep(&facts.credential, &sad, signatures - 1);
-        Ok((sad.value, number))
+        match authorize(api, facts, Some(&given), None, signatures) {
+            Ok(sad) => {
+                let left = signatures - 1;
+                let number = self.grants.lock().keep(login, credential, &sad, left);
+                Ok((sad.value, number))
+            }
+            Err(failure) => {
+                let may_count = failure.may_count();
+                let error = TokenError::from(failure);
+                if may_count {
+                    self.grants.lock().refuse(login, credential, &error);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Signs with what was logged in with for this operation.
     fn sign_once(&self, work: &Work<'_>) -> Result<Vec<u8>> {
-        let credential = &*work.facts.credential;
-        let once = {
-            let mut state = self.state.lock();
-            let context = state.context.take_if(|once| once.is_for(credential));
-            // Whatever comes first after the login uses it up.
-            let user = state.once.take().filter(|once| once.is_for(credential));
-            context.or(user)
-        };
+        let once = self.grants.lock().take_once(&work.facts.credential);
         match once.ok_or(TokenError::AuthenticationNeeded)? {
             Once::Secret(_, secret) => {
                 let given = Given::read(work.api, work.facts, &secret)?;
@@ -254,52 +187,50 @@ impl CscSession {
 
     /// A login as the token's owner. The PIN is checked by an authorisation, which is kept if it can be.
     fn log_in(&self, api: &Api<'_>, keys: &[KeyRecord], secret: &[u8]) -> Result<()> {
+        let login = self.grants.lock().login();
         let all = with_login(api, keys);
-        let is_lasting = |facts: &&Facts| facts.signatures(&api.options) > 1;
-        let Some(first) = all.iter().find(is_lasting).or(all.first()) else {
-            return Err(TokenError::NotSupported);
-        };
         if all.len() > 1 && !api.options.shared_pin {
             return Err(TokenError::Refused(Reason::new(format!(
                 "{} credentials want a PIN: set `shared_pin = true` if it is the same, or make a token of each with `credentials`",
                 all.len()
             ))));
         }
-        remember(api, first);
-        let given = Given::read(api, first, secret)?;
-        let signatures = first.signatures(&api.options);
-        let something = first.is_hash_bound.then(something).transpose()?;
-        let sad = authorize(api, first, Some(&given), something.as_ref(), signatures)?;
-        let is_good_again = !given.is_spent_by_use();
-        let own = || Zeroizing::new(secret.to_vec());
-        let (lasting, single): (Vec<&Facts>, Vec<&Facts>) = all.iter().partition(is_lasting);
+        let signatures = |facts: &Facts| facts.signatures(&api.options);
+        let (lasting, single): (Vec<&Facts>, Vec<&Facts>) =
+            all.iter().partition(|facts| signatures(facts) > 1);
+        let opened = open_any(api, lasting.iter().chain(&single).copied(), secret)?;
+        let Opened { facts, sad, .. } = opened;
+        let (is_good_again, is_lasting) = (!opened.is_secret_spent, signatures(facts) > 1);
 
-        let once = match &*single {
-            [] => None,
-            // The authorisation is for whatever comes: no PIN has to be kept for it.
-            [only] if lasting.is_empty() && !only.is_hash_bound => None,
-            _ => is_good_again.then(|| Once::Secret(None, own())),
+        let own = || Zeroizing::new(secret.to_vec());
+        let lasting: Vec<&str> = lasting.iter().map(|facts| &*facts.credential).collect();
+        let closed = lasting.iter().filter(|name| **name != facts.credential);
+        let closed: HashMap<_, _> = closed.map(|name| ((*name).to_owned(), None)).collect();
+        let shared = (is_good_again && !closed.is_empty()).then(|| Shared {
+            secret: own(),
+            closed,
+        });
+        let mut grants = self.grants.lock();
+        if is_lasting {
+            let once = is_good_again && !single.is_empty();
+            let once = once.then(|| Once::Secret(None, own()));
+            grants.log_in(login, &lasting, shared, once);
+            grants.keep(login, &facts.credential, &sad, signatures(facts));
+            return Ok(());
+        }
+        // An authorisation for whatever comes is kept instead of the PIN, if nothing else wants that.
+        let keeps_sad = !facts.is_hash_bound && (single.len() == 1 || !is_good_again);
+        let once = match keeps_sad {
+            true => Some(Once::Sad(facts.credential.clone(), sad)),
+            false => is_good_again.then(|| Once::Secret(None, own())),
         };
-        let closed = lasting.iter().map(|facts| facts.credential.clone());
-        let closed: HashSet<String> = closed.filter(|name| *name != first.credential).collect();
-        let shared = (is_good_again && !closed.is_empty()).then(|| (own(), closed));
-        let others = |name: &String| lasting.iter().any(|facts| facts.credential == *name);
-        {
-            let mut state = self.state.lock();
-            state.grants.retain(|name, _| !others(name));
-            state.shared = shared;
-            state.once = once;
-        }
-        if is_lasting(&first) {
-            self.keep(&first.credential, &sad, signatures);
-        } else if !first.is_hash_bound && single.len() == 1 {
-            self.state.lock().once = Some(Once::Sad(first.credential.clone(), sad));
-        }
+        grants.log_in(login, &lasting, shared, once);
         Ok(())
     }
 
     /// A login for the next operation with one key. Where an authorisation is for a hash, it has to wait for that.
     fn log_in_once(&self, api: &Api<'_>, key: &KeyRecord, secret: &[u8]) -> Result<()> {
+        let login = self.grants.lock().context_login();
         let facts = facts(key)?;
         remember(api, &facts);
         let credential = facts.credential.clone();
@@ -311,9 +242,53 @@ impl CscSession {
             }
             false => Once::Sad(credential, authorize(api, &facts, Some(&given), None, 1)?),
         };
-        self.state.lock().context = Some(once);
+        self.grants.lock().log_in_once(login, once);
         Ok(())
     }
+}
+
+/// A credential that a login has opened.
+struct Opened<'a> {
+    facts: &'a Facts,
+    sad: Sad,
+    /// What was logged in with is good for nothing else.
+    is_secret_spent: bool,
+}
+
+/// Opens the first of these that is not switched off, which checks the secret.
+fn open_any<'a>(
+    api: &Api<'_>,
+    credentials: impl Iterator<Item = &'a Facts>,
+    secret: &[u8],
+) -> Result<Opened<'a>> {
+    let mut refusal = None;
+    for facts in credentials {
+        remember(api, facts);
+        let given = Given::read(api, facts, secret)?;
+        let something = facts.is_hash_bound.then(something).transpose()?;
+        let signatures = facts.signatures(&api.options);
+        let is_secret_spent = given.is_spent_by_use();
+        match authorize(api, facts, Some(&given), something.as_ref(), signatures) {
+            Ok(sad) => {
+                return Ok(Opened {
+                    facts,
+                    sad,
+                    is_secret_spent,
+                });
+            }
+            // That says nothing of the secret, and another credential can.
+            Err(failure)
+                if matches!(
+                    failure.refusal(),
+                    Some(Refusal::Disabled | Refusal::NotFound)
+                ) && !is_secret_spent =>
+            {
+                refusal.get_or_insert(failure);
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Err(refusal.map_or(TokenError::NotSupported, TokenError::from))
 }
 
 impl Work<'_> {
@@ -334,19 +309,11 @@ impl ServiceSession for CscSession {
         let options = &self.service.remote()?.options;
         let facts = facts(key)?;
         let credential = &*facts.credential;
-        let state = self.state.lock();
+        let grants = self.grants.lock();
         let is_open = match signing_constraint(&facts, options) {
             _ if operation != Operation::Sign => return Ok(()),
-            Constraint::Auth(_, Reuse::Session) => {
-                let grant = state.grants.get(credential);
-                let shared = state.shared.as_ref();
-                grant.is_some_and(|grant| grant.left > 0 && Instant::now() < grant.until)
-                    || shared.is_some_and(|(_, closed)| closed.contains(credential))
-            }
-            Constraint::Auth(_, Reuse::Operation) => {
-                let mut all = [&state.context, &state.once].into_iter().flatten();
-                all.any(|once| once.is_for(credential))
-            }
+            Constraint::Auth(_, Reuse::Session) => grants.is_open(credential),
+            Constraint::Auth(_, Reuse::Operation) => grants.is_open_once(credential),
             Constraint::Free | Constraint::Never => true,
         };
         match is_open {
@@ -372,20 +339,7 @@ impl ServiceSession for CscSession {
     }
 
     fn logout(&self, role: Role) {
-        let mut state = self.state.lock();
-        match role {
-            Role::User => {
-                let fleeting = std::mem::take(&mut state.fleeting);
-                // Numbers go on, so that who still signs takes no new authorisation for its own.
-                *state = State {
-                    last: state.last,
-                    fleeting,
-                    ..State::default()
-                };
-            }
-            Role::Context => state.context = None,
-            Role::Admin | Role::Unblock => {}
-        }
+        self.grants.lock().log_out(role);
     }
 
     fn sign(&self, key: &KeyRecord, algorithm: KeyAlgorithm, input: &[u8]) -> Result<Vec<u8>> {
@@ -401,7 +355,7 @@ impl ServiceSession for CscSession {
         };
         let signature = match signing_constraint(&facts, &api.options) {
             Constraint::Auth(_, Reuse::Session) => {
-                self.state.lock().once = None;
+                self.grants.lock().end_once();
                 self.sign_opened(&work)
             }
             Constraint::Auth(_, Reuse::Operation) => self.sign_once(&work),
@@ -426,6 +380,17 @@ fn remember(api: &Api<'_>, facts: &Facts) {
     if let Some(url) = &facts.token_url {
         api.remember_token_url(url);
     }
+}
+
+/// Whether the service says that an authorisation is over.
+fn is_ended(failure: &Failure) -> bool {
+    failure.refusal() == Some(Refusal::Sad)
+}
+
+/// Whether the service refuses without a word, and has not failed.
+fn is_silent(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(problem)
+        if problem.refusal == Refusal::Silent && problem.status < 500)
 }
 
 /// The credentials that a login is for, each once.

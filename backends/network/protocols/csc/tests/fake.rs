@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -83,7 +84,7 @@ pub(super) struct Fake {
     pub(super) page: usize,
     pub(super) date: u64,
     /// Answers instead, if it answers.
-    pub(super) instead: Mutex<Option<Box<Override>>>,
+    pub(super) instead: Mutex<Option<Arc<Override>>>,
     state: Mutex<State>,
 }
 
@@ -148,7 +149,7 @@ impl Fake {
         &self,
         answer: impl Fn(&Call) -> Option<(u16, String)> + Send + Sync + 'static,
     ) {
-        *self.instead.lock() = Some(Box::new(answer));
+        *self.instead.lock() = Some(Arc::new(answer));
     }
 
     pub(super) fn answer_well(&self) {
@@ -192,11 +193,9 @@ impl Fake {
             deadline,
         };
         self.state.lock().calls.push(call.clone());
-        let instead = self
-            .instead
-            .lock()
-            .as_ref()
-            .and_then(|instead| instead(&call));
+        // Not locked meanwhile: one answer that takes its time keeps nobody else waiting.
+        let instead = self.instead.lock().clone();
+        let instead = instead.and_then(|instead| instead(&call));
         let (status, body) = instead.unwrap_or_else(|| match self.answer_to(&call) {
             Ok(body) => (200, body.to_string()),
             Err((status, code, words)) => (

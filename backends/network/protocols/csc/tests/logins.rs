@@ -123,6 +123,44 @@ fn a_login_that_the_service_forgot_can_be_made_again() {
     assert_eq!(world.fake.calls().len(), 1);
 }
 
+/// Some services have no word for an authorisation that is used up.
+#[test]
+fn a_login_has_ended_where_the_service_says_nothing() {
+    let world = World::new(Fake::new(1, vec![credential(P256, &["pin"])]), &[]);
+    let (session, keys) = (world.session(), &world.inventory.keys);
+    let login = || session.login(Role::User, keys, None, PIN.as_bytes());
+    let silence = "400: Bad Request";
+    let silent = || world.fake.answer("signatures/signHash", 400, silence);
+    login().unwrap();
+    // Of an authorisation that was never taken that says nothing.
+    silent();
+    for _ in 0..2 {
+        assert!(matches!(
+            sign(&*session, &keys[0]),
+            Err(TokenError::Refused(_))
+        ));
+    }
+    world.fake.answer_well();
+    sign(&*session, &keys[0]).unwrap();
+    silent();
+    assert_eq!(sign(&*session, &keys[0]), Err(TokenError::StateLost));
+    assert_eq!(
+        sign(&*session, &keys[0]),
+        Err(TokenError::AuthenticationNeeded)
+    );
+    world.fake.answer_well();
+    login().unwrap();
+    sign(&*session, &keys[0]).unwrap();
+    // A service that has failed is no end.
+    world.fake.answer("signatures/signHash", 500, "trouble");
+    assert!(matches!(
+        sign(&*session, &keys[0]),
+        Err(TokenError::Unreachable(_))
+    ));
+    world.fake.answer_well();
+    sign(&*session, &keys[0]).unwrap();
+}
+
 #[test]
 fn where_an_authorisation_is_for_a_hash_the_pin_waits_for_it() {
     for version in [1, 2] {
@@ -297,36 +335,6 @@ fn a_service_is_asked_to_send_a_one_time_password() {
             sign(&*session, &keys[0]).unwrap();
         }
     }
-}
-
-#[test]
-fn several_pins_are_several_tokens_unless_it_is_one() {
-    let two = || vec![credential(P256, &["pin"]), credential(P256, &["pin"])];
-    let world = World::new(Fake::new(1, two()), &[]);
-    let answer = world
-        .session()
-        .login(Role::User, &world.inventory.keys, None, PIN.as_bytes());
-    let Err(TokenError::Refused(why)) = answer else {
-        panic!("{answer:?}")
-    };
-    assert!(why.as_str().contains("shared_pin"), "{why}");
-    assert!(world.fake.calls().is_empty());
-
-    let world = World::new(Fake::new(1, two()), &[("shared_pin", Value::Flag(true))]);
-    let (session, keys) = (world.session(), &world.inventory.keys);
-    session
-        .login(Role::User, keys, None, PIN.as_bytes())
-        .unwrap();
-    assert_eq!(world.fake.calls().len(), 1);
-    for _ in 0..2 {
-        keys.iter().for_each(|key| sign(&*session, key).unwrap());
-    }
-    // One more authorisation, of the second key when it was used first.
-    assert_eq!(world.fake.calls().len(), 5);
-    session.logout(Role::User);
-    keys.iter().for_each(|key| {
-        assert_eq!(sign(&*session, key), Err(TokenError::AuthenticationNeeded));
-    });
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod conformance;
 mod fake;
 mod lists;
 mod logins;
+mod several;
 mod signatures;
 mod strange_answers;
 mod unauthorized;
