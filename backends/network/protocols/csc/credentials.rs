@@ -364,7 +364,17 @@ fn authorization(auth: &Object<'_>) -> std::result::Result<Authorization, String
         format!("what it wants of its owner is not understood: {text:?}")
     })?;
     let chosen = chosen.into_iter().filter_map(|index| factors.get(index));
-    let chosen = chosen.map(|(_, factor)| factor.clone()).collect();
+    let chosen: Vec<Factor> = chosen.map(|(_, factor)| factor.clone()).collect();
+    // A login has one PIN and one OTP. One of them given for two objects is wrong for one, and would lock it.
+    let is_pin = |factor: &&Factor| matches!(factor, Factor::Pin(_));
+    let is_otp = |factor: &&Factor| matches!(factor, Factor::Otp(_) | Factor::OnlineOtp(_));
+    if chosen.iter().filter(is_pin).count() > 1 || chosen.iter().filter(is_otp).count() > 1 {
+        return Err(
+            "it wants two passwords, or two one-time passwords, and a program logs in with one of each: \
+            have the service ask for one"
+                .to_owned(),
+        );
+    }
     Ok(without_factors(Authorization::Explicit(chosen)))
 }
 

@@ -141,6 +141,17 @@ fn version_2_tells_everything_in_one_answer_if_it_can() {
 }
 
 #[test]
+fn who_wants_two_secrets_of_one_kind_is_left_out() {
+    for wants in [&["pin", "pin"][..], &["otp", "online"]] {
+        let two = vec![credential(P256, wants), credential(P256, &["pin", "otp"])];
+        let world = World::new(Fake::new(2, two), &[]);
+        assert_eq!(world.inventory.keys.len(), 1);
+        let why = &world.inventory.left_out[0];
+        assert!(why.contains("c/1") && why.contains("two"), "{why}");
+    }
+}
+
+#[test]
 fn a_service_without_info_is_what_its_address_says() {
     let fake = std::sync::Arc::new(Fake::new(1, vec![credential(P256, &["pin"])]));
     for status in [404, 405, 500, 501] {
