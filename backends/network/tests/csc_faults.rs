@@ -218,6 +218,42 @@ fn a_login_is_never_tried_twice() {
     }
 }
 
+/// A service that means a wrong PIN by 401 is one more reason to renew an access token, and none to send the PIN again.
+#[test]
+fn a_login_is_not_tried_again_with_another_access_token() {
+    let known = settings([
+        ("authentication", text("oauth2-client")),
+        ("client_id", text("me")),
+        ("client_secret", secret("its secret")),
+    ]);
+    let how = Authentication::Client {
+        id: "me".to_owned(),
+        secret: "its secret".to_owned(),
+    };
+    let bed = CscBed::with(session_pin(), how, known);
+    let signer = Signer::new(&hurried(bed.token.clone()));
+    let wrong = "AuthenticationFailed";
+    for row in [
+        row("401", answer(401, "text/plain", ""), wrong, "PIN", ONCE),
+        row(
+            "401 in JSON",
+            refusal(401, "invalid_request", "Authentication failed"),
+            wrong,
+            "PIN",
+            ONCE,
+        ),
+        row("400", refusal(400, "invalid_pin", "no"), wrong, "PIN", ONCE),
+    ] {
+        row.check(&bed.proxy, "authorize", || signer.log_in(Role::User, PIN));
+    }
+    // One that has ended is renewed before the PIN is looked at.
+    signer.log_in(Role::User, PIN).expect("a login");
+    bed.rules.expire_bearers();
+    signer.log_in(Role::User, PIN).expect("a login");
+    assert_eq!(bed.rules.wrong_pins("t/rsa"), 0);
+    signs(&signer);
+}
+
 #[test]
 fn a_wrong_pin_is_told_and_locks() {
     for (credential, role) in [
