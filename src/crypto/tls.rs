@@ -2,7 +2,7 @@
 //!
 //! So nothing in here waits, the library is entered only while it computes (a fork need not wait for a server), and a child of
 //! a fork that drops what it inherited sends nothing. Nothing of the process is set either: no signal, no environment, no
-//! configuration file, and the roots are read by ourselves, because AWS-LC's own places for them exist on no machine.
+//! configuration file; and the roots are read by ourselves, because the library would ask the environment where they are.
 //!
 //! TLS 1.2 and 1.3 with the server's certificate verified up to a root, for the name or address that was asked for
 //! (RFC 9525). Sessions are not resumed: with TLS 1.3 that saves no round trip, connections are kept anyway, and
@@ -26,7 +26,7 @@ use openssl::{
         SslVerifyMode, SslVersion,
     },
     x509::{
-        X509Ref, X509StoreContextRef,
+        X509Ref, X509StoreContextRef, X509VerifyResult,
         verify::{X509CheckFlags, X509VerifyFlags},
     },
 };
@@ -120,6 +120,10 @@ impl TlsContext {
     /// [`TlsProblem::WrongName`] for what no certificate can be for.
     pub fn connect(&self, host: &str) -> Result<TlsClient, TlsError> {
         let host = host.trim_start_matches('[').trim_end_matches([']', '.']);
+        // The library takes a dot in front for every name under it.
+        if host.starts_with('.') {
+            return Err(TlsError::no_name(host));
+        }
         let _inside = fork::enter();
         let context = self.context.as_ref().ok_or_else(TlsError::library)?;
         let mut ssl = Ssl::new(context).map_err(|_| TlsError::library())?;
@@ -127,10 +131,10 @@ impl TlsContext {
 
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (place, asked) = (Arc::clone(&seen), host.to_owned());
+        let pins = Arc::clone(&self.pins);
         ssl.set_verify_callback(SslVerifyMode::PEER, move |good, chain| {
             let mut seen = place.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.look(good, chain, &asked);
-            good
+            seen.look(good, chain, &asked, &pins)
         });
         ssl.set_connect_state();
         TlsClient::new(ssl, seen, Arc::clone(&self.pins))
@@ -159,15 +163,33 @@ struct Seen {
 }
 
 impl Seen {
-    /// Called for each certificate that is good, and for what is not.
-    fn look(&mut self, good: bool, chain: &X509StoreContextRef, host: &str) {
+    /// Called for each certificate that is good, the server's own at last, and for what is not. Says whether to go on: a
+    /// server that is not pinned must not get to see who we are, which TLS would show it next.
+    fn look(
+        &mut self,
+        good: bool,
+        chain: &mut X509StoreContextRef,
+        host: &str,
+        pins: &[[u8; 32]],
+    ) -> bool {
         if !good {
             let problem = || TlsError::certificate(chain.error(), chain.current_cert(), host);
             self.problem.get_or_insert_with(problem);
-            return;
+            return false;
         }
         let certificates = chain.chain().into_iter().flatten();
         self.keys = certificates.filter_map(key_hash).collect();
+        if chain.error_depth() == 0 && !self.has_pin(pins) {
+            chain.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
+            self.problem.get_or_insert_with(TlsError::no_pin);
+            return false;
+        }
+        true
+    }
+
+    /// Whether the chain has one of these keys, if it must.
+    fn has_pin(&self, pins: &[[u8; 32]]) -> bool {
+        pins.is_empty() || self.keys.iter().any(|key| pins.contains(key))
     }
 }
 
@@ -189,13 +211,19 @@ fn builder() -> Result<SslContextBuilder, ErrorStack> {
     Ok(builder)
 }
 
-/// Says whom the certificate must be for. Only names are sent (RFC 6066 §3).
+/// X509_CHECK_FLAG_NEVER_CHECK_SUBJECT of both libraries, which the bindings have for one of them only.
+const NEVER_CHECK_SUBJECT: u32 = 0x20;
+
+/// Says whom the certificate must be for, by its subjectAltName: a common name is no host's (RFC 9525 §2), and what an issuer
+/// may certify does not bind it. Only names are sent (RFC 6066 §3).
 fn name(ssl: &mut Ssl, host: &str) -> Result<(), ErrorStack> {
     if let Ok(address) = host.parse() {
         return ssl.param_mut().set_ip(address);
     }
-    ssl.param_mut()
-        .set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+    ssl.param_mut().set_hostflags(
+        X509CheckFlags::NO_PARTIAL_WILDCARDS
+            | X509CheckFlags::from_bits_retain(NEVER_CHECK_SUBJECT),
+    );
     ssl.param_mut().set_host(host)?;
     ssl.set_hostname(host)
 }

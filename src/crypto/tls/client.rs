@@ -202,11 +202,8 @@ impl TlsClient {
     }
 
     fn check_pins(&mut self) -> Result<(), TlsError> {
-        if self.pins.is_empty() {
-            return Ok(());
-        }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.keys.iter().any(|key| self.pins.contains(key)) {
+        if seen.has_pin(&self.pins) {
             return Ok(());
         }
         drop(seen);

@@ -70,7 +70,18 @@ fn names_and_addresses_are_checked() {
         error.text,
         "the certificate names no host, not for sign.example"
     );
-    for host in ["", "a\0b"] {
+    // A common name is no host's, whether there are other names or not.
+    for addresses in [&[][..], &["127.0.0.1"]] {
+        let common = Wanted {
+            subject: "sign.example",
+            names: &[],
+            addresses,
+            ..Wanted::default()
+        };
+        let error = refusal(&common, "sign.example");
+        assert_eq!(error.problem, TlsProblem::WrongName, "{error}");
+    }
+    for host in ["", "a\0b", ".wild.example"] {
         let error = context.connect(host).unwrap_err();
         assert_eq!(error.problem, TlsProblem::WrongName, "{host:?}");
     }
@@ -275,6 +286,42 @@ fn a_server_sees_the_certificate_that_it_wants() {
             let error = refused.unwrap_err();
             assert!(matches!(error.problem, TlsProblem::Refused(_)), "{error:?}");
             assert!(error.text.contains("client_certificate"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_not_pinned_sees_nothing_of_the_client() {
+    let root = make_root();
+    let issued = Wanted::default().issue(Some(&root));
+    let ours = Wanted {
+        subject: "the client",
+        ..Wanted::default()
+    };
+    let ours = ours.issue(Some(&root));
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        for (pin, is_shown) in [(issued.pin(), true), ([7; 32], false)] {
+            let settings = TlsSettings {
+                client: Some(ClientIdentity {
+                    chain_pem: ours.pem(),
+                    key_pem: ours.key_pem(),
+                }),
+                pins: vec![pin],
+                ..settings(&root)
+            };
+            let mut server = curious(&issued, &root, version);
+            let context = TlsContext::new(&settings).unwrap();
+            let mut client = context.connect("sign.example").unwrap();
+            let shaken = shake(&mut client, &mut server);
+            // What is sent after a failure reaches the server too.
+            server.take(&mut client);
+            let problem = shaken.err().map(|error| error.problem);
+            assert_eq!(problem, (!is_shown).then_some(TlsProblem::Pin));
+            let ssl = server.0.ssl();
+            assert_eq!(ssl.peer_certificate().is_some(), is_shown);
+            let state = ssl.state_string_long();
+            let is_done = state.contains("finished successfully");
+            assert_eq!(is_done, is_shown, "{version:?}: {state}");
         }
     }
 }
