@@ -145,9 +145,12 @@ impl Pcscd {
         command.arg("--state").arg(state);
         command.arg("--log").arg(states.path().join("log"));
         options.pass_to(&mut command, profile);
+        let reader = self.watch(reader);
+        // A card that was in before, and was dropped, is there for pcscd until it looks.
+        reader.wait_for_card(false);
         let mut card = VirtualCard {
             program: Program::start(&mut command),
-            reader: self.watch(reader),
+            reader,
             states,
             copies: 1,
             inserted: Instant::now(),
