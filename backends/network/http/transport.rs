@@ -112,9 +112,10 @@ impl Connection {
             },
             Ended::OutOfTime => Cause::OutOfTime,
             Ended::TooLong => Cause::Garbled("the head of the answer is too long".into()),
-            // A server of TLS 1.3 says only now that it does not take our certificate. It has not looked at the request.
+            // A server of TLS 1.3 says only now that it does not take our certificate. It has not looked at the request. What
+            // else it may complain of (RFC 8446 §6.2) can come after it has.
             Ended::Tls(error)
-                if matches!(error.problem, TlsProblem::Refused(_))
+                if matches!(error.problem, TlsProblem::Refused(42..=49 | 116))
                     && self.request != Progress::Answered
                     && !self.reused =>
             {

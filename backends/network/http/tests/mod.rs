@@ -1,5 +1,6 @@
 //! The client against servers that answer as they are told.
 
+mod alerts;
 pub(super) mod asking;
 mod authority;
 mod connections;
