@@ -34,16 +34,18 @@ impl Client {
 /// `None` at the first step that is wrong.
 fn check(way: &Way, endpoint: &Endpoint, findings: &mut dyn FnMut(Finding)) -> Option<()> {
     let mut note = |step, result: Result<String, Failure>| {
-        let result = result.map_err(|failure| match failure.into_error(endpoint) {
-            ctk_token::TokenError::Unreachable(reason) => reason,
-            error => Reason::new(format!("{}: {error}", endpoint.host_and_port())),
+        let result = result.map_err(|failure| {
+            match failure.into_error(endpoint, "a connection", way.limits.connect) {
+                ctk_token::TokenError::Unreachable(reason) => reason,
+                error => Reason::new(format!("{}: {error}", endpoint.host_and_port())),
+            }
         });
         let well = result.is_ok().then_some(());
         findings(Finding { step, result });
         well
     };
     let hop = way.hop(endpoint);
-    let addresses = way.addresses(&hop);
+    let addresses = way.addresses(&hop, Instant::now() + way.limits.total);
     let named = addresses.as_ref().map(|addresses| named(&hop, addresses));
     let addresses = match named {
         Ok(text) => {

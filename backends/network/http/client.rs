@@ -75,8 +75,8 @@ impl Client {
     /// repeated, or not within the total time.
     ///
     /// # Errors
-    /// [`TokenError::Unreachable`] with the reason if no endpoint could be reached, [`TimedOut`](TokenError::TimedOut) if time
-    /// ran out, [`Corrupted`](TokenError::Corrupted) for what is no HTTP or too long, and what `prepare` says.
+    /// [`TokenError::Unreachable`] with the reason if no endpoint could be reached or none answered in time,
+    /// [`Corrupted`](TokenError::Corrupted) for what is no HTTP or too long, and what `prepare` says.
     pub fn send(&self, exchange: &Exchange<'_>) -> Result<Response> {
         let line = self.line();
         let began = Instant::now();
@@ -121,8 +121,13 @@ impl Client {
             match line.ask(exchange, endpoint, until) {
                 Ok(response) => {
                     let verdict = (exchange.judge)(&response);
+                    // Where this one may not be sent again, the next one goes elsewhere first.
+                    let next = match verdict {
+                        Verdict::Final => at,
+                        Verdict::Later => at + 1,
+                    };
                     if verdict == Verdict::Final || exchange.repeat == Repeat::Unsent {
-                        self.preferred.store(at, Ordering::Relaxed);
+                        self.preferred.store(next, Ordering::Relaxed);
                         return Ok(Outcome::Final(response));
                     }
                     later = Some(response);
@@ -133,22 +138,23 @@ impl Client {
                         exchange.name,
                         endpoint.host_and_port()
                     );
-                    if let Cause::OutOfTime | Cause::Silent { .. } = failure.cause {
-                        log::warn!(
-                            "{} did not answer {} within {:.1} s: see its log, or raise read_timeout and total_timeout",
-                            endpoint.host_and_port(),
-                            exchange.name,
-                            began.elapsed().as_secs_f32()
-                        );
-                    }
+                    let may_be_spent = failure.sent && exchange.repeat == Repeat::Unsent;
+                    let has_more_to_tell = later.is_some() || !failures.is_empty();
                     match &failure.cause {
-                        Cause::OutOfTime if later.is_some() => break,
-                        Cause::OutOfTime => return Err(TokenError::TimedOut),
+                        // What kept the others from answering says more than that the time is over now.
+                        Cause::OutOfTime if has_more_to_tell && !may_be_spent => break,
                         Cause::Unmade(error) => return Err(error.clone()),
-                        _ if failure.sent && exchange.repeat == Repeat::Unsent => {
-                            return Err(failure.into_error(endpoint));
+                        cause => {
+                            let is_lasting =
+                                matches!(cause, Cause::Misconfigured(_) | Cause::Garbled(_));
+                            let ends = matches!(cause, Cause::OutOfTime) || may_be_spent;
+                            let waited = began.elapsed();
+                            let error = failure.into_error(endpoint, exchange.name, waited);
+                            if ends {
+                                return Err(error);
+                            }
+                            failures.push((error, is_lasting));
                         }
-                        _ => failures.push((failure, endpoint)),
                     }
                 }
             }
@@ -231,11 +237,11 @@ impl Line {
         let unmade = |error| Failure::unsent(Cause::Unmade(error));
         let agent = self.agent.as_ref();
         let agent = agent.ok_or_else(|| unmade(TokenError::TokenRemoved))?;
+        let request = (exchange.prepare)(endpoint).map_err(unmade)?;
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Failure::unsent(Cause::OutOfTime));
         }
-        let request = (exchange.prepare)(endpoint).map_err(unmade)?;
         log::debug!(
             "{}: {} {}{}{}",
             exchange.name,
@@ -271,14 +277,10 @@ enum Outcome {
 }
 
 impl Outcome {
-    fn of_failures(failures: Vec<(Failure, &Endpoint)>) -> Self {
-        let is_lasting = |failure: &Failure| {
-            matches!(failure.cause, Cause::Misconfigured(_) | Cause::Garbled(_))
-        };
-        let lasting = failures.iter().all(|(failure, _)| is_lasting(failure));
-        let mut errors = failures
-            .into_iter()
-            .map(|(failure, endpoint)| failure.into_error(endpoint));
+    /// Of errors, each with whether trying again is no use.
+    fn of_failures(failures: Vec<(TokenError, bool)>) -> Self {
+        let lasting = failures.iter().all(|(_, is_lasting)| *is_lasting);
+        let mut errors = failures.into_iter().map(|(error, _)| error);
         let first = errors.next().unwrap_or(TokenError::TimedOut);
         Self::Failed {
             error: errors.fold(first, |first, next| joined(first, &next)),

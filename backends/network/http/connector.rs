@@ -63,7 +63,14 @@ impl Way {
     fn open(&self, endpoint: &Endpoint, until: Instant) -> Result<Connection, Failure> {
         let wait = Wait::until(until);
         let hop = self.hop(endpoint);
-        let stream = self.connect(&hop, &self.addresses(&hop)?, &wait)?;
+        let addresses = self.addresses(&hop, until)?;
+        if wait.left().is_err() {
+            let host = hop.host();
+            return Err(Failure::unreachable(format!(
+                "looking up the name {host} took all of the time: does DNS work (see resolv.conf)? Or raise connect_timeout"
+            )));
+        }
+        let stream = self.connect(&hop, &addresses, &wait)?;
         let tls = self.secure(&hop, &stream, &wait)?;
         Ok(Connection::new(endpoint.host_and_port(), stream, tls))
     }
@@ -74,10 +81,10 @@ impl Way {
         Hop { endpoint, proxy }
     }
 
-    /// The addresses of the next host; at least one.
-    pub(super) fn addresses(&self, hop: &Hop<'_>) -> Result<Vec<IpAddr>, Failure> {
+    /// The addresses of the next host; at least one. If another thread looks them up, it is waited for until then.
+    pub(super) fn addresses(&self, hop: &Hop<'_>, until: Instant) -> Result<Vec<IpAddr>, Failure> {
         let host = hop.host();
-        let mut addresses = self.names.addresses(host).map_err(|error| {
+        let mut addresses = self.names.addresses(host, until).map_err(|error| {
             Failure::unreachable(format!(
                 "the name {host} cannot be looked up ({error}): is it right, and is the network up?"
             ))
@@ -101,18 +108,21 @@ impl Way {
         wait: &Wait,
     ) -> Result<TcpStream, Failure> {
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for (tried, address) in addresses.iter().enumerate() {
+        for (tried, ip) in addresses.iter().enumerate() {
             let Ok(left) = wait.left() else {
                 last = io::ErrorKind::TimedOut.into();
                 break;
             };
             // Each gets its share, so that an address that swallows everything leaves time for the next.
             let share = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-            let address = SocketAddr::new(*address, hop.port());
+            let address = SocketAddr::new(*ip, hop.port());
             match TcpStream::connect_timeout(&address, left / share) {
                 Ok(stream) => {
                     // Head and body leave together: nothing is gained by waiting for more.
                     let _ = stream.set_nodelay(true);
+                    if tried > 0 {
+                        self.names.prefer(hop.host(), *ip);
+                    }
                     return Ok(stream);
                 }
                 Err(error) => last = error,

@@ -30,16 +30,31 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint as a person writes it, like `https://service.example/csc/v1`. Plain `http` is for addresses of this
-    /// machine (`localhost` included) and for those at which a cloud tells its machines who they are: everybody else on the
-    /// way could read the secrets.
+    /// machine (`localhost` included): everybody else on the way could read the secrets.
     ///
     /// # Errors
     /// What is wrong with it, for a person.
     pub fn parse(url: &str) -> Result<Self, String> {
+        Self::read(url, false)
+    }
+
+    /// The same for where a machine asks who it is, which may also be one of the addresses that a cloud has for that, in
+    /// plain `http`.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_metadata(url: &str) -> Result<Self, String> {
+        Self::read(url, true)
+    }
+
+    fn read(url: &str, is_for_metadata: bool) -> Result<Self, String> {
         if url.len() > MAX_URL {
             return Err(format!("an endpoint of more than {MAX_URL} bytes"));
         }
-        let about = |what: &str| format!("{}: {what}", without_userinfo(url));
+        let about = |what: &str| match &*without_userinfo(url) {
+            "" => what.to_owned(),
+            shown => format!("{shown}: {what}"),
+        };
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| about("an endpoint begins with https://"))?;
@@ -71,7 +86,8 @@ impl Endpoint {
             port: port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
             base: path.trim_end_matches('/').to_owned(),
         };
-        if !endpoint.is_tls() && !endpoint.is_here() && !endpoint.is_metadata() {
+        let is_plain = endpoint.is_here() || (is_for_metadata && endpoint.is_metadata());
+        if !endpoint.is_tls() && !is_plain {
             return Err(about(
                 "http:// is for this machine only, use https:// so that nobody on the way reads the secrets",
             ));
@@ -107,7 +123,7 @@ impl Endpoint {
 
     /// Whether connections may go to this address: a name of this machine must not lead elsewhere in plain HTTP.
     pub(super) fn allows(&self, address: IpAddr) -> bool {
-        self.is_tls() || address.to_canonical().is_loopback() || METADATA.contains(&address)
+        self.is_tls() || address.to_canonical().is_loopback() || self.is_metadata()
     }
 
     fn is_metadata(&self) -> bool {
@@ -144,6 +160,9 @@ pub(super) fn host_and_port(authority: &str) -> Result<(String, Option<u16>), &'
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if !authority.starts_with('[') && (bare.is_empty() || !bare.bytes().all(is_name)) {
         return Err("a host's name has letters, digits, hyphens and dots");
+    }
+    if !authority.starts_with('[') && bare.trim_end_matches('.').split('.').any(str::is_empty) {
+        return Err("a host's name has something between its dots");
     }
     if bare.len() > 253 {
         return Err("a host's name has at most 253 bytes");
@@ -228,13 +247,6 @@ mod tests {
                 "",
                 "localhost:4566",
             ),
-            (
-                "http://169.254.169.254",
-                "169.254.169.254",
-                80,
-                "",
-                "169.254.169.254",
-            ),
         ] {
             let endpoint = Endpoint::parse(url).unwrap();
             assert_eq!(endpoint.host, host, "{url}");
@@ -268,6 +280,10 @@ mod tests {
             ("http://kms.example", "https://"),
             ("http://10.0.0.1", "https://"),
             ("http://169.254.1.1", "https://"),
+            ("http://169.254.169.254", "https://"),
+            ("https://.example", "dots"),
+            ("https://a..example", "dots"),
+            ("https://.", "dots"),
             ("http://localhost.example", "https://"),
             ("https://user:s3cret@h", "settings"),
             ("s3cret@h", "https://"),
@@ -285,8 +301,21 @@ mod tests {
         let plain = Endpoint::parse("http://localhost:1").unwrap();
         assert!(plain.allows("127.0.0.1".parse().unwrap()));
         assert!(plain.allows("::1".parse().unwrap()));
-        assert!(plain.allows("169.254.170.2".parse().unwrap()));
+        assert!(!plain.allows("169.254.170.2".parse().unwrap()));
         assert!(!plain.allows("192.0.2.1".parse().unwrap()));
+        let metadata = Endpoint::parse_metadata("http://169.254.169.254").unwrap();
+        assert_eq!(
+            (metadata.port, &*metadata.authority()),
+            (80, "169.254.169.254")
+        );
+        assert!(metadata.allows("169.254.169.254".parse().unwrap()));
+        for elsewhere in [
+            "http://169.254.1.1",
+            "http://metadata.example",
+            "http://10.0.0.1",
+        ] {
+            assert!(Endpoint::parse_metadata(elsewhere).is_err(), "{elsewhere}");
+        }
         let tls = Endpoint::parse("https://localhost:1").unwrap();
         assert!(tls.allows("192.0.2.1".parse().unwrap()));
     }

@@ -1,6 +1,6 @@
 //! Why an attempt gave no answer, and what that means for the next one.
 
-use std::io;
+use std::{io, time::Duration};
 
 use ctk_token::{Reason, TokenError};
 
@@ -94,9 +94,15 @@ impl Failure {
         ureq::Error::Other(Box::new(self))
     }
 
-    /// What the caller is told. Reasons name the endpoint.
-    pub(super) fn into_error(self, endpoint: &Endpoint) -> TokenError {
+    /// What the caller is told who asked for `what` and has waited so long. Reasons name the endpoint.
+    pub(super) fn into_error(
+        self,
+        endpoint: &Endpoint,
+        what: &str,
+        waited: Duration,
+    ) -> TokenError {
         let place = endpoint.host_and_port();
+        let seconds = waited.as_secs_f32().round().max(1.0);
         let unreachable = |reason| TokenError::Unreachable(Reason::new(reason));
         match self.cause {
             Cause::Unreachable(reason) | Cause::Misconfigured(reason) => unreachable(reason),
@@ -106,7 +112,16 @@ impl Failure {
             Cause::Lost { error, .. } => {
                 unreachable(format!("{place} ended the connection ({error})"))
             }
-            Cause::Silent { .. } | Cause::OutOfTime => TokenError::TimedOut,
+            Cause::Silent { .. } => unreachable(format!(
+                "{place} did not answer {what} in time, {seconds} s without a byte: try again, see its log, or raise \
+                 read_timeout"
+            )),
+            Cause::OutOfTime if self.sent => unreachable(format!(
+                "{place} did not answer {what} in time, which were {seconds} s: try again, see its log, or raise total_timeout"
+            )),
+            Cause::OutOfTime => unreachable(format!(
+                "the time was over before {place} could be asked for {what}: try again, or raise total_timeout"
+            )),
             Cause::Cut => TokenError::Corrupted(Reason::new(format!(
                 "the answer of {place} ended early: is something between here and there that cuts connections?"
             ))),

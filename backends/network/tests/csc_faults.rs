@@ -147,11 +147,11 @@ fn a_signature_is_never_asked_for_twice() {
                 "no HTTP",
                 ONCE,
             ),
-            row("a stall", Fault::Stall, "TimedOut", "in time", ONCE),
+            row("a stall", Fault::Stall, "Unreachable", "in time", ONCE),
             row(
                 "a slow drip",
                 Fault::Drip(Duration::from_millis(100)),
-                "TimedOut",
+                "Unreachable",
                 "in time",
                 ONCE,
             ),
@@ -204,7 +204,7 @@ fn a_login_is_never_tried_twice() {
             "without an answer",
             ONCE,
         ),
-        row("a stall", Fault::Stall, "TimedOut", "in time", ONCE),
+        row("a stall", Fault::Stall, "Unreachable", "in time", ONCE),
     ] {
         row.check(&bed.proxy, "authorize", || signer.log_in(Role::User, PIN));
         assert!(bed.proxy.requests_for("signHash").is_empty());

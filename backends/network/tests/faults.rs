@@ -151,8 +151,8 @@ fn a_service_that_is_slow() {
     let signer = Signer::new(&hurried(bed.token.clone()));
     let drip = Fault::Drip(Duration::from_millis(100));
     for row in [
-        row("a slow drip", drip, "TimedOut", "in time", 1..=20),
-        row("a stall", Fault::Stall, "TimedOut", "in time", AGAIN),
+        row("a slow drip", drip, "Unreachable", "in time", 1..=20),
+        row("a stall", Fault::Stall, "Unreachable", "in time", AGAIN),
     ] {
         row.check(&bed.proxy, "Sign", || signer.sign());
         signs(&signer);
@@ -160,7 +160,7 @@ fn a_service_that_is_slow() {
     bed.proxy.drop_connections();
     wait_until_closed(&bed.proxy);
     for (connecting, becomes) in [
-        (Connecting::Stall, "TimedOut"),
+        (Connecting::Stall, "Unreachable"),
         (Connecting::Reset, "Unreachable"),
     ] {
         bed.proxy.connecting(connecting);
@@ -402,7 +402,7 @@ fn a_list_that_fails_is_told() {
             "ListKeys",
             ONCE,
         ),
-        row("a stall", Fault::Stall, "TimedOut", "in time", 1..=20),
+        row("a stall", Fault::Stall, "Unreachable", "in time", 1..=20),
     ] {
         let token = hurried(bed.token.clone());
         row.check(&bed.proxy, "ListKeys", || list(&token).map(drop));

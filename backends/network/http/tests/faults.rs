@@ -35,6 +35,14 @@ fn is_corrupted(result: &ctk_token::Result<crate::http::Response>, server: &Serv
     }
 }
 
+/// What a person is told of an answer that did not come.
+fn late(result: ctk_token::Result<crate::http::Response>) -> String {
+    match result {
+        Err(TokenError::Unreachable(reason)) => reason.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn what_is_no_answer_is_corrupted_and_sent_once_if_it_may_be_spent() {
     for text in [
@@ -230,7 +238,11 @@ fn a_stalled_answer_ends_with_the_time_for_a_byte() {
         });
         let began = Instant::now();
         let result = post(&client(&[&server.url()], &LIMITS), Repeat::Unsent, "once");
-        assert_eq!(result.unwrap_err(), TokenError::TimedOut);
+        let place = format!(
+            "127.0.0.1:{} did not answer Test in time, 1 s ",
+            server.port()
+        );
+        assert!(late(result).starts_with(&place));
         assert!(began.elapsed() < FOREVER);
         assert_eq!(server.requests(), 1);
     }
@@ -250,7 +262,11 @@ fn a_dripping_answer_ends_with_the_total_time() {
     });
     let began = Instant::now();
     let result = post(&client(&[&server.url()], &LIMITS), Repeat::Always, "often");
-    assert_eq!(result.unwrap_err(), TokenError::TimedOut);
+    let told = late(result);
+    assert!(
+        told.contains("3 s") && told.contains("raise total_timeout"),
+        "{told}"
+    );
     assert!(began.elapsed() >= Duration::from_secs(2));
     assert!(began.elapsed() < FOREVER);
 }
@@ -279,16 +295,12 @@ fn an_operation_that_is_over_asks_for_nothing_and_waits_for_nobody() {
         })
     };
     let over = ask(Deadline::after(Duration::ZERO));
-    assert_eq!(
-        (over.unwrap_err(), server.requests()),
-        (TokenError::TimedOut, 0)
-    );
+    assert!(late(over).contains("before 127.0.0.1:"));
+    assert_eq!(server.requests(), 0);
     // The client itself would wait for 20 s.
-    let late = ask(Deadline::after(Duration::from_millis(200)));
-    assert_eq!(
-        (late.unwrap_err(), server.requests()),
-        (TokenError::TimedOut, 1)
-    );
+    let slow = ask(Deadline::after(Duration::from_millis(200)));
+    assert!(late(slow).contains("in time"));
+    assert_eq!(server.requests(), 1);
 }
 
 #[test]

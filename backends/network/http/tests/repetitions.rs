@@ -86,6 +86,32 @@ fn an_endpoint_that_is_dead_costs_a_request_to_the_next_and_the_good_one_is_reme
 }
 
 #[test]
+fn where_an_answer_for_later_is_handed_out_the_next_request_goes_elsewhere() {
+    let failing = Server::start(|_, wire| answer(wire, 503, "", "later"));
+    let good = Server::start(|_, wire| answer(wire, 200, "", "good"));
+    let client = client(&[&failing.url(), &good.url()], &[]);
+    let statuses = [(); 4].map(|()| post(&client, Repeat::Unsent, "once").unwrap().status);
+    assert_eq!(statuses, [503, 200, 200, 200]);
+    assert_eq!((failing.requests(), good.requests()), (1, 3));
+}
+
+#[test]
+fn who_did_not_answer_first_is_told_when_the_time_is_over() {
+    let stalling = Server::start(|_, wire| {
+        std::thread::sleep(Duration::from_secs(2));
+        answer(wire, 200, "", "late")
+    });
+    let dead = format!("http://127.0.0.1:{}", dead_port());
+    let limits = [("total_timeout", Value::Number(1))];
+    let client = client(&[&dead, &stalling.url()], &limits);
+    let Err(TokenError::Unreachable(reason)) = post(&client, Repeat::Always, "often") else {
+        panic!("nobody answers")
+    };
+    let reason = reason.to_string();
+    assert!(reason.contains("refuses the connection"), "{reason}");
+}
+
+#[test]
 fn when_all_are_dead_each_is_named_soon() {
     let ports = [dead_port(), dead_port()];
     let urls = ports.map(|port| format!("http://127.0.0.1:{port}"));

@@ -74,7 +74,7 @@ pub(super) fn rows() -> Vec<Row> {
         row(
             "stall during C_Login",
             each(Fault::Stall),
-            CKR_FUNCTION_CANCELED,
+            CKR_DEVICE_ERROR,
             "time",
         ),
     ]

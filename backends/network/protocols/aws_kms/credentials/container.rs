@@ -99,7 +99,7 @@ fn parse(uri: &str) -> Result<(Endpoint, String)> {
     let path = rest.find('/').unwrap_or(rest.len());
     let (authority, target) = rest.split_at_checked(path).unwrap_or((rest, "/"));
     let target = if target.is_empty() { "/" } else { target };
-    let endpoint = Endpoint::parse(&format!("{scheme}://{authority}"))
+    let endpoint = Endpoint::parse_metadata(&format!("{scheme}://{authority}"))
         .map_err(|why| unusable(format!("AWS_CONTAINER_CREDENTIALS_FULL_URI: {why}")))?;
     Ok((endpoint, target.to_owned()))
 }

@@ -150,6 +150,6 @@ fn endpoint(surroundings: &Surroundings, configured: Option<&str>) -> Result<End
             }
         }
     };
-    Endpoint::parse(url)
+    Endpoint::parse_metadata(url)
         .map_err(|why| unusable(format!("the address of the instance's metadata: {why}")))
 }
