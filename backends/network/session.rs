@@ -11,7 +11,7 @@ use ctk_token::{
 
 use crate::{
     KeyRecord, ServiceSession,
-    token::{MAX_PIN, NetworkToken, Snapshot},
+    token::{MAX_PIN, MIN_PIN, NetworkToken, Snapshot},
 };
 
 /// One application's use of a token.
@@ -48,7 +48,7 @@ impl Session {
         }
         check(&key.public_key)?;
         let deadline = self.token.deadline();
-        let answer = perform(&*self.service, record);
+        let answer = perform(&*self.service, record).map_err(|error| self.token.in_words(error));
         if matches!(answer, Err(TokenError::ObjectNotFound)) {
             self.token.list_anew(deadline);
         }
@@ -68,9 +68,10 @@ impl Session {
     }
 
     fn log_in(&self, login: &Login<'_>, secret: &[u8]) -> Result<()> {
-        if secret.len() > MAX_PIN {
+        // An empty one is no secret of any service, and costs a try all the same.
+        if secret.is_empty() || secret.len() > MAX_PIN {
             return Err(TokenError::PinLength {
-                min: 0,
+                min: MIN_PIN,
                 max: MAX_PIN,
             });
         }
@@ -82,7 +83,8 @@ impl Session {
         let deadline = self.token.deadline();
         let answer = self
             .service
-            .login(login.role, &snapshot.records, key, secret);
+            .login(login.role, &snapshot.records, key, secret)
+            .map_err(|error| self.token.in_words(error));
         if answer == Err(TokenError::ObjectNotFound) {
             self.token.list_anew(deadline);
         }

@@ -8,7 +8,7 @@ use std::{
 
 use ctk_token::{
     Certificate, Constraint, Item, Key, KeychainContents, LoginPolicy, ObjectId, Operation,
-    PublicKey, Result, Token, TokenError, TokenInfo, TokenSession,
+    PublicKey, Reason, Result, Token, TokenError, TokenInfo, TokenSession,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -17,6 +17,8 @@ use crate::{
     http::Deadline, session::Session,
 };
 
+/// The shortest secret in bytes.
+pub(crate) const MIN_PIN: usize = 1;
 /// The longest secret in bytes; more does not fit what PKCS#11 programs send.
 pub(crate) const MAX_PIN: usize = 255;
 /// How long a service is not asked again what there is.
@@ -91,6 +93,52 @@ impl Snapshot {
         }
     }
 
+    /// What the service has now, told as far as it was told before: keys that are still there keep their names and
+    /// certificates, as somebody has configured them, and learn what the service says of them. Keys of another way to log in
+    /// are for another process.
+    fn updated(&self, now: Inventory, service: &dyn Service) -> Inventory {
+        let Inventory {
+            keys: mut listed,
+            certificates,
+            left_out,
+        } = now;
+        let (mut keys, mut gone) = (Vec::new(), HashSet::new());
+        for record in &self.records {
+            match listed.iter().position(|key| key.spki == record.spki) {
+                Some(at) => keys.push(KeyRecord {
+                    facts: listed.remove(at).facts,
+                    ..record.clone()
+                }),
+                None => drop(gone.insert(&*record.identity)),
+            }
+        }
+        let can_log_in =
+            |key: &KeyRecord| self.login == service.login_policy(std::slice::from_ref(key));
+        let is_new = |key: &KeyRecord| self.login == LoginPolicy::App || can_log_in(key);
+        keys.extend(listed.into_iter().filter(is_new));
+        let known = self.contents.items.iter().filter_map(|item| match item {
+            Item::Certificate(known) if !gone.contains(&*known.identity) => {
+                Some(CertificateRecord {
+                    label: known.label.clone(),
+                    identity: known.identity.clone(),
+                    der: known.der.clone(),
+                })
+            }
+            _ => None,
+        });
+        let mut all: Vec<_> = known.collect();
+        let names: HashSet<_> = all.iter().map(|known| known.identity.clone()).collect();
+        let is_new = |new: &CertificateRecord| {
+            !names.contains(&new.identity) && !gone.contains(&*new.identity)
+        };
+        all.extend(certificates.into_iter().filter(is_new));
+        Inventory {
+            keys,
+            certificates: all,
+            left_out,
+        }
+    }
+
     /// The key of this name.
     ///
     /// # Errors
@@ -138,6 +186,18 @@ impl NetworkToken {
         Deadline::of(&self.configuration.settings).unwrap_or(Deadline::after(Duration::ZERO))
     }
 
+    /// An operation that was over before its answer came, as a person is told of it; other errors as they are. A program hears
+    /// that the token fails: nobody has cancelled anything.
+    pub(crate) fn in_words(&self, error: TokenError) -> TokenError {
+        match error {
+            TokenError::TimedOut => TokenError::Unreachable(Reason::new(format!(
+                "the service of token {} did not answer in time: try again, or raise total_timeout",
+                self.configuration.name
+            ))),
+            error => error,
+        }
+    }
+
     /// The service does not know a key that is in the contents: asks it what there is, for this process, unless that was
     /// asked a moment ago or is being asked right now. Who tried to use the key learns of it by the generation. It waits for
     /// the answers, but not beyond the time that its operation has.
@@ -163,8 +223,17 @@ impl NetworkToken {
     fn replace(&self, inventory: Inventory) {
         let name = &self.configuration.name;
         let before = self.snapshot();
+        if inventory.keys.is_empty() && !before.records.is_empty() {
+            log::warn!(
+                "token {name}: its service has no key at all now, which is more likely a mistake: nothing is changed"
+            );
+            return;
+        }
         let generation = before.contents.generation.saturating_add(1);
-        let now = Snapshot::new(generation, inventory, name, &*self.service);
+        let inventory = before.updated(inventory, &*self.service);
+        let mut now = Snapshot::new(generation, inventory, name, &*self.service);
+        // Programs have been told how to log in.
+        now.login = before.login;
         if now.contents.items == before.contents.items && now.records == before.records {
             return;
         }
@@ -180,8 +249,14 @@ impl Token for NetworkToken {
             label => label,
         };
         let title = self.configuration.protocol.title;
+        let login = self.login_policy();
         TokenInfo {
-            login: self.login_policy(),
+            login,
+            min_pin_len: if login == LoginPolicy::App {
+                MIN_PIN
+            } else {
+                0
+            },
             max_pin_len: MAX_PIN,
             ..TokenInfo::software(label, title, &self.configuration.serial_number)
         }

@@ -189,6 +189,54 @@ fn a_key_that_is_gone_has_the_service_asked_once() {
 }
 
 #[test]
+fn what_somebody_has_configured_outlives_a_new_list() {
+    let server = Server::start("configured", PIN);
+    for label in ["goes", "stays"] {
+        server.add(label, P256, Needs::Nothing);
+        server.certify(label, |spki| {
+            made::certificate("Alice", "250101000000Z", spki)
+        });
+    }
+    let mut configuration = server.configuration();
+    configuration.contents.keys[1].label = "a name of mine".to_owned();
+    let mut added = configuration.contents.certificates[0].clone();
+    let other = PrivateKey::generate(P256).unwrap();
+    added.der = made::certificate("CA", "200101000000Z", other.public_key().spki());
+    added.identity = b"added".to_vec();
+    added.label = "added".to_owned();
+    configuration.contents.certificates.push(added);
+    let token = token(configuration);
+    let session = token.create_session().unwrap();
+    let before = token.contents();
+    let goes = id(&before, "goes");
+    server.remove("goes");
+    // Programs were told that nobody logs in.
+    server.add("secret", P256, Needs::Session);
+    assert_eq!(sign(&*session, &goes), Err(TokenError::ObjectNotFound));
+    assert_eq!(server.lists(), 1);
+    let after = token.contents();
+    let keys: Vec<_> = after.keys().map(|key| &*key.label).collect();
+    assert_eq!(keys, ["a name of mine"]);
+    assert_eq!(token.login_policy(), LoginPolicy::OnUse);
+    let certificates: Vec<_> = after.certificates().map(|one| &*one.label).collect();
+    assert_eq!(certificates, ["stays", "added"]);
+    assert!(sign(&*session, &id(&after, "a name of mine")).is_ok());
+}
+
+#[test]
+fn a_list_without_keys_takes_none_away() {
+    let server = Server::start("empty", PIN);
+    server.add("key", P256, Needs::Nothing);
+    let token = token(server.configuration());
+    let session = token.create_session().unwrap();
+    let key = id(&token.contents(), "key");
+    server.remove("key");
+    assert_eq!(sign(&*session, &key), Err(TokenError::ObjectNotFound));
+    assert_eq!((server.lists(), token.generation()), (1, 0));
+    assert_eq!(token.contents().keys().count(), 1);
+}
+
+#[test]
 fn a_service_that_still_has_the_key_changes_nothing() {
     let server = Server::start("moody", PIN);
     server.add("key", P256, Needs::Nothing);
@@ -255,12 +303,17 @@ fn what_a_service_says_is_handed_on() {
     for error in [
         TokenError::Refused(Reason::new("the key is switched off")),
         TokenError::Unreachable(Reason::new("no way")),
-        TokenError::TimedOut,
         TokenError::StateLost,
     ] {
         server.answer(Some(Err(error.clone())));
         assert_eq!(sign(&*session, &key), Err(error));
     }
+    // A program that hears of a time-out takes it for a dialog that nobody answered.
+    server.answer(Some(Err(TokenError::TimedOut)));
+    let Err(TokenError::Unreachable(why)) = sign(&*session, &key) else {
+        panic!("an answer came")
+    };
+    assert!(why.as_str().contains("in time"), "{why}");
     assert_eq!(server.lists(), 0);
 }
 
@@ -314,7 +367,16 @@ fn a_context_login_is_for_a_key_that_wants_one() {
     assert!(sign(&*session, &id(&contents, "free")).is_ok());
     let long = begin(Role::User, None).unwrap();
     let refused = long.finish(AuthSecret::Pin(&[b'1'; 256]));
-    assert_eq!(refused, Err(TokenError::PinLength { min: 0, max: 255 }));
+    assert_eq!(refused, Err(TokenError::PinLength { min: 1, max: 255 }));
+    for role in [None, Some("operation")] {
+        let empty = match role {
+            None => begin(Role::User, None).unwrap(),
+            key => begin(Role::Context, key).unwrap(),
+        };
+        let refused = empty.finish(AuthSecret::Pin(b""));
+        assert_eq!(refused, Err(TokenError::PinLength { min: 1, max: 255 }));
+    }
+    assert_eq!(token.info().min_pin_len, 1);
     assert_eq!(server.logins(), 0);
 
     let user = begin(Role::User, None).unwrap();
