@@ -24,6 +24,7 @@ mod protocol;
 mod protocols;
 mod records;
 mod session;
+mod text;
 mod token;
 
 pub use configuration::{

@@ -15,6 +15,7 @@ use ctk_token::{Digest, PublicKey, Result};
 use crate::{
     CertificateRecord, Inventory, KeyRecord, Settings,
     certificate::{Facts, public_key_bits},
+    text,
 };
 
 /// The most keys of one token.
@@ -25,6 +26,10 @@ pub const MAX_CHAIN: usize = 10;
 pub const MAX_CERTIFICATE: usize = 64 << 10;
 /// The longest label that a service gives, in characters.
 const MAX_LABEL: usize = 64;
+/// The same in bytes: OpenSSH stops at a label of 256, and a number may follow.
+const MAX_LABEL_BYTES: usize = 200;
+/// The most bytes of all certificates of a token.
+const MAX_ALL_CERTIFICATES: usize = 32 << 20;
 /// The most sentences about what is left out: more would be read by nobody.
 const MAX_LEFT_OUT: usize = 100;
 
@@ -37,6 +42,8 @@ pub struct Records {
     certificates: Vec<Vec<u8>>,
     /// The same, to find one again.
     seen: HashSet<Vec<u8>>,
+    /// How long they are together.
+    bytes: usize,
     left_out: Vec<String>,
 }
 
@@ -116,9 +123,16 @@ impl Records {
                 self.left_out("a certificate is left out: it cannot be read".to_owned());
                 continue;
             };
-            if self.seen.insert(facts.der.to_vec()) {
-                self.certificates.push(facts.der.to_vec());
+            if self.seen.contains(facts.der) {
+                continue;
             }
+            if self.bytes + facts.der.len() > MAX_ALL_CERTIFICATES {
+                self.left_out("a certificate is left out: there are too many".to_owned());
+                continue;
+            }
+            self.bytes += facts.der.len();
+            self.seen.insert(facts.der.to_vec());
+            self.certificates.push(facts.der.to_vec());
         }
     }
 
@@ -219,13 +233,11 @@ fn owners<'a>(certificates: &[Facts<'a>]) -> HashMap<&'a [u8], usize> {
 
 /// A name as a person can be shown it: in one line and not too long.
 pub(crate) fn shown(name: &str) -> String {
-    let name: String = name
-        .trim()
-        .chars()
-        .map(|char| if char.is_control() { ' ' } else { char })
-        .take(MAX_LABEL)
-        .collect();
-    name.trim_end().to_owned()
+    let mut name = text::shown(name, MAX_LABEL);
+    while name.len() > MAX_LABEL_BYTES {
+        name.pop();
+    }
+    name
 }
 
 /// The labels that are taken.
@@ -332,6 +344,31 @@ mod tests {
             labels,
             ["a b", "a b (2)", "a b (2) (2)", &long[..64], "Key 5"]
         );
+    }
+
+    #[test]
+    fn a_label_fits_where_programs_keep_it() {
+        let mut records = Records::new();
+        let wide = "\u{1f511}".repeat(100);
+        for fill in [1, 2] {
+            assert!(records.key(&wide, &spki(fill), &[], Settings::default()));
+        }
+        let inventory = records.finish().unwrap();
+        let labels: Vec<_> = inventory.keys.iter().map(|key| key.label.len()).collect();
+        assert_eq!(labels, [200, 204]);
+    }
+
+    #[test]
+    fn certificates_without_end_are_left_out() {
+        let mut records = Records {
+            bytes: MAX_ALL_CERTIFICATES - 1,
+            ..Records::new()
+        };
+        let certificate = certificate("CA", "250101000000Z", &spki(1));
+        records.certificates([&*certificate, &*certificate]);
+        let inventory = records.finish().unwrap();
+        assert!(inventory.certificates.is_empty());
+        assert!(inventory.left_out[0].contains("too many"));
     }
 
     #[test]

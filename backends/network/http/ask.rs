@@ -21,6 +21,7 @@ use super::{
     failure::{Cause, Failure},
     names::LaterResolver,
 };
+use crate::text::plain;
 
 /// The longest head of an answer, in bytes. `ureq` takes at most 128 fields in it.
 const MAX_HEAD: usize = 24 << 10;
@@ -213,10 +214,7 @@ fn response(status: u16, headers: &HeaderMap, body: Zeroizing<Vec<u8>>) -> Respo
 /// A value as it may be shown.
 fn printable(value: &HeaderValue) -> String {
     let text = String::from_utf8_lossy(value.as_bytes());
-    let shown = text.chars().take(MAX_FIELD);
-    shown
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(plain).take(MAX_FIELD).collect()
 }
 
 /// A redirect is not followed: what is sent is meant for this endpoint, secrets included. Only the host is told, because

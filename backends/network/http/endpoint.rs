@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::text::plain;
+
 /// Addresses that a cloud gives its machines for asking who they are. They lead to the machine's own host and to nobody
 /// else, and are spoken to in plain HTTP (the AWS instance, container and pod credentials).
 const METADATA: [IpAddr; 5] = [
@@ -192,11 +194,7 @@ fn without_userinfo(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
-    let shown: String = host
-        .chars()
-        .take(100)
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect();
+    let shown: String = host.chars().take(100).map(plain).collect();
     match scheme {
         "" => shown,
         "http" | "https" => format!("{scheme}://{shown}"),

@@ -252,6 +252,13 @@ fn names(certificate: &X509Ref) -> Vec<String> {
 
 /// What a server sent, fit for a terminal and a log: at most 100 characters, none of which moves a cursor.
 pub(super) fn clean(text: &str) -> String {
-    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let printable = |c: char| match c {
+        c if c.is_control() => '\u{fffd}',
+        // What turns the direction of writing, or ends a line.
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{fffd}'
+        }
+        c => c,
+    };
     text.chars().take(100).map(printable).collect()
 }

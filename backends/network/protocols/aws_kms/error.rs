@@ -7,6 +7,7 @@ use ctk_token::{Reason, TokenError};
 use crate::{
     http::{Response, Verdict, judge_by_status},
     json::Object,
+    text::plain,
 };
 
 use super::{credentials::Credentials, time};
@@ -216,8 +217,7 @@ pub(super) fn judge(response: &Response) -> Verdict {
 
 /// What a service said, for a person: not all of it, and nothing that moves a cursor.
 pub(super) fn shown(text: &str) -> String {
-    let clean = |char: char| if char.is_control() { ' ' } else { char };
-    let mut shown: String = text.trim().chars().take(MAX_SHOWN).map(clean).collect();
+    let mut shown: String = text.trim().chars().take(MAX_SHOWN).map(plain).collect();
     if text.trim().chars().nth(MAX_SHOWN).is_some() {
         shown.push('…');
     }
