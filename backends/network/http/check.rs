@@ -44,7 +44,10 @@ fn check(way: &Way, endpoint: &Endpoint, findings: &mut dyn FnMut(Finding)) -> O
         findings(Finding { step, result });
         well
     };
-    let hop = way.hop(endpoint);
+    let hop = match way.hop(endpoint) {
+        Ok(hop) => hop,
+        Err(failure) => return note(Step::Connection, Err(failure)),
+    };
     let addresses = way.addresses(&hop, Instant::now() + way.limits.total);
     let named = addresses.as_ref().map(|addresses| named(&hop, addresses));
     let addresses = match named {

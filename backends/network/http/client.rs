@@ -28,6 +28,10 @@ const MAX_ROUNDS: usize = 8;
 /// How often they are tried when none can be reached, or connections end without an answer.
 const MAX_FAILED_ROUNDS: usize = 3;
 
+/// How long a thread that looks up its process's connections can hold what they are in. Longer does so one that has forked
+/// and is not here.
+const LOCKED: Duration = Duration::from_secs(1);
+
 /// The longest reason, in characters, where several endpoints have one.
 const MAX_REASON: usize = 500;
 
@@ -36,7 +40,7 @@ pub struct Client {
     /// The connections of the process that made the client.
     own: Arc<Line>,
     /// Those of a child that was forked with the client in it, which must not write to its parent's. The parent never
-    /// touches this, so no thread of its can have left it locked.
+    /// touches this, but a child's own child may find it locked for ever.
     child: Mutex<Option<Arc<Line>>>,
     /// The endpoint that answered last.
     preferred: AtomicUsize,
@@ -171,11 +175,14 @@ impl Client {
         if self.own.process == process {
             return Arc::clone(&self.own);
         }
-        let mut child = self.child.lock();
+        let line = || Arc::new(Line::new(self.own.way.anew()));
+        let Some(mut child) = self.child.try_lock_for(LOCKED) else {
+            return line();
+        };
         match &*child {
             Some(line) if line.process == process => Arc::clone(line),
             _ => {
-                let line = Arc::new(Line::new(self.own.way.anew()));
+                let line = line();
                 // The parent's, if this is a child of a child, is forgotten as it is.
                 *child = Some(Arc::clone(&line));
                 line

@@ -62,7 +62,7 @@ impl Way {
     /// A connection on which requests can be sent.
     fn open(&self, endpoint: &Endpoint, until: Instant) -> Result<Connection, Failure> {
         let wait = Wait::until(until);
-        let hop = self.hop(endpoint);
+        let hop = self.hop(endpoint)?;
         let addresses = self.addresses(&hop, until)?;
         if wait.left().is_err() {
             let host = hop.host();
@@ -76,9 +76,12 @@ impl Way {
     }
 
     /// Where the TCP connection for an endpoint goes.
-    pub(super) fn hop<'a>(&'a self, endpoint: &'a Endpoint) -> Hop<'a> {
-        let proxy = self.proxies.of_endpoint(endpoint);
-        Hop { endpoint, proxy }
+    ///
+    /// # Errors
+    /// A proxy that cannot be used.
+    pub(super) fn hop<'a>(&'a self, endpoint: &'a Endpoint) -> Result<Hop<'a>, Failure> {
+        let proxy = self.proxies.of_endpoint(endpoint)?;
+        Ok(Hop { endpoint, proxy })
     }
 
     /// The addresses of the next host; at least one. If another thread looks them up, it is waited for until then.

@@ -19,9 +19,10 @@ const MAX_HEAD: usize = 16 << 10;
 /// Which proxy is used for which endpoint.
 #[derive(Clone)]
 pub(super) struct Proxies {
-    proxy: Option<Proxy>,
-    /// The names that are reached without it.
-    exceptions: Vec<Exception>,
+    /// Or what is wrong with what the environment says, which is told where it would be used.
+    proxy: std::result::Result<Option<Proxy>, String>,
+    /// What is reached without it, with the port if it is for one only.
+    exceptions: Vec<(Exception, Option<u16>)>,
 }
 
 /// A proxy.
@@ -61,7 +62,7 @@ impl Proxies {
     /// password in it.
     pub(super) fn of(settings: &Settings, surroundings: &Surroundings) -> Result<Self> {
         let none = Self {
-            proxy: None,
+            proxy: Ok(None),
             exceptions: Vec::new(),
         };
         let login = Login::of(settings)?;
@@ -76,7 +77,7 @@ impl Proxies {
                 };
                 let proxy = parsed.map_err(|reason| wrong(format!("`proxy`: {reason}")))?;
                 return Ok(Self {
-                    proxy: Some(Proxy { login, ..proxy }),
+                    proxy: Ok(Some(Proxy { login, ..proxy })),
                     ..none
                 });
             }
@@ -93,27 +94,36 @@ impl Proxies {
         let Some(url) = variable("https_proxy", "HTTPS_PROXY").map(Zeroizing::new) else {
             return Ok(none);
         };
-        let mut proxy =
-            Proxy::parse(&url).map_err(|reason| wrong(format!("HTTPS_PROXY: {reason}")))?;
-        if !matches!(login, Login::Nothing) {
-            proxy.login = login;
-        }
+        let proxy = match Proxy::parse(&url) {
+            Ok(proxy) if matches!(login, Login::Nothing) => Ok(Some(proxy)),
+            Ok(proxy) => Ok(Some(Proxy { login, ..proxy })),
+            Err(reason) => Err(format!("HTTPS_PROXY: {reason}; or set proxy = \"none\"")),
+        };
         let exceptions = variable("no_proxy", "NO_PROXY").unwrap_or_default();
         Ok(Self {
-            proxy: Some(proxy),
+            proxy,
             exceptions: Exception::parse_all(&exceptions),
         })
     }
 
     /// The proxy of an endpoint. One on this machine, and one in plain HTTP, is reached directly.
-    pub(super) fn of_endpoint(&self, endpoint: &Endpoint) -> Option<&Proxy> {
-        let direct = !endpoint.is_tls()
-            || endpoint.is_here()
-            || self
-                .exceptions
-                .iter()
-                .any(|except| except.covers(&endpoint.host));
-        self.proxy.as_ref().filter(|_| !direct)
+    ///
+    /// # Errors
+    /// What keeps the environment's from being used.
+    pub(super) fn of_endpoint(
+        &self,
+        endpoint: &Endpoint,
+    ) -> std::result::Result<Option<&Proxy>, Failure> {
+        let is_excepted = |(except, port): &(Exception, Option<u16>)| {
+            port.is_none_or(|port| port == endpoint.port) && except.covers(&endpoint.host)
+        };
+        if !endpoint.is_tls() || endpoint.is_here() || self.exceptions.iter().any(is_excepted) {
+            return Ok(None);
+        }
+        match &self.proxy {
+            Ok(proxy) => Ok(proxy.as_ref()),
+            Err(reason) => Err(Failure::misconfigured(reason.clone())),
+        }
     }
 }
 
@@ -261,20 +271,31 @@ fn request(place: &str, authorization: Option<&Zeroizing<String>>) -> Zeroizing<
 impl std::fmt::Debug for Proxies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.proxy {
-            Some(proxy) => write!(f, "Proxies({}:{})", proxy.host, proxy.port),
-            None => f.write_str("Proxies(none)"),
+            Ok(Some(proxy)) => write!(f, "Proxies({}:{})", proxy.host, proxy.port),
+            Ok(None) => f.write_str("Proxies(none)"),
+            Err(_) => f.write_str("Proxies(unusable)"),
         }
     }
 }
 
 impl Exception {
     /// The entries of NO_PROXY, as most programs read them: names with or without a dot in front, addresses, networks, `*`.
-    fn parse_all(text: &str) -> Vec<Self> {
+    fn parse_all(text: &str) -> Vec<(Self, Option<u16>)> {
         text.split([',', ' '])
             .map(str::trim)
             .filter(|entry| !entry.is_empty())
-            .map(Self::parse)
+            .map(Self::with_port)
             .collect()
+    }
+
+    /// One that may be for a port: `host:443`, `[::1]:443`.
+    fn with_port(entry: &str) -> (Self, Option<u16>) {
+        let is_host = |host: &str| !host.contains(':') || host.ends_with(']');
+        let parts = entry.rsplit_once(':').filter(|(host, _)| is_host(host));
+        match parts.and_then(|(host, port)| Some((host, port.parse().ok()?))) {
+            Some((host, port)) => (Self::parse(host), Some(port)),
+            None => (Self::parse(entry), None),
+        }
     }
 
     fn parse(entry: &str) -> Self {
@@ -291,6 +312,7 @@ impl Exception {
             return Self::Address(address);
         }
         let name = entry.trim_start_matches("*.").trim_start_matches('.');
+        let name = name.trim_end_matches('.');
         Self::Domain(name.to_ascii_lowercase())
     }
 
@@ -311,7 +333,7 @@ impl Exception {
                 _ => false,
             },
             Self::Domain(name) => {
-                let under = host.strip_suffix(name.as_str());
+                let under = host.trim_end_matches('.').strip_suffix(name.as_str());
                 under.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
             }
         }
@@ -434,7 +456,7 @@ mod tests {
         ] {
             let refused = Proxies::of(&with(wrong), &surroundings(|_| None));
             match (wrong, refused) {
-                ("", none) => assert!(none.unwrap().proxy.is_none()),
+                ("", none) => assert!(none.unwrap().proxy.unwrap().is_none()),
                 (_, refused) => {
                     let refused = refused.unwrap_err().to_string();
                     assert!(
@@ -456,7 +478,7 @@ mod tests {
         let all = |settings: &Settings, variable: fn(&str) -> Option<OsString>| {
             let proxies = Proxies::of(settings, &surroundings(variable)).unwrap();
             assert!(!format!("{proxies:?}").contains("s3cret"));
-            header(&proxies.proxy.unwrap()).map(|value| value.to_string())
+            header(&proxies.proxy.unwrap().unwrap()).map(|value| value.to_string())
         };
         let value = |plain: &[u8]| Some(format!("Basic {}", base64::encode(plain)));
         assert_eq!(all(&settings, |_| None), None);
@@ -497,7 +519,13 @@ mod tests {
             .insert("proxy_password".into(), Value::Secret(none));
         let proxies = Proxies::of(&settings, &surroundings(|_| None)).unwrap();
         let wait = Wait::until(Instant::now() + Duration::from_secs(9));
-        let failure = proxies.proxy.unwrap().login.header(&wait).unwrap_err();
+        let failure = proxies
+            .proxy
+            .unwrap()
+            .unwrap()
+            .login
+            .header(&wait)
+            .unwrap_err();
         let said = failure.to_string();
         assert!(
             said.contains("`proxy_password`: the file /p is gone"),
@@ -509,20 +537,28 @@ mod tests {
     fn the_setting_counts_before_the_environment() {
         let environment = surroundings(|name| match name {
             "HTTPS_PROXY" => Some("http://upper:1".into()),
-            "NO_PROXY" => Some("direct.example".into()),
+            "NO_PROXY" => Some("direct.example, port.example:444 [2001:db8::1]:444".into()),
             _ => None,
         });
         let of = |settings: &Settings, url| {
             let proxies = Proxies::of(settings, &environment).unwrap();
-            proxies
-                .of_endpoint(&endpoint(url))
-                .map(|proxy| proxy.host.clone())
+            let endpoint = endpoint(url);
+            let proxy = proxies.of_endpoint(&endpoint).unwrap();
+            proxy.map(|proxy| proxy.host.clone())
         };
         let none = Settings::default();
         assert_eq!(of(&none, "https://h.example"), Some("upper".into()));
         assert_eq!(of(&none, "https://direct.example"), None);
         assert_eq!(of(&none, "https://x.direct.example"), None);
         assert_eq!(of(&none, "https://indirect.example"), Some("upper".into()));
+        for (url, is_direct) in [
+            ("https://port.example:444", true),
+            ("https://port.example", false),
+            ("https://[2001:db8::1]:444", true),
+            ("https://[2001:db8::1]", false),
+        ] {
+            assert_eq!(of(&none, url).is_none(), is_direct, "{url}");
+        }
         assert_eq!(of(&none, "http://127.0.0.1:1"), None);
         assert_eq!(of(&none, "https://127.0.0.1:1"), None);
         assert_eq!(of(&none, "https://localhost:1"), None);
@@ -541,16 +577,24 @@ mod tests {
             proxies
                 .of_endpoint(&endpoint("https://h.example"))
                 .unwrap()
+                .unwrap()
                 .host,
             "lower"
         );
         let bad =
             surroundings(|name| (name == "https_proxy").then(|| "socks5://u:s3cret@h".into()));
-        let refused = Proxies::of(&none, &bad).unwrap_err().to_string();
+        let proxies = Proxies::of(&none, &bad).unwrap();
+        assert!(!format!("{proxies:?}").contains("s3cret"));
+        let proxied = endpoint("https://h.example");
+        let refused = proxies.of_endpoint(&proxied).map(drop).unwrap_err();
+        let refused = refused.to_string();
         assert!(
             refused.contains("HTTPS_PROXY") && !refused.contains("s3cret"),
             "{refused}"
         );
+        // It is nothing to what it is not used for.
+        let here = endpoint("https://localhost:1");
+        assert!(proxies.of_endpoint(&here).unwrap().is_none());
     }
 
     #[test]
@@ -572,10 +616,15 @@ mod tests {
             ("2001:db8::/32", "192.0.2.1", false),
             ("", "a.example", false),
             (",, ", "a.example", false),
+            ("a.example.", "a.example", true),
+            ("a.example", "b.a.example.", true),
         ] {
             let exceptions = Exception::parse_all(text);
-            let found = exceptions.iter().any(|exception| exception.covers(host));
+            let found = exceptions
+                .iter()
+                .any(|(exception, _)| exception.covers(host));
             assert_eq!(found, covered, "{text} {host}");
+            assert!(exceptions.iter().all(|(_, port)| port.is_none()), "{text}");
         }
     }
 
