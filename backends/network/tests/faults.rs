@@ -59,7 +59,7 @@ fn answers_that_are_none() {
                 "another content type",
                 answer(200, "text/html", "<html>"),
                 "Corrupted",
-                "Signature",
+                "no JSON object",
                 ONCE,
             ),
             row(

@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     Settings, Surroundings,
-    http::{Deadline, Exchange, Method, Repeat, Request, Response, Verdict},
+    http::{Deadline, Endpoint, Exchange, Method, Repeat, Request, Response, Verdict},
+    json::Object,
 };
 
 use super::{
@@ -180,7 +181,10 @@ impl Requests {
             let signer = Some((&credentials, &*region));
             let response = self.send(deadline, &*channel, operation, body, signer)?;
             if response.status == 200 {
-                return Ok(Ok(response));
+                return match Object::read(&response.body) {
+                    Some(_) => Ok(Ok(response)),
+                    None => Err(no_service(operation, &places.endpoints(&region)?)),
+                };
             }
             let failure = Failure::read(&response);
             let remedy = failure.remedy();
@@ -352,6 +356,15 @@ impl Requests {
             },
         })
     }
+}
+
+/// What answers with something else is no KMS: a captive portal, another service's address.
+fn no_service(operation: &str, endpoints: &[Endpoint]) -> TokenError {
+    let hosts: Vec<_> = endpoints.iter().map(Endpoint::authority).collect();
+    TokenError::Corrupted(Reason::new(format!(
+        "{} answers {operation} with no JSON object: check that `endpoints`, or the region, leads to AWS KMS",
+        hosts.join(", ")
+    )))
 }
 
 /// By how many seconds `a` is later than `b`.

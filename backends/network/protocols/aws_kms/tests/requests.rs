@@ -152,6 +152,18 @@ fn refusals_have_their_errors() {
     assert_eq!(sign(&world), Err(TokenError::TimedOut));
     let world = World::new(|_| answer(200, "{\"Signature\":5}"));
     assert!(matches!(sign(&world), Err(TokenError::Corrupted(_))));
+    // Something else answers there.
+    for page in ["<html>", "", "[]"] {
+        let world = World::new(move |_| answer(200, page));
+        let error = sign(&world).unwrap_err();
+        assert!(corrupted(&error), "{error:?}");
+        let reason = reason(&error);
+        let host = "kms.eu-central-1.amazonaws.com answers Sign";
+        assert!(
+            reason.starts_with(host) && reason.contains("`endpoints`"),
+            "{reason}"
+        );
+    }
 }
 
 #[test]
