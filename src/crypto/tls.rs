@@ -36,6 +36,7 @@ use crate::{fork, sys};
 
 pub use client::{Peer, Received, TlsClient};
 pub use problem::{TlsError, TlsProblem};
+pub use roots::system_roots;
 
 /// What suites TLS 1.2 may use: forward secrecy and no 3DES. Those of TLS 1.3 are all good.
 const TLS_1_2_SUITES: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:DHE+AESGCM";

@@ -11,12 +11,12 @@ use super::{
     settings::wrong,
 };
 use crate::{Settings, base64};
-use ctk_crypto::tls::{ClientIdentity, Roots, TlsContext, TlsSettings};
+use ctk_crypto::tls::{ClientIdentity, Roots, TlsContext, TlsSettings, system_roots};
 use ctk_token::Result;
 use parking_lot::Mutex;
 
-/// How servers are verified. Its files are read when the first connection is made, and again after one of them changed, so
-/// that a renewed certificate is used without a restart.
+/// How servers are verified. Its files, and the system's roots, are read when the first connection is made, and again after
+/// one of them changed, so that a renewed certificate is used without a restart and a root that is distrusted is not.
 #[derive(Debug)]
 pub(super) struct Security {
     roots: Option<PathBuf>,
@@ -100,7 +100,9 @@ impl Security {
 
     fn paths(&self) -> impl Iterator<Item = &Path> {
         let client = self.client.iter().flat_map(|(chain, key)| [chain, key]);
-        self.roots.iter().chain(client).map(PathBuf::as_path)
+        let own = self.roots.as_deref();
+        let roots = own.or_else(system_roots);
+        roots.into_iter().chain(client.map(PathBuf::as_path))
     }
 
     fn read(&self) -> std::result::Result<TlsSettings, String> {
@@ -163,6 +165,10 @@ mod tests {
         settings.0.insert("client_certificate".into(), missing());
         let refused = Security::of(&settings).unwrap_err().to_string();
         assert!(refused.contains("client_key"), "{refused}");
+        // Without a file of one's own the system's is looked at.
+        let usual = Security::of(&Settings::default()).unwrap();
+        let looked_at: Vec<_> = usual.paths().collect();
+        assert_eq!(looked_at, [system_roots().unwrap()]);
         settings.0.insert("client_key".into(), missing());
         settings.0.insert("ca_file".into(), missing());
         let security = Security::of(&settings).unwrap();

@@ -1,6 +1,6 @@
 //! Whom to trust: the system's certificates, or a person's own.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use openssl::{
     error::ErrorStack,
@@ -19,6 +19,12 @@ const SYSTEM: [&str; 7] = [
     "/etc/ssl/cert.pem",                  // macOS, the BSDs
     "/usr/local/share/certs/ca-root-nss.crt", // FreeBSD
 ];
+
+/// The file that the system's roots are read from now, if there is one: who keeps a [`TlsContext`](super::TlsContext) can see
+/// whether it has changed.
+pub fn system_roots() -> Option<&'static Path> {
+    SYSTEM.iter().map(Path::new).find(|path| path.exists())
+}
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const END: &[u8] = b"-----END CERTIFICATE-----";
@@ -116,6 +122,7 @@ mod tests {
     #[test]
     fn the_system_has_roots_that_can_be_read() {
         let pem = read_system().unwrap();
+        assert_eq!(fs::read(system_roots().unwrap()).unwrap(), pem);
         let (good, bad): (Vec<_>, Vec<_>) = certificates(&pem).partition(Result::is_ok);
         assert!(good.len() > 50, "{} good, {} bad", good.len(), bad.len());
     }
