@@ -100,8 +100,10 @@ impl Security {
 
     fn paths(&self) -> impl Iterator<Item = &Path> {
         let client = self.client.iter().flat_map(|(chain, key)| [chain, key]);
-        let own = self.roots.as_deref();
-        let roots = own.or_else(system_roots);
+        let roots = match &self.roots {
+            Some(own) => Some(own.as_path()),
+            None => system_roots(),
+        };
         roots.into_iter().chain(client.map(PathBuf::as_path))
     }
 
