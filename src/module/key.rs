@@ -42,8 +42,8 @@ pub(crate) struct Context {
 /// The number of the [`Context`] that has authenticated last, or 0. All of a program's sessions are
 /// one session of the token, which cannot tell whose operation an authentication is for.
 ///
-/// Locked while the token works for such a key, so that no other operation comes between: it would
-/// wait for the token anyway.
+/// Locked while the token works for such a key, so that no other operation comes between. A card
+/// does one thing at a time anyway; with a service, such keys of a token are used one after another.
 pub(crate) type Turn = Mutex<u64>;
 
 impl Context {
