@@ -114,9 +114,15 @@ struct View {
 impl View {
     fn info(&self, inner: TokenInfo) -> TokenInfo {
         TokenInfo {
-            login: self.policy.login().unwrap_or(inner.login),
+            login: self.login(inner.login).unwrap_or(inner.login),
             ..inner
         }
+    }
+
+    /// How a program gets to use the keys because a PIN is stored. Where the driver says that there is nothing to log in
+    /// with, a PIN is for nobody: a service may have wanted one when it was stored.
+    fn login(&self, inner: LoginPolicy) -> Option<LoginPolicy> {
+        self.policy.login().filter(|_| inner != LoginPolicy::OnUse)
     }
 
     fn contents(&self) -> Arc<KeychainContents> {
@@ -189,8 +195,8 @@ impl Token for ConfiguredToken {
     }
 
     fn login_policy(&self) -> LoginPolicy {
-        let configured = self.0.policy.login();
-        configured.unwrap_or_else(|| self.0.inner.login_policy())
+        let inner = self.0.inner.login_policy();
+        self.0.login(inner).unwrap_or(inner)
     }
 
     fn read_info(&self) -> Result<TokenInfo> {

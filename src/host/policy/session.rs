@@ -173,7 +173,8 @@ impl TokenSession for ConfiguredSession {
         item.map_or(Ok(()), |item| self.view.check_visible(item))?;
         let inner = self.inner.begin_auth(role, item)?;
         // A stored PIN is the owner's, not the administrator's.
-        if self.view.policy.login().is_none() || !matches!(role, Role::User | Role::Context) {
+        let login = || self.view.login(self.view.inner.login_policy());
+        if !matches!(role, Role::User | Role::Context) || login().is_none() {
             return Ok(inner);
         }
         Ok(Box::new(StoredPinOperation {

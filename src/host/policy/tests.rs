@@ -33,6 +33,7 @@ struct Store {
     reuse_operation: bool,
     /// Whether the PIN for one operation is looked at only when that comes.
     looks_late: bool,
+    login: LoginPolicy,
     /// Where two sessions meet that find themselves closed for the first time.
     meeting: Option<Barrier>,
 }
@@ -45,6 +46,7 @@ impl Default for Store {
             sent: AtomicUsize::new(0),
             reuse_operation: false,
             looks_late: false,
+            login: LoginPolicy::App,
             meeting: None,
         }
     }
@@ -95,7 +97,7 @@ impl Token for TestToken {
             manufacturer: "test".into(),
             model: "test".into(),
             serial_number: "1".into(),
-            login: LoginPolicy::App,
+            login: self.0.login,
             min_pin_len: 0,
             max_pin_len: 255,
             user_pin: PinState::Normal,

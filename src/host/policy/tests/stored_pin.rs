@@ -164,6 +164,24 @@ fn threads_that_sign_at_once_send_a_wrong_pin_once_together() {
 }
 
 #[test]
+fn a_stored_pin_is_for_nobody_where_there_is_nothing_to_log_in_with() {
+    let folder = TestFolder::new();
+    for login in [Login::App, Login::OnUse] {
+        let store = Arc::new(Store {
+            login: LoginPolicy::OnUse,
+            ..Store::default()
+        });
+        let pin = PinSource::File(folder.write("pin", "1234"));
+        let token = slot(config(pin, login), &store).token().unwrap();
+        assert_eq!(token.info().login, LoginPolicy::OnUse);
+        assert_eq!(token.login_policy(), LoginPolicy::OnUse);
+        let session = token.create_session().unwrap();
+        let operation = session.begin_auth(Role::User, None).unwrap();
+        assert_eq!(operation.method(), AuthMethod::Password);
+    }
+}
+
+#[test]
 fn a_missing_pin_source_says_so() {
     let store = Arc::new(Store::default());
     let pin = PinSource::File("/nonexistent/pin".into());
