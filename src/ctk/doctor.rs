@@ -163,7 +163,7 @@ fn check_token(console: &Console, token: &TokenConfig, add: &mut dyn FnMut(State
     if let Some(file) = token.settings.path(pkcs12::FILE) {
         check_file(console, token, file, add);
     }
-    for (state, message) in network::check_secrets(console, token) {
+    for (state, message) in network::check_stored(console, token) {
         add(state, message);
     }
     if token.contents.keys.is_empty() && token.contents.certificates.is_empty() {

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use ctk_host::{
-    Configuration, SecretSource, TokenConfig,
+    Configuration, PinSource, SecretSource, TokenConfig,
     config::Setting,
     network::{self, Finding},
 };
 
-use super::service;
+use super::{service, split::check_pins};
 use crate::{
     console::{Console, Outcome},
     doctor::{Check, State},
@@ -62,8 +62,25 @@ pub(crate) fn network_token(console: &Console, name: &str) -> Outcome<TokenConfi
     }
 }
 
-/// Whether the secrets of a token can be read, as far as that runs no program.
-pub(crate) fn check_secrets(console: &Console, token: &TokenConfig) -> Vec<(State, String)> {
+/// Whether programs can log in to a token, and its secrets be read as far as that runs no program.
+pub(crate) fn check_stored(console: &Console, token: &TokenConfig) -> Vec<(State, String)> {
+    let mut checks = check_secrets(console, token);
+    let Some(protocol) = network::protocol(&token.driver) else {
+        return checks;
+    };
+    let (pins, several) = check_pins(token, protocol, &console.environment);
+    checks.extend(several.map(|several| (State::Problem, several)));
+    if pins == 0 && token.pin != PinSource::App {
+        let message = format!(
+            "the PIN from {} is for no key of it, and not used: ctk update {} --pin app --login app",
+            token.pin, token.name
+        );
+        checks.push((State::Hint, message));
+    }
+    checks
+}
+
+fn check_secrets(console: &Console, token: &TokenConfig) -> Vec<(State, String)> {
     let sources = token
         .settings
         .0
@@ -108,6 +125,11 @@ fn check_service(console: &Console, token: &TokenConfig) -> Vec<Check> {
         let message = format!("{}: {said}", finding.step);
         checks.push(Check::new(state, &subject, message));
     });
+    let protocol = network::protocol(&token.driver);
+    let pins = protocol.map(|protocol| check_pins(token, protocol, &console.environment));
+    if let Some((_, Some(several))) = pins {
+        checks.push(Check::new(State::Problem, &subject, several));
+    }
     if let Err(error) = checked {
         checks.push(Check::new(
             State::Problem,

@@ -15,7 +15,7 @@ mod update;
 pub(crate) use add::run as add;
 pub(crate) use args::ServiceArguments;
 pub(crate) use doctor::{
-    check as check_services, check_briefly as check_services_briefly, check_secrets,
+    check as check_services, check_briefly as check_services_briefly, check_stored,
 };
 pub(crate) use facts::{before_use, json, secret_files, words};
 pub(crate) use refresh::run as refresh;

@@ -126,7 +126,7 @@ fn refresh(console: &Console, token: &TokenConfig) -> Outcome<Refreshed> {
                 return failure(none_left(token, &found.left_out));
             }
             let (contents, others) =
-                belonging(token, found.contents, protocol, &console.environment);
+                belonging(token, found.contents, protocol, &console.environment)?;
             (contents, [found.left_out, others].concat())
         }
         None => match read_file(console, token)? {

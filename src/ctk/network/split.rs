@@ -13,6 +13,7 @@ use x509_cert::der::{Decode, Encode};
 
 use super::args::rows;
 use crate::{
+    console::{Outcome, failure},
     facts::{self, AsIssued},
     table::printable,
 };
@@ -49,30 +50,41 @@ pub(crate) fn split(
 
 /// What of new contents belongs into a token that is there already, and a sentence about each key that does not: a PIN of
 /// its own would be another one than the token's.
+///
+/// # Errors
+/// A sentence, if no program could log in to what belongs there: several of its keys have PINs of their own now.
 pub(crate) fn belonging(
     token: &TokenConfig,
     new: Contents,
     protocol: &'static Protocol,
     environment: &Environment,
-) -> (Contents, Vec<String>) {
+) -> Outcome<(Contents, Vec<String>)> {
     let asking = TokenConfig {
         contents: new,
         ..asking(token)
     };
     let offered = facts::slot(&asking, environment).and_then(|slot| slot.token());
     let (Some(offered), Some((fact, setting))) = (offered, selecting(protocol)) else {
-        return (asking.contents, Vec::new());
+        return Ok((asking.contents, Vec::new()));
     };
-    let groups = groups(&asking, protocol, &offered.contents());
+    let offered = offered.contents();
+    let groups = groups(&asking, protocol, &offered);
     let was_there = |key: &KeyFacts| {
         let mut keys = token.contents.keys.iter();
         keys.any(|old| old.spki == key.spki)
     };
     let known = |group: &Vec<KeyFacts>| group.iter().any(was_there);
-    if groups.len() < 2 || !groups.iter().any(known) {
-        return (asking.contents, Vec::new());
+    let (own, others): (Vec<_>, Vec<_>) = match groups.iter().any(known) {
+        true => groups.into_iter().partition(known),
+        false => (groups, Vec::new()),
+    };
+    match pins(&own, &offered) {
+        0 | 1 => {}
+        count => return failure(several_pins(&token.name, count)),
     }
-    let (own, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(known);
+    if others.is_empty() {
+        return Ok((asking.contents, Vec::new()));
+    }
     let option = setting.trim_end_matches('s').replace('_', "-");
     let said = others.iter().flatten().map(|key| {
         let name = key.facts.text(fact).unwrap_or_default();
@@ -83,7 +95,36 @@ pub(crate) fn belonging(
         )
     });
     let own = own.into_iter().flatten().collect();
-    (only(&asking.contents, own), said.collect())
+    Ok((only(&asking.contents, own), said.collect()))
+}
+
+/// How many PINs the keys of a token have that is there already, and the sentence about it if programs cannot log in so.
+pub(crate) fn check_pins(
+    token: &TokenConfig,
+    protocol: &'static Protocol,
+    environment: &Environment,
+) -> (usize, Option<String>) {
+    let asking = asking(token);
+    let slot = facts::slot(&asking, environment).and_then(|slot| slot.token());
+    let Some(offered) = slot.map(|token| token.contents()) else {
+        return (0, None);
+    };
+    let count = pins(&groups(&asking, protocol, &offered), &offered);
+    let said = (count > 1).then(|| several_pins(&token.name, count));
+    (count, said)
+}
+
+/// How many of these groups of keys have a PIN.
+fn pins(groups: &[Vec<KeyFacts>], offered: &KeychainContents) -> usize {
+    let has_pin = |keys: &&Vec<KeyFacts>| keys.iter().any(|key| auth_id(key, offered).is_some());
+    groups.iter().filter(has_pin).count()
+}
+
+fn several_pins(name: &str, count: usize) -> String {
+    format!(
+        "{count} of its keys have PINs of their own, so no program can log in: if the PIN is the same, \
+         ctk update {name} --set shared_pin=true; otherwise ctk remove {name}, and ctk add makes a token of each"
+    )
 }
 
 /// The token as if no PIN were stored, which would hide what stands before a key.

@@ -9,7 +9,7 @@ use super::{
     ask::parse,
     difference::{difference, keeping},
     service,
-    split::belonging,
+    split::{belonging, check_pins},
 };
 use crate::{
     add,
@@ -36,7 +36,7 @@ pub(crate) fn run(
     let is_asked = !arguments.set.is_empty() || arguments.settings == SettingArguments::default();
     if is_asked {
         let found = service::list_some(console, &token, |row| format!("--set {}=VALUE", row.name))?;
-        let (contents, others) = belonging(&token, found.contents, protocol, &console.environment);
+        let (contents, others) = belonging(&token, found.contents, protocol, &console.environment)?;
         for other in others {
             console.warn(other);
         }
@@ -58,6 +58,12 @@ pub(crate) fn run(
         if token.serial.is_empty() {
             token.serial = serial::serial(&token.contents).or_else(failure)?;
         }
+    }
+    let has_new_pin = !matches!(arguments.settings.pin, None | Some(PinSource::App));
+    if has_new_pin && check_pins(&token, protocol, &console.environment).0 == 0 {
+        return Err(Failure::Usage(format!(
+            "--pin: no key of token {name:?} has a PIN, so leave it out; nothing was changed"
+        )));
     }
     settings::check_hidden(&arguments.settings, &token)?;
     settings::warn_of_hiding_nothing(console, &token);

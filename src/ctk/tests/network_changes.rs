@@ -123,6 +123,72 @@ fn a_new_key_with_a_pin_of_its_own_does_not_come_into_a_token_without() {
 }
 
 #[test]
+fn a_token_does_not_become_one_that_nobody_can_log_in_to() {
+    let bed = Bed::new();
+    let csc = Csc::start();
+    for name in ["one", "two"] {
+        bed.p12(name, "ec", "x");
+        csc.add(&bed, &format!("c-{name}"), name, Before::Nothing);
+    }
+    bed.ctk(&["add", "csc", &csc.url(), "--name", "sign"], "")
+        .succeeded();
+    let before = bed.stored("sign");
+    // A PIN is for a key that has one.
+    let pin = bed.secret("pin", "1111");
+    let refused = bed.ctk(&["update", "sign", "--pin", &pin], "").failed(2);
+    assert!(
+        refused.contains("no key of token \"sign\" has a PIN"),
+        "{refused}"
+    );
+    for credential in &mut csc.state.lock().unwrap().credentials {
+        credential.before = Before::Pin("1111");
+    }
+    let several = "2 of its keys have PINs of their own, so no program can log in";
+    let refused = bed.ctk(&["refresh", "sign"], "").failed(1);
+    assert!(refused.contains(several), "{refused}");
+    let refused = bed.ctk(&["update", "sign"], "").failed(1);
+    assert!(refused.contains(several), "{refused}");
+    assert_eq!(bed.stored("sign"), before);
+    // As it says.
+    bed.ctk(&["update", "sign", "--set", "shared_pin=true"], "")
+        .succeeded();
+    bed.ctk(&["test", "sign"], "1111\n").succeeded();
+    // Who stored it by hand is told.
+    let file = bed.home().join(".config/ctk/tokens.d/sign.toml");
+    let text = bed.stored("sign").replace("shared_pin = true\n", "");
+    fs::write(&file, text).unwrap();
+    for doctor in [&["doctor"][..], &["doctor", "network", "sign"]] {
+        let said = bed.ctk(doctor, "");
+        assert!(said.out.contains(several), "{said:?}");
+    }
+}
+
+#[test]
+fn a_pin_that_no_key_wants_any_more_is_not_in_the_way() {
+    let bed = Bed::new();
+    let csc = Csc::start();
+    bed.p12("one", "ec", "x");
+    csc.add(&bed, "c-one", "one", Before::Pin("1111"));
+    let (url, pin) = (csc.url(), bed.secret("pin", "1111"));
+    bed.ctk(&["add", "csc", &url, "--name", "sign", "--pin", &pin], "")
+        .succeeded();
+    bed.ctk(&["test", "sign"], "").succeeded();
+    csc.state.lock().unwrap().credentials[0].before = Before::Nothing;
+    bed.ctk(&["refresh", "sign"], "").succeeded();
+    csc.server.forget();
+    bed.ctk(&["test", "sign"], "").succeeded();
+    let requests = csc.server.requests();
+    assert!(requests.iter().all(|asked| asked.body["PIN"].is_null()));
+    let said = bed.ctk(&["doctor"], "");
+    assert!(
+        said.out.contains("is for no key of it, and not used"),
+        "{said:?}"
+    );
+    bed.ctk(&["update", "sign", "--pin", "app", "--login", "app"], "")
+        .succeeded();
+}
+
+#[test]
 fn of_several_tokens_one_fails_and_the_others_are_refreshed() {
     let bed = Bed::new();
     bed.p12("one", "ec", "x");
