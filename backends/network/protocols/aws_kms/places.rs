@@ -105,14 +105,26 @@ impl Places {
         let is_true = |text: String| text.eq_ignore_ascii_case("true");
         let ignored = variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
             .or_else(|| of_profile("ignore_configured_endpoint_urls"));
-        let elsewhere = || {
-            variable("AWS_ENDPOINT_URL_KMS")
-                .or_else(|| variable("AWS_ENDPOINT_URL"))
-                .or_else(|| of_profile("endpoint_url"))
+        // The section of endpoints counts before the profile's own endpoint_url, and is not read here: requests must not go
+        // elsewhere than somebody has said.
+        let has_section = || {
+            let profile = profile.as_ref();
+            profile.is_some_and(|profile| profiles.has_endpoint(profile, "kms"))
+        };
+        let elsewhere = || -> Result<Option<String>> {
+            match variable("AWS_ENDPOINT_URL_KMS").or_else(|| variable("AWS_ENDPOINT_URL")) {
+                Some(url) => Ok(Some(url)),
+                None if has_section() => Err(unusable(
+                    "the profile has an endpoint for kms in its section of services, which is not supported: set `endpoints` in \
+                     the token's configuration, or AWS_ENDPOINT_URL_KMS"
+                        .to_owned(),
+                )),
+                None => Ok(of_profile("endpoint_url")),
+            }
         };
         let urls = match settings.texts("endpoints") {
             [] if ignored.is_some_and(is_true) => Vec::new(),
-            [] => elsewhere().into_iter().collect(),
+            [] => elsewhere()?.into_iter().collect(),
             urls => urls.to_vec(),
         };
         let endpoints = urls

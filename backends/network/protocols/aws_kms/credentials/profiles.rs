@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{ErrorKind, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -87,6 +88,13 @@ impl Profiles {
                 credentials,
             })),
         }
+    }
+
+    /// Whether the profile's section of endpoints has one for this service.
+    pub(in super::super) fn has_endpoint(&self, profile: &Profile<'_>, service: &str) -> bool {
+        let name = profile.get("services").map(services_section);
+        let section = name.and_then(|name| self.config.get(&name));
+        section.is_some_and(|section| section.contains_key(service))
     }
 
     /// Whether somebody chose a profile, and what it is called, for a person.
@@ -217,9 +225,19 @@ fn read(surroundings: &Surroundings, name: &str, usual: &str, kind: Kind) -> Res
     Ok(parse(&text, kind))
 }
 
-fn text_of(path: &Path) -> std::io::Result<Zeroizing<String>> {
-    let file = File::open(path)?;
-    let len = file.metadata()?.len();
+/// The text of a regular file of at most 1 MiB.
+///
+/// # Errors
+/// What keeps it from being read.
+pub(super) fn text_of(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    // A FIFO in its place must not hang the program.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    let len = facts.len();
     if len > MAX_FILE {
         return Err(std::io::Error::other("it is longer than 1 MiB"));
     }
@@ -236,6 +254,8 @@ fn parse(text: &str, kind: Kind) -> Sections {
     let mut current: Option<String> = None;
     // A profile may be called `default` and `profile default`, of which the second counts.
     let mut has_full_default = false;
+    // How far the last setting of the section stands from the margin.
+    let mut margin: Option<usize> = None;
     for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {
         let content = line.trim();
         if content.is_empty() || content.starts_with(['#', ';']) {
@@ -254,12 +274,15 @@ fn parse(text: &str, kind: Kind) -> Sections {
             if let Some(name) = &current {
                 sections.entry(name.clone()).or_default();
             }
+            margin = None;
             continue;
         }
-        // An indented line belongs to the setting above, and none of those is looked at here.
-        if line.starts_with([' ', '\t']) {
+        // A line that stands further in than the setting above belongs to it, and none of those is looked at here.
+        let indent = line.len() - line.trim_start().len();
+        if margin.is_some_and(|margin| indent > margin) {
             continue;
         }
+        margin = Some(indent);
         let section = current.as_ref().and_then(|name| sections.get_mut(name));
         if let (Some(section), Some((key, value))) = (section, content.split_once('=')) {
             let value = Zeroizing::new(value.trim().to_owned());
@@ -269,7 +292,12 @@ fn parse(text: &str, kind: Kind) -> Sections {
     sections
 }
 
-/// The profile that a section is about, and whether its title said so in full.
+/// What a section of endpoints is kept by, which is no profile's name.
+fn services_section(name: &str) -> String {
+    format!("services\n{name}")
+}
+
+/// The profile that a section is about, or a name of our own for one of endpoints; and whether its title said so in full.
 fn profile_of(title: &str, kind: Kind) -> (Option<String>, bool) {
     let unquoted = |text: &str| match process::words(text).as_deref() {
         Some([name]) => Some(name.to_string()),
@@ -277,6 +305,9 @@ fn profile_of(title: &str, kind: Kind) -> (Option<String>, bool) {
     };
     match (kind, title.split_once([' ', '\t'])) {
         (Kind::Config, Some(("profile", name))) => (unquoted(name), true),
+        (Kind::Config, Some(("services", name))) => {
+            (unquoted(name).as_deref().map(services_section), true)
+        }
         (Kind::Config, None) if title == "default" => (Some(title.to_owned()), false),
         (Kind::Config, _) => (None, false),
         (Kind::Credentials, _) => (Some(title.to_owned()), false),
@@ -310,13 +341,41 @@ mod tests {
         assert_eq!(of(&sections, "ci", "region"), Some("us-east-1"));
         assert_eq!(of(&sections, "ci", "credential_process"), Some("a = b"));
         assert_eq!(of(&sections, "with space", "region"), Some("x"));
-        assert_eq!(sections.len(), 3);
+        assert!(sections["services\nlocal"].contains_key("kms"));
+        assert_eq!(sections.len(), 4);
 
         let text = "region=before\n[default]\naws_access_key_id = A\n[profile ci]\na=1\n[ci] ; x\na = 2\n[ci]\nb = 3\nno line\n";
         let sections = parse(text, Kind::Credentials);
         assert_eq!(of(&sections, "default", "aws_access_key_id"), Some("A"));
         assert_eq!(of(&sections, "ci", "a"), Some("2"));
         assert_eq!(of(&sections, "ci", "b"), Some("3"));
+    }
+
+    #[test]
+    fn settings_may_all_stand_further_in() {
+        let text = "[default]\n    aws_access_key_id = A\n    s3 =\n        region = nested\n    region = r\n[profile b]\n\
+                    \tregion = s\n  [profile c]\n  region = t\n region = u\n";
+        let sections = parse(text, Kind::Config);
+        for (profile, key, expected) in [
+            ("default", "aws_access_key_id", "A"),
+            ("default", "region", "r"),
+            ("b", "region", "s"),
+            ("c", "region", "u"),
+        ] {
+            assert_eq!(
+                of(&sections, profile, key),
+                Some(expected),
+                "{profile} {key}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        for path in ["/dev/zero", "/tmp"] {
+            let error = text_of(Path::new(path)).unwrap_err();
+            assert!(error.to_string().contains("no regular file"), "{error}");
+        }
     }
 
     #[test]

@@ -15,13 +15,14 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
-    Configuration, Service, Settings, Surroundings,
+    Configuration, Service, Settings, Surroundings, Value,
     http::{Deadline, Response},
 };
 
 use super::{
     super::{
         credentials::{Chain, Credentials},
+        places::Places,
         service::Kms,
         time::stamp,
     },
@@ -156,6 +157,40 @@ fn a_command_is_asked_where_the_profile_has_one() {
     let surroundings = home.surroundings(|_| None);
     let refused = find(&tool, &surroundings, &nowhere()).unwrap_err();
     assert_eq!(refused, TokenError::NotSupported);
+}
+
+#[test]
+fn an_endpoint_that_is_not_read_is_not_passed_over() {
+    let config = "[profile here]\nregion = eu-west-1\nservices = local\nendpoint_url = https://other.example\n\
+                  [profile there]\nregion = eu-west-1\nservices = far\n\
+                  [services local]\nkms =\n  endpoint_url = https://kms.example\n\
+                  [services far]\ns3 =\n  endpoint_url = https://s3.example\n";
+    let home = Home::new("services", config, "");
+    let places = |profile: &str, more: &[(&str, Value)], variable| {
+        let mut settings = settings([("profile", text(profile))]);
+        let more = more.iter().cloned();
+        settings
+            .0
+            .extend(more.map(|(name, value)| (name.to_owned(), value)));
+        Places::find(&settings, &home.surroundings(variable))
+    };
+    let refused = places("here", &[], |_| None).unwrap_err();
+    assert!(
+        reason(&refused).contains("section of services"),
+        "{refused}"
+    );
+    let own = [(
+        "endpoints",
+        Value::Texts(vec!["https://own.example".to_owned()]),
+    )];
+    let host = |places: Places| places.endpoints("eu-west-1").unwrap().remove(0).host;
+    assert_eq!(host(places("here", &own, |_| None).unwrap()), "own.example");
+    let named =
+        |name: &str| (name == "AWS_ENDPOINT_URL_KMS").then(|| "https://named.example".into());
+    assert_eq!(host(places("here", &[], named).unwrap()), "named.example");
+    // What it has for other services is nothing to this one.
+    let usual = host(places("there", &[], |_| None).unwrap());
+    assert_eq!(usual, "kms.eu-west-1.amazonaws.com");
 }
 
 #[test]
