@@ -14,11 +14,20 @@ pub(super) trait Outside: fmt::Debug + Send + Sync {
     /// A way to the service at these endpoints, of which the first is preferred. Touches no network.
     fn service(&self, endpoints: Vec<Endpoint>) -> Result<Box<dyn Channel>>;
 
-    /// A way to what tells a machine who it is: near, without a proxy, and there at once or not at all.
-    fn local(&self, endpoint: Endpoint) -> Result<Box<dyn Channel>>;
+    /// A way to what tells a machine who it is: near, without a proxy, and there soon or not at all.
+    fn local(&self, endpoint: Endpoint, patience: Patience) -> Result<Box<dyn Channel>>;
 
     /// What time it is here.
     fn now(&self) -> SystemTime;
+}
+
+/// How long something near by is waited for, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For a connection, and for a byte.
+    pub(super) each: i64,
+    /// For an answer, repetitions included.
+    pub(super) total: i64,
 }
 
 /// A way to a service.
@@ -53,10 +62,14 @@ impl Outside for Network {
         Ok(Box::new(client))
     }
 
-    fn local(&self, endpoint: Endpoint) -> Result<Box<dyn Channel>> {
-        // A laptop has no such thing, and somebody is waiting.
-        let seconds = ["connect_timeout", "read_timeout", "total_timeout"];
-        let seconds = seconds.map(|name| (name.to_owned(), Value::Number(1)));
+    fn local(&self, endpoint: Endpoint, patience: Patience) -> Result<Box<dyn Channel>> {
+        let Patience { each, total } = patience;
+        let seconds = [
+            ("connect_timeout", each),
+            ("read_timeout", each),
+            ("total_timeout", total),
+        ];
+        let seconds = seconds.map(|(name, number)| (name.to_owned(), Value::Number(number)));
         let direct = ("proxy".to_owned(), Value::Text("none".to_owned()));
         let settings = Settings(seconds.into_iter().chain([direct]).collect());
         let client = Client::new(&settings, &self.surroundings, vec![endpoint])?;

@@ -214,13 +214,12 @@ impl Requests {
         }
     }
 
-    /// Asks without credentials, which the service refuses: what it says of the time counts.
+    /// Asks in a region without credentials, which the service refuses: what it says of the time counts.
     ///
     /// # Errors
     /// As [`ask`](Self::ask).
-    pub(super) fn ask_unsigned(&self) -> Result<Response> {
-        let places = self.places()?;
-        let channel = self.channel(&places, &places.region(None)?)?;
+    pub(super) fn ask_unsigned(&self, region: &str) -> Result<Response> {
+        let channel = self.channel(&*self.places()?, region)?;
         let body = Zeroizing::new(b"{}".to_vec());
         self.send(self.begin()?, &*channel, "ListKeys", &body, None)
     }

@@ -44,8 +44,9 @@ impl Kms {
         }
     }
 
-    /// Where requests go, for a person; and the steps up to TLS of each region that keys are in.
-    fn check_way(&self, findings: &mut dyn FnMut(Finding)) -> Result<bool> {
+    /// Where requests go, for a person; and the steps up to TLS of each region that keys are in. One of these regions, if all
+    /// is well.
+    fn check_way(&self, findings: &mut dyn FnMut(Finding)) -> Result<Option<String>> {
         let places = self.requests.places()?;
         if let Some(path) = self.settings.path("certificates") {
             let found = certificates::read(path)?;
@@ -69,9 +70,9 @@ impl Kms {
         if regions.is_empty() {
             regions.push(places.region(None)?);
         }
-        for region in regions {
-            let channel = self.requests.channel(&places, &region)?;
-            let endpoints = places.endpoints(&region)?;
+        for region in &regions {
+            let channel = self.requests.channel(&places, region)?;
+            let endpoints = places.endpoints(region)?;
             let hosts: Vec<_> = endpoints
                 .iter()
                 .map(|endpoint| endpoint.authority())
@@ -82,15 +83,15 @@ impl Kms {
                 Ok(format!("region {region} at {}", hosts.join(", "))),
             );
             if !channel.check(findings) {
-                return Ok(false);
+                return Ok(None);
             }
         }
-        Ok(true)
+        Ok(regions.into_iter().next())
     }
 
     /// What the service's clock says.
-    fn check_clock(&self) -> Result<String> {
-        let response = self.requests.ask_unsigned()?;
+    fn check_clock(&self, region: &str) -> Result<String> {
+        let response = self.requests.ask_unsigned(region)?;
         let Some(theirs) = response.date else {
             return Ok("the service does not tell its time".to_owned());
         };
@@ -256,12 +257,12 @@ impl Service for Kms {
     }
 
     fn check(&self, findings: &mut dyn FnMut(Finding)) {
-        match self.check_way(findings) {
-            Ok(true) => {}
-            Ok(false) => return,
+        let region = match self.check_way(findings) {
+            Ok(Some(region)) => region,
+            Ok(None) => return,
             Err(error) => return tell(findings, Step::Settings, Err(error)),
-        }
-        let clock = self.check_clock();
+        };
+        let clock = self.check_clock(&region);
         let is_wrong = clock.is_err();
         tell(findings, Step::Clock, clock);
         if !is_wrong {

@@ -1,6 +1,8 @@
 //! Credentials from the endpoint that ECS and EKS give a container (AWS SDKs and Tools Reference, "Container credential
 //! provider").
 
+use std::path::Path;
+
 use ctk_token::{Result, TokenError};
 use zeroize::Zeroizing;
 
@@ -9,9 +11,16 @@ use crate::{
     http::{Deadline, Endpoint, Exchange, Method, Repeat, Request, judge_by_status},
 };
 
-use super::{super::outside::Outside, Credentials, read_answer, unusable, variable};
+use super::{
+    super::outside::{Outside, Patience},
+    Credentials,
+    profiles::text_of,
+    read_answer, unusable, variable,
+};
 
 const SOURCE: &str = "the container's endpoint";
+/// It is there if it is named, and may have to wake up: two seconds for each of three tries, as AWS' programs have it.
+const PATIENCE: Patience = Patience { each: 2, total: 6 };
 /// Of ECS, for what `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` is relative to.
 const RELATIVE: &str = "http://169.254.170.2";
 
@@ -37,7 +46,7 @@ pub(super) fn credentials(
         ));
     }
     let authorization = authorization(surroundings)?;
-    let response = outside.local(endpoint)?.send(&Exchange {
+    let response = outside.local(endpoint, PATIENCE)?.send(&Exchange {
         name: "container credentials",
         repeat: Repeat::Always,
         deadline,
@@ -72,13 +81,13 @@ pub(super) fn credentials(
 fn authorization(surroundings: &Surroundings) -> Result<Option<Zeroizing<String>>> {
     let token = match variable(surroundings, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
         Some(path) => {
-            let text = std::fs::read_to_string(path.as_str()).map_err(|error| {
+            let text = text_of(Path::new(path.as_str())).map_err(|error| {
                 unusable(format!(
                     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE ({}) cannot be read: {error}",
                     *path
                 ))
             })?;
-            Some(Zeroizing::new(Zeroizing::new(text).trim_end().to_owned()))
+            Some(Zeroizing::new(text.trim_end().to_owned()))
         }
         None => variable(surroundings, "AWS_CONTAINER_AUTHORIZATION_TOKEN"),
     };

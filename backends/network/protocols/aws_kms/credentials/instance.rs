@@ -12,12 +12,14 @@ use crate::{
 use super::{
     super::{
         error::shown,
-        outside::{Channel, Outside},
+        outside::{Channel, Outside, Patience},
     },
     Credentials, read_answer, unusable, variable,
 };
 
 const SOURCE: &str = "the instance's metadata service";
+/// A laptop has no such thing, and somebody is waiting.
+const PATIENCE: Patience = Patience { each: 1, total: 1 };
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 
 /// Those of the instance's role, asked for at `configured` or where the environment says; or why there are none.
@@ -36,7 +38,7 @@ pub(super) fn credentials(
     }
     let endpoint = endpoint(surroundings, configured)?;
     let host = endpoint.authority();
-    let channel = outside.local(endpoint)?;
+    let channel = outside.local(endpoint, PATIENCE)?;
     let token = match token(&*channel, deadline) {
         Ok(token) => token,
         Err(TokenError::Unreachable(_) | TokenError::TimedOut) => {

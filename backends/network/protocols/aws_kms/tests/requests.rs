@@ -357,6 +357,27 @@ fn the_doctor_is_told_step_by_step() {
     );
 }
 
+/// As a token of configured ARNs has it.
+#[test]
+fn the_doctor_takes_the_region_of_the_keys() {
+    let world = World::new(move |asked| match asked.operation() {
+        "ListKeys" => failure(400, "MissingAuthenticationTokenException", ""),
+        _ => failure(400, "DryRunOperationException", ""),
+    });
+    let mut settings = with_access_key([]);
+    settings.0.remove("region");
+    let service = world.service(&configuration(settings, vec![Held::rsa().record()]));
+    let mut findings = Vec::new();
+    service.check(&mut |finding| findings.push(finding));
+    assert_eq!(findings.len(), 5, "{findings:?}");
+    assert!(
+        findings.iter().all(|finding| finding.result.is_ok()),
+        "{findings:?}"
+    );
+    let host = "kms.eu-central-1.amazonaws.com";
+    assert!(world.asked.lock().iter().all(|asked| asked.host == host));
+}
+
 #[test]
 fn the_doctor_tells_of_settings_that_are_wrong() {
     let world = World::new(|_| panic!("nothing is asked"));

@@ -22,7 +22,7 @@ use crate::{
 
 use super::super::{
     PROTOCOL,
-    outside::{Channel, Outside},
+    outside::{Channel, Outside, Patience},
     service::Kms,
 };
 
@@ -121,7 +121,7 @@ impl Outside for World {
         }))
     }
 
-    fn local(&self, endpoint: Endpoint) -> Result<Box<dyn Channel>> {
+    fn local(&self, endpoint: Endpoint, _: Patience) -> Result<Box<dyn Channel>> {
         Ok(Box::new(Way {
             world: self.clone(),
             endpoints: vec![endpoint],
