@@ -17,8 +17,9 @@ pub(crate) struct Row {
     pub(crate) keys: Vec<Key>,
     /// The keys of a `[[token.key]]` table that only this driver has.
     pub(crate) key_facts: Vec<Key>,
-    /// Whether its key stores may lock a secret without having said how many tries are left.
-    pub(crate) locks_unseen: bool,
+    /// Whether its key stores are services: they may lock a secret without having said how many tries are left, and only
+    /// there it is changed.
+    pub(crate) is_service: bool,
     /// Makes the driver of these tokens, in configured order; each becomes the slot whose id is its
     /// name. `None` if there is nothing for it to do. Touches no key store.
     pub(crate) open: Open,
@@ -117,7 +118,7 @@ pub mod pkcs12 {
                 required: true,
             }],
             key_facts: Vec::new(),
-            locks_unseen: false,
+            is_service: false,
             open: Box::new(|tokens, _| {
                 let tokens: Vec<_> = tokens.iter().map(|token| configuration(token)).collect();
                 (!tokens.is_empty())

@@ -100,7 +100,7 @@ fn row(protocol: &'static Protocol) -> Row {
         name: protocol.name,
         keys: settings.map(key).collect(),
         key_facts: protocol.key_facts.iter().map(key).collect(),
-        locks_unseen: true,
+        is_service: true,
         open: Box::new(move |tokens, environment| {
             let tokens: Vec<_> = tokens
                 .iter()
@@ -170,8 +170,8 @@ fn surroundings(token: &TokenConfig, environment: &Environment) -> Surroundings 
         run: Arc::new(move |words, limit| match commands {
             true => command::run(words, &environment, limit),
             false => Err(TokenError::Unreachable(Reason::new(format!(
-                "token {name:?}: a command is run only for a token with commands = true; add that line if you trust \
-                 the program"
+                "token {name:?}: a command is run only for a token with `commands = true`; add that line if you \
+                 trust the program"
             )))),
         }),
     }

@@ -69,8 +69,12 @@ impl Policy {
             return Ok(());
         }
         let (name, pin) = (&self.config.name, self.source());
+        let how = match self.is_service() {
+            true => "change it at the service, and then where it is stored".to_owned(),
+            false => format!("`ctk passwd {name}` can"),
+        };
         let why = format!(
-            "token {name:?}: its PIN is stored ({pin}), so no program may change it: `ctk passwd {name}` can"
+            "token {name:?}: its PIN is stored ({pin}), so no program may change it: {how}"
         );
         log::warn!("{why}");
         Err(TokenError::ReadOnly(Reason::new(why)))
@@ -152,13 +156,14 @@ impl Policy {
         refused.0 = is_last.then(|| (pin.clone(), error.clone()));
     }
 
+    fn is_service(&self) -> bool {
+        drivers::row(&self.config.driver).is_some_and(|row| row.is_service)
+    }
+
     /// Whether the same PIN once more would bring the key store nearer to its lock.
     fn spends_tries(&self, error: &TokenError) -> bool {
         match error {
-            TokenError::AuthenticationFailed { tries } => {
-                let row = drivers::row(&self.config.driver);
-                tries.is_some() || row.is_some_and(|row| row.locks_unseen)
-            }
+            TokenError::AuthenticationFailed { tries } => tries.is_some() || self.is_service(),
             TokenError::PinLocked => true,
             _ => false,
         }
