@@ -95,8 +95,8 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// Refuses a URL with a user or a password in it: a configuration is shown to people, and the machine's is for
-    /// everybody to read.
+    /// Refuses a URL with a user or a password in it, because a configuration is shown to people and the machine's is for
+    /// everybody to read; and control characters, which nothing that is configured has.
     ///
     /// # Errors
     /// What is wrong and what to do, without the text.
@@ -107,16 +107,23 @@ impl Setting {
             // Whatever a password is made of: in a path @ can be written as %40.
             place.contains('@')
         };
-        let is_wrong = match self {
-            Self::Text(text) => has_user(text),
-            Self::Texts(texts) => texts.iter().any(has_user),
-            Self::Path(_) | Self::Flag(_) | Self::Number(_) | Self::Secret(_) => false,
+        let texts = match self {
+            Self::Text(text) => std::slice::from_ref(text),
+            Self::Texts(texts) => texts,
+            Self::Path(_) | Self::Flag(_) | Self::Number(_) | Self::Secret(_) => &[],
         };
-        match is_wrong {
-            true => Err(
+        if texts.iter().any(has_user) {
+            return Err(
                 "a URL here has no user and no password in it: secrets have settings of their own, like proxy_password, \
                  that say where they are",
-            ),
+            );
+        }
+        match texts
+            .iter()
+            .flat_map(|text| text.chars())
+            .any(char::is_control)
+        {
+            true => Err("it has a control character in it, like the end of a line"),
             false => Ok(()),
         }
     }

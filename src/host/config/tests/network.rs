@@ -272,6 +272,7 @@ fn a_wrong_line_costs_the_token_and_is_named() {
             "token_url = \"https://u:s3/cret@h\"",
             "token_url: a URL here has no user",
         ),
+        ("user = \"a\\r\\nb\"", "user: it has a control character"),
         ("endpoint = \"x\"", "did you mean \"endpoints\"?"),
         ("commands = \"yes\"", "commands must be true or false"),
         (
