@@ -174,11 +174,22 @@ fn rows(token: &TokenFacts) -> Vec<Vec<String>> {
         row
     };
     let mut rows: Vec<_> = shown.into_iter().map(row).collect();
-    if let Some(subject) = rows.last_mut().and_then(|row| row.get_mut(3))
-        && more > 0
-    {
-        let plural = if more == 1 { "" } else { "s" };
-        *subject += &format!(" (+{more} certificate{plural})");
+    if more == 0 {
+        return rows;
+    }
+    let plural = if more == 1 { "" } else { "s" };
+    match rows.as_mut_slice() {
+        // The chain of the only key.
+        [row] => {
+            if let Some(subject) = row.get_mut(3) {
+                *subject += &format!(" (+{more} certificate{plural})");
+            }
+        }
+        _ => {
+            let more = format!("(+{more} certificate{plural})");
+            let label = token.label.clone();
+            rows.push(vec![name, label, "-".into(), more, "-".into(), "-".into()]);
+        }
     }
     rows
 }

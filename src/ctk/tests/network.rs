@@ -330,6 +330,17 @@ fn each_token_has_the_certificates_that_issued_its_own() {
         assert_eq!(subjects, [&*format!("CN=Issued to {name}"), "CN=CN of ca"]);
         assert_eq!(identities[1]["key"], Value::Null);
     }
+    // A certificate without key is none of the last key's.
+    let all = ["add", "csc", &csc.url(), "--name", "all", "--shared-pin"];
+    bed.ctk(&all, "").succeeded();
+    let listed = bed.ctk(&["list"], "").succeeded();
+    let own: Vec<_> = listed
+        .lines()
+        .filter(|line| line.starts_with("all "))
+        .collect();
+    assert!(own.len() == 3 && own[2].contains(" -    "), "{listed}");
+    assert!(own[2].contains("(+1 certificate)"), "{listed}");
+    bed.ctk(&["remove", "--yes", "all"], "").succeeded();
     // A renewed certificate of a key that stays is told, and the key's label stays.
     let label = added["tokens"][1]["identities"][0]["label"].clone();
     issue(&bed, "free");
