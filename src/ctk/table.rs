@@ -23,11 +23,30 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
         .collect()
 }
 
-/// Labels and subjects come from files: they must not steer the terminal.
+/// Labels and subjects come from files and services: they must not steer the terminal, nor turn what stands around them.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
+        .map(|c| match c.is_control() || is_format(c) {
+            true => '\u{FFFD}',
+            false => c,
+        })
         .collect()
+}
+
+/// Characters that are not seen and change how others are: writing directions, joiners, separators of lines, tags.
+fn is_format(c: char) -> bool {
+    matches!(
+        c,
+        '\u{AD}'
+            | '\u{61C}'
+            | '\u{180E}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}'
+            | '\u{FFF9}'..='\u{FFFB}'
+            | '\u{E0000}'..='\u{E007F}'
+    )
 }
 
 #[cfg(test)]
@@ -38,11 +57,11 @@ mod tests {
     fn columns_are_aligned() {
         let rows = vec![
             vec!["ä".into(), "long cell".into()],
-            vec!["abc".into(), "x\x1b[2J".into()],
+            vec!["abc".into(), "x\x1b[2J\u{202E}".into()],
         ];
         assert_eq!(
             table(&["A", "B"], &rows),
-            "A    B\nä    long cell\nabc  x\u{FFFD}[2J\n"
+            "A    B\nä    long cell\nabc  x\u{FFFD}[2J\u{FFFD}\n"
         );
     }
 }
