@@ -122,8 +122,11 @@ fn check_service(console: &Console, token: &TokenConfig) -> Vec<Check> {
             Ok(said) => (State::Ok, said.as_str()),
             Err(reason) => (State::Problem, reason.as_str()),
         };
-        let message = format!("{}: {said}", finding.step);
+        // What is worth knowing besides stands in lines of its own.
+        let mut lines = said.lines();
+        let message = format!("{}: {}", finding.step, lines.next().unwrap_or_default());
         checks.push(Check::new(state, &subject, message));
+        checks.extend(lines.map(|line| Check::new(State::Hint, &subject, line.to_owned())));
     });
     let protocol = network::protocol(&token.driver);
     let pins = protocol.map(|protocol| check_pins(token, protocol, &console.environment));
