@@ -39,6 +39,7 @@ pub(crate) fn run(console: &Console, arguments: &ServiceArguments) -> Outcome {
     let mut token = names.token(console, arguments, given)?;
     let named = (token.name.as_str(), token.place.scope);
     let typed = ask::authentication(console, protocol, &mut token.settings, named)?;
+    settings::check_commands(&token)?;
     let found = service::list_some(&console.with_unwritten(&typed), &token, given_as)?;
     token.contents = found.contents;
     settings::check_hidden(&arguments.new.settings, &token)?;

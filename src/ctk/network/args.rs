@@ -163,7 +163,10 @@ pub(crate) fn is_positional(row: &SettingRow) -> bool {
 fn value(row: &SettingRow, matches: &ArgMatches) -> Option<Setting> {
     Some(match row.kind {
         Kind::Text => Setting::Text(matches.get_one::<String>(row.name)?.clone()),
-        Kind::Texts => Setting::Texts(matches.get_many(row.name)?.cloned().collect()),
+        Kind::Texts => {
+            let texts = matches.get_many::<String>(row.name)?;
+            Setting::Texts(each_once(texts.map(String::as_str)))
+        }
         Kind::Path => {
             let path = matches.get_one::<PathBuf>(row.name)?;
             Setting::Path(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
@@ -175,6 +178,17 @@ fn value(row: &SettingRow, matches: &ArgMatches) -> Option<Setting> {
             Setting::Secret(absolute(source.clone()))
         }
     })
+}
+
+/// A list without repetitions: one thing is not two because it is said twice.
+pub(crate) fn each_once<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut list: Vec<String> = Vec::new();
+    for text in texts {
+        if !list.iter().any(|known| known == text) {
+            list.push(text.to_owned());
+        }
+    }
+    list
 }
 
 /// A path on the command line begins where the person is.
@@ -241,7 +255,9 @@ mod tests {
 
     #[test]
     fn a_list_is_given_entry_by_entry_and_a_path_from_here_on() {
-        let more = ["aws-kms", "--key", "alias/a", "--key", "alias/b"];
+        let more = [
+            "aws-kms", "--key", "alias/a", "--key", "alias/b", "--key", "alias/a",
+        ];
         let secret = [
             "--secret-access-key",
             "file:key",

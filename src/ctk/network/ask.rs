@@ -14,14 +14,14 @@ use ctk_host::{
 };
 use zeroize::Zeroizing;
 
-use super::args::{absolute, given_as, is_positional, option, rows};
+use super::args::{absolute, each_once, given_as, is_positional, option, rows};
 use crate::{
     console::{Console, Failure, Outcome, failure, short},
     sys::EchoKept,
 };
 
 /// How a person or machine is known to a service, where there are several ways.
-const AUTHENTICATION: &str = "authentication";
+pub(crate) const AUTHENTICATION: &str = "authentication";
 
 /// What each way of being known to a service wants, by the names of settings.
 const NEEDED: [(&str, &[&str]); 5] = [
@@ -31,6 +31,12 @@ const NEEDED: [(&str, &[&str]); 5] = [
     ("oauth2-password", &["client_id", "user", "password"]),
     ("tls", &["client_certificate", "client_key"]),
 ];
+
+/// The settings that this way of being known to a service wants.
+pub(crate) fn needed(way: &str) -> &'static [&'static str] {
+    let needed = NEEDED.iter().find(|(known, _)| *known == way);
+    needed.map_or(&[], |(_, names)| names)
+}
 
 /// How often a source is asked for that is none.
 const TRIES: usize = 3;
@@ -135,8 +141,7 @@ pub(crate) fn authentication(
         settings.0.insert(row.name.to_owned(), Setting::Text(way));
     }
     let chosen = settings.text(AUTHENTICATION).unwrap_or_default();
-    let needed = NEEDED.iter().find(|(way, _)| *way == chosen);
-    let needed = needed.map_or(&[][..], |(_, names)| names);
+    let needed = needed(chosen);
     let is_wanted = |row: &SettingRow| row.required || needed.contains(&row.name);
     let wanted: Vec<_> = rows(protocol)
         .map(|(row, _)| row)
@@ -221,7 +226,7 @@ pub(crate) fn parse(row: &SettingRow, texts: &[&str]) -> Outcome<Setting> {
     };
     let setting = match row.kind {
         Kind::Text => Setting::Text(text.to_owned()),
-        Kind::Texts => Setting::Texts(texts.iter().map(|text| (*text).to_owned()).collect()),
+        Kind::Texts => Setting::Texts(each_once(texts.iter().copied())),
         Kind::Path => Setting::Path(std::path::absolute(text)?),
         Kind::Flag => match text {
             "true" => Setting::Flag(true),

@@ -7,7 +7,10 @@ use ctk_host::{
 };
 use ctk_token::TokenError;
 
-use super::args::{ENDPOINTS, rows};
+use super::{
+    args::{ENDPOINTS, rows},
+    ask,
+};
 use crate::{
     console::{Console, Outcome, failure},
     progress::Progress,
@@ -29,8 +32,10 @@ pub(crate) fn list_some(
 ) -> Outcome<Inspected> {
     let found = list(console, token).or_else(|error| {
         let said = explain(token, &error);
-        let options = named(token, &said).map(option);
-        let options: Vec<_> = options.collect();
+        let mut options: Vec<_> = named(token, &said).map(option).collect();
+        if said.contains("`commands = true`") {
+            options.push("--commands".to_owned());
+        }
         failure(match options.is_empty() {
             true => said,
             false => format!("{said} (here: {})", options.join(", ")),
@@ -57,13 +62,17 @@ fn named(token: &TokenConfig, said: &str) -> impl Iterator<Item = &'static Setti
         .step_by(2)
         .map(str::to_owned)
         .collect();
+    let mut names: Vec<String> = (words.iter())
+        .filter_map(|word| Some(word.split(' ').next()?.to_owned()))
+        .collect();
+    // How one is known is more often right than what one is known by.
+    if names.iter().any(|name| name == ask::AUTHENTICATION) {
+        let way = token.settings.text(ask::AUTHENTICATION).unwrap_or_default();
+        names.extend(ask::needed(way).iter().map(|name| (*name).to_owned()));
+    }
     let rows = network::protocol(&token.driver).into_iter().flat_map(rows);
     let rows = rows.map(|(row, _)| row);
-    rows.filter(move |row| {
-        words
-            .iter()
-            .any(|word| word.split(' ').next() == Some(row.name))
-    })
+    rows.filter(move |row| names.iter().any(|name| name == row.name))
 }
 
 /// What is wrong, with the service in it where the words do not name it.

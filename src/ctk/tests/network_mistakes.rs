@@ -93,6 +93,12 @@ fn what_is_missing_or_wrong_is_said_before_anything_is_asked_or_stored() {
     assert!(refused.contains("127.0.0.1"), "{refused}");
     assert!(!bed.home().join(".config").exists());
 
+    let wrong = bed.secret("wrong", "let-me-out\n");
+    let refused = bed
+        .ctk(&["add", "csc", &url, "--bearer", &wrong], "")
+        .failed(1);
+    assert!(refused.contains("--bearer SOURCE"), "{refused}");
+
     let bearer = bed.secret("bearer", "let-me-in\n");
     bed.ctk(&["add", "csc", &url, "--bearer", &bearer], "")
         .succeeded();
