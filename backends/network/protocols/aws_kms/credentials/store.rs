@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::http::Deadline;
 
-use super::{super::outside::Outside, Chain, Credentials};
+use super::{super::outside::Outside, Chain, Credentials, unusable};
 
 /// So long before they end, new ones are asked for (AWS' programs do the same).
 const EARLY: Duration = Duration::from_secs(15 * 60);
@@ -70,7 +70,8 @@ impl Store {
     /// The credentials to use at `now`, which is the service's time.
     ///
     /// # Errors
-    /// As [`Chain::find`], if there are none that count; [`TokenError::TimedOut`] if another thread is still looking at the deadline.
+    /// As [`Chain::find`], if there are none that count; [`TokenError::Unreachable`] as well if another thread is still
+    /// looking at the deadline.
     pub(in super::super) fn current(
         &self,
         outside: &dyn Outside,
@@ -98,7 +99,7 @@ impl Store {
             None => {
                 let _renewing = renewal
                     .try_lock_until(deadline.instant())
-                    .ok_or(TokenError::TimedOut)?;
+                    .ok_or_else(late)?;
                 self.fetch(outside, now, deadline, before)
             }
         }
@@ -128,7 +129,7 @@ impl Store {
         };
         let _renewing = renewal
             .try_lock_until(deadline.instant())
-            .ok_or(TokenError::TimedOut)?;
+            .ok_or_else(late)?;
         self.fetch(outside, now, deadline, before)?;
         Ok(other(&self.state.lock()))
     }
@@ -148,7 +149,7 @@ impl Store {
                 return match (&state.failure, &state.current) {
                     (None, Some(current)) => Ok(current.clone()),
                     (Some(failure), _) => Err(failure.clone()),
-                    (None, None) => Err(TokenError::TimedOut),
+                    (None, None) => Err(late()),
                 };
             }
         }
@@ -180,6 +181,13 @@ impl Store {
             }
         }
     }
+}
+
+/// Another thread has looked for longer than this one may wait.
+fn late() -> TokenError {
+    unusable(
+        "AWS credentials are still being looked for by another thread: see whether credential_process or the metadata hang",
+    )
 }
 
 /// Whether they have ended so long after `now`.

@@ -481,6 +481,29 @@ fn credentials_that_are_refused_are_renewed_once() {
     assert_eq!(asked.iter().filter(|asked| !asked.local).count(), 2);
 }
 
+#[test]
+fn nobody_waits_for_another_threads_search_beyond_the_deadline() {
+    let (begun, over) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let hang = (begun.clone(), over.clone());
+    let world = World::new(move |asked| {
+        if asked.line.starts_with("Put") {
+            hang.0.wait();
+            hang.1.wait();
+        }
+        answer(404, "")
+    });
+    let settings = settings([("region", text("eu-central-1"))]);
+    let service = world.service(&configuration(settings, vec![]));
+    std::thread::scope(|scope| {
+        scope.spawn(|| service.list(None, &mut |_| {}).unwrap_err());
+        begun.wait();
+        let soon = Deadline::after(Duration::from_millis(20));
+        let error = service.list(Some(soon), &mut |_| {}).unwrap_err();
+        assert!(reason(&error).contains("by another thread"), "{error}");
+        over.wait();
+    });
+}
+
 /// The metadata service hands out ended credentials when it has no others, and the services take them.
 #[test]
 fn ended_credentials_are_used_if_there_are_no_others() {
