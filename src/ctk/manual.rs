@@ -82,7 +82,7 @@ mod tests {
             let own = own.map(|own| (format!("{} {}", command.get_name(), own.get_name()), own));
             std::iter::once((command.get_name().to_owned(), command)).chain(own)
         });
-        let mut count = 0;
+        let (mut count, mut hidden) = (0, Vec::new());
         for (name, command) in commands {
             count += 1;
             let heading = format!(".SS ctk {name}\n");
@@ -90,6 +90,10 @@ mod tests {
             let section = section.split(".SS ").next().unwrap();
             assert!(section.contains(&command.get_about().unwrap().to_string()[..10]));
             for argument in command.get_arguments() {
+                if argument.is_hide_set() {
+                    hidden.push(format!("{name} {}", argument.get_id()));
+                    continue;
+                }
                 let named = match argument.get_long() {
                     Some(long) => format!("--{long}").replace('-', "\\-"),
                     None => match argument.get_value_names() {
@@ -101,6 +105,8 @@ mod tests {
             }
         }
         assert_eq!(page.matches("\n.SS ctk ").count(), count);
+        // Where no key has a PIN.
+        assert_eq!(hidden, ["add aws-kms pin", "add aws-kms login"]);
         assert_eq!(page.matches("\n.SH COMMANDS\n").count(), 1);
         assert!(
             page.contains("\n.PP\n.nf\n  TOKEN     {name") && page.contains("\n.PP\nExit status")

@@ -14,6 +14,8 @@ use ctk_host::{
 
 use crate::args::NewArguments;
 
+/// The setting of protocols that have PINs: it makes one token of several keys with one.
+pub(crate) const SHARED_PIN: &str = "shared_pin";
 /// The setting with a service's addresses: arguments of their own where a token must have them.
 pub(crate) const ENDPOINTS: &str = "endpoints";
 
@@ -103,8 +105,11 @@ fn subcommand(protocol: &'static Protocol) -> Command {
         protocol.title
     );
     let command = Command::new(protocol.name).after_help(SOURCES);
+    let has_pin = rows(protocol).any(|(row, _)| row.name == SHARED_PIN);
     let command = NewArguments::augment_args(command)
         .about(about)
+        .mut_arg("pin", |it| it.hide(!has_pin))
+        .mut_arg("login", |it| it.hide(!has_pin))
         .mut_arg("name", |it| it.help(NAME_HELP))
         .mut_arg("label", |it| it.help(LABEL_HELP));
     rows(protocol).fold(command, |command, (row, heading)| {
@@ -118,7 +123,7 @@ fn subcommand(protocol: &'static Protocol) -> Command {
 
 const SOURCES: &str = "\
 A SOURCE says where a secret is, and is never the secret itself: file:PATH (which only its owner may read), env:NAME, \
-credential:NAME (of systemd), or command:PROGRAM with --commands. What must be said and is not is asked for on the terminal.";
+credential:NAME (of systemd), or command:PROGRAM with --commands. What is missing is asked for at a terminal.";
 const NAME_HELP: &str =
     "What commands call the token, and with -2, -3 … further ones [default: from the service]";
 const LABEL_HELP: &str = "What programs show [default: from the certificate or the service]";
@@ -143,7 +148,10 @@ fn argument(row: &'static SettingRow) -> Arg {
             .value_parser(value_parser!(PathBuf)),
         Kind::Flag => argument.action(ArgAction::SetTrue),
         Kind::Number => argument
-            .value_name("NUMBER")
+            .value_name(match row.name.ends_with("_timeout") {
+                true => "SECONDS",
+                false => "NUMBER",
+            })
             .value_parser(value_parser!(i64)),
         Kind::Secret => argument
             .value_name("SOURCE")

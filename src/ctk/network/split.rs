@@ -11,15 +11,12 @@ use ctk_host::{
 use ctk_token::{AuthId, Constraint, KeychainContents};
 use x509_cert::der::{Decode, Encode};
 
-use super::args::rows;
+use super::args::{SHARED_PIN, rows};
 use crate::{
     console::{Outcome, failure},
     facts::{self, AsIssued},
     table::printable,
 };
-
-/// The setting that makes one token of several keys with PINs.
-const SHARED_PIN: &str = "shared_pin";
 
 /// Makes a token for each group of keys, of which the first keeps its name; one alone stays as it is.
 pub(crate) fn split(
