@@ -155,7 +155,8 @@ fn login_as(session: &Session, role: Role, secret: AuthSecret<'_>) -> Result<()>
                 insertion.heed(&token_session, &error);
                 Error::from_token(During::Login, &error)
             })?;
-        // A right secret costs no try, so it is sent again when a logout came in between.
+        // Sent again when a logout of another thread came in between. A right secret costs no try;
+        // one that is good once is refused by the service then, and the program asks for the next.
         if insertion.logged_in(&token_session, role)? {
             return Ok(());
         }
