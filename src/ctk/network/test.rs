@@ -104,7 +104,13 @@ pub(crate) fn run(console: &Console, config: &TokenConfig) -> Outcome<Vec<KeyRep
             }
             let result = trial.run(&*session, key, ready);
             given.borrow_mut().note(&result);
-            result
+            result.map_err(|error| match (once, error) {
+                // Which of the two, only some services say.
+                (Some(_), TokenError::AuthenticationFailed { .. }) => TokenError::Refused(
+                    Reason::new("wrong one-time password, or wrong PIN if there is one"),
+                ),
+                (_, error) => error,
+            })
         }));
     }
     drop(progress);

@@ -195,6 +195,9 @@ fn a_one_time_password_is_asked_for_once_for_each_use() {
         .filter(|asked| asked.ends_with("/authorize"))
         .count();
     assert_eq!(authorized, 1);
+    let tested = bed.ctk(&["test", "sign"], "1111,000000\n");
+    assert_eq!(tested.code, 1, "{tested:?}");
+    assert!(tested.out.contains("wrong one-time password"), "{tested:?}");
 }
 
 #[test]
