@@ -67,6 +67,33 @@ fn listing_touches_no_network_and_works_without_it() {
 }
 
 #[test]
+fn opening_again_and_again_costs_nothing() {
+    let bed = Bed::empty();
+    let kms = KmsScene::new();
+    kms.register(&bed, "kms", &[]);
+    let mut program = Program::start(&bed, "warn");
+    program.open("kms", "key");
+    kms.proxy.forget();
+    for _ in 0..50 {
+        program.ask("close").ok();
+        program.open("kms", "key");
+        kms.verify(&program.ask(SIGN).ok());
+    }
+    // One request for each signature and none besides, over one connection for all sessions.
+    let counts = kms.proxy.counts();
+    assert_eq!((counts.requests, counts.connections), (50, 1));
+    for _ in 0..20 {
+        program.ask("finalize").ok();
+        program.ask("initialize").ok();
+        program.open("kms", "key");
+        program.ask("objects").ok();
+    }
+    assert_eq!(kms.proxy.counts().requests, 50);
+    program.ask(SIGN).ok();
+    assert_eq!(kms.proxy.counts().requests, 51);
+}
+
+#[test]
 fn a_stalled_service_costs_other_tokens_no_time() {
     let bed = Bed::empty();
     bed.token("file", &[Kind::P256]);
@@ -93,11 +120,11 @@ fn a_child_makes_connections_of_its_own() {
     kms.register(&bed, "kms", &[]);
     let mut program = Program::start(&bed, "debug");
     program.open("kms", "key");
-    program.ask(SIGN).ok();
+    kms.verify(&program.ask(SIGN).ok());
     kms.proxy.forget();
     let child = SIGN.replace("sign", "child");
     for _ in 0..3 {
-        program.ask(&child).ok();
+        kms.verify(&program.ask(&child).ok());
     }
     let counts = kms.proxy.counts();
     assert_eq!(

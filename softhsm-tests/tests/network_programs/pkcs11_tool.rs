@@ -180,3 +180,17 @@ fn it_logs_in_to_a_csc_service() {
     let pss = ["rsa_padding_mode:pss", "rsa_pss_saltlen:digest"];
     verifies(bed, &csc.key, "sha256", &pss);
 }
+
+#[test]
+fn it_signs_with_a_csc_service_without_a_login() {
+    let csc = CscBed::new("t/p384", ctk_services::csc::Credential::default());
+    let bed = &csc.bed;
+    bed.work.write("message", vec![7; 10_000]);
+    let options = ["--sign", "-m", "ECDSA-SHA384"];
+    let options = [&options[..], &["--signature-format", "openssl"]].concat();
+    csc.proxy.forget();
+    with_key(bed, "csc", &csc.key, "message", "signature", &options).succeeded();
+    verifies(bed, &csc.key, "sha384", &[]);
+    // What authorises it, and the signature: the listing before it costs nothing.
+    assert_eq!(csc.proxy.counts().requests, 2);
+}

@@ -87,9 +87,12 @@ impl KmsBed {
 pub(crate) struct CscBed {
     pub(crate) bed: Bed,
     pub(crate) key: Remote,
+    /// A certificate for the key by the authority of [`Self::bed`], PEM.
+    pub(crate) own_certificate: PathBuf,
+    /// Before the service.
+    pub(crate) proxy: Proxy,
     /// The certificate of the service's authority, PEM.
     pub(crate) authority: PathBuf,
-    _proxy: Proxy,
     _csc: Csc,
 }
 
@@ -139,8 +142,9 @@ impl CscBed {
                 certificate: files[0].clone(),
             },
             authority: files[1].clone(),
+            own_certificate: with_identifier,
             bed,
-            _proxy: proxy,
+            proxy,
             _csc: csc,
         }
     }

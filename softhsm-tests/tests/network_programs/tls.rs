@@ -1,13 +1,53 @@
-//! `openssl` signs files and shows client certificates in TLS 1.2 and 1.3 with keys of a KMS, by the engine.
+//! `openssl` signs files and shows client certificates in TLS 1.2 and 1.3 with keys of services, by the engine.
 
-use std::fs;
+use std::{fs, path::Path};
 
+use ctk_services::csc::Credential;
 use softhsm_tests::{
+    bed::Bed,
     process::{LIMIT, run, run_within},
     tls::{self, PAGE},
 };
 
-use crate::remote::{KmsBed, verifies};
+use crate::remote::{CSC_PIN, CscBed, KmsBed, verifies};
+
+/// Gets the page of a server that wants a certificate of the bed's authority.
+#[track_caller]
+fn connect(bed: &Bed, uri: &str, certificate: &Path, version: &str, port: u16) {
+    let mut command = bed.openssl();
+    command.args(["s_client", version, "-verify_return_error", "-ign_eof"]);
+    command.args(["-servername", "localhost", "-CAfile"]);
+    command.arg(&bed.authority);
+    command.args(["-connect", &format!("127.0.0.1:{port}")]);
+    command.args(["-engine", "pkcs11", "-keyform", "engine", "-key", uri]);
+    command.arg("-cert").arg(certificate);
+    let request = b"GET / HTTP/1.0\r\n\r\n";
+    run_within(LIMIT, &mut command, request)
+        .succeeded()
+        .says(PAGE);
+}
+
+#[test]
+fn s_client_shows_a_certificate_whose_key_is_at_a_csc_service() {
+    for (name, credential, pin) in [
+        ("t/rsa", Credential::default(), ""),
+        ("t/p521", Credential::default(), ""),
+        (
+            "t/p256",
+            Credential::with_pin(CSC_PIN),
+            "?pin-value=4711-pin",
+        ),
+    ] {
+        let csc = CscBed::new(name, credential);
+        let (server, port) = tls::server(&csc.bed);
+        let uri = csc.key.uri("csc") + pin;
+        for version in ["-tls1_2", "-tls1_3"] {
+            connect(&csc.bed, &uri, &csc.own_certificate, version, port);
+        }
+        let seen = server.log().matches("depth=0 CN = csc\n").count();
+        assert_eq!(seen, 2, "{}", server.log());
+    }
+}
 
 #[test]
 fn s_client_shows_a_certificate_whose_key_is_in_a_kms() {
@@ -20,25 +60,7 @@ fn s_client_shows_a_certificate_whose_key_is_in_a_kms() {
     let (server, port) = tls::server(&bed);
     for version in ["-tls1_2", "-tls1_3"] {
         for key in &keys {
-            let mut command = bed.openssl();
-            command.args(["s_client", version, "-verify_return_error", "-ign_eof"]);
-            command
-                .args(["-servername", "localhost", "-CAfile"])
-                .arg(&bed.authority);
-            command.args(["-connect", &format!("127.0.0.1:{port}")]);
-            command.args([
-                "-engine",
-                "pkcs11",
-                "-keyform",
-                "engine",
-                "-key",
-                &key.uri("kms"),
-            ]);
-            command.arg("-cert").arg(&key.certificate);
-            let request = b"GET / HTTP/1.0\r\n\r\n";
-            run_within(LIMIT, &mut command, request)
-                .succeeded()
-                .says(PAGE);
+            connect(&bed, &key.uri("kms"), &key.certificate, version, port);
         }
     }
     for key in &keys {

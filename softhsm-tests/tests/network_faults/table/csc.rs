@@ -54,7 +54,13 @@ fn refusals() -> Vec<Row> {
         scene.implicit.rules.authentication(another);
     });
     vec![
-        row("401", answers(error(401)), FAILED, "check `authentication`"),
+        // The access token is good, as another request shows.
+        row(
+            "401 without a word of the bearer",
+            answers(error(401)),
+            FAILED,
+            "check what authorises this credential",
+        ),
         row(
             "bearer that is worth nothing",
             another_bearer,

@@ -1,7 +1,10 @@
 //! Faults of C_Login, which is how a CSC service checks a PIN.
 
 use cryptoki_sys::*;
-use ctk_services::{Fault, csc::Credential};
+use ctk_services::{
+    Fault,
+    csc::{Authentication, Credential},
+};
 
 use super::{Make, Row, csc::error, does};
 use crate::scenes::CSC_PIN;
@@ -31,6 +34,10 @@ pub(super) fn rows() -> Vec<Row> {
         };
         scene.pin.rules.set("t/p256", locked);
     });
+    let another_bearer = does(|scene| {
+        let another = Authentication::Bearer("another".to_owned());
+        scene.pin.rules.authentication(another);
+    });
     vec![
         Row {
             line: "login 0815",
@@ -53,9 +60,16 @@ pub(super) fn rows() -> Vec<Row> {
             CKR_FUNCTION_FAILED,
             "disabled",
         ),
+        // Where the access token is good, it is the PIN that is not.
         row(
-            "401 during C_Login",
+            "401 without a word of the bearer",
             each(Fault::Answer(error(401))),
+            CKR_PIN_INCORRECT,
+            "wrong PIN or password",
+        ),
+        row(
+            "bearer that is worth nothing",
+            another_bearer,
             CKR_FUNCTION_FAILED,
             "check `authentication`",
         ),

@@ -45,7 +45,8 @@ fn text(status: u16, media_type: &str, body: &str) -> Response {
 fn mend(scene: &mut Scene) {
     scene.clear();
     let bearer = Authentication::Bearer(BEARER.to_owned());
-    scene.implicit.rules.authentication(bearer);
+    scene.implicit.rules.authentication(bearer.clone());
+    scene.pin.rules.authentication(bearer);
     scene.implicit.rules.set("t/p256", Credential::default());
     scene.pin.rules.set("t/p256", Credential::with_pin(CSC_PIN));
     scene.pin.rules.unlock("t/p256");
