@@ -26,6 +26,8 @@ mod records;
 mod session;
 mod text;
 mod token;
+#[cfg(test)]
+mod walk;
 
 pub use configuration::{
     CertificateRecord, Configuration, Inventory, KeyRecord, RunCommand, Secret, Settings,
