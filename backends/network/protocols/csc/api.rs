@@ -9,8 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     Finding, base64,
     http::{
-        Client, Deadline, Endpoint, Exchange, Method, Repeat, Request, Response, Verdict,
-        judge_by_status,
+        Client, Deadline, Endpoint, Exchange, Method, Repeat, Request, Response, judge_by_status,
     },
     json::{Body, Object},
 };
@@ -345,10 +344,8 @@ pub(super) fn send(
             *place.borrow_mut() = endpoint.authority();
             prepare()
         },
-        judge: match repeat {
-            Repeat::Always => &judge_by_status,
-            Repeat::Unsent => &|_| Verdict::Final,
-        },
+        // What may be spent is not sent again, but the next request begins elsewhere.
+        judge: &judge_by_status,
     })?;
     match answer.status {
         200..300 => Ok(answer),

@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ctk_token::{PublicKey, Result, TokenError};
+use ctk_token::{PublicKey, Reason, Result, TokenError};
 
 use crate::{
     Inventory, MAX_CHAIN, MAX_KEYS, Records,
-    http::{Deadline, Repeat, Response},
+    http::{Deadline, Endpoint, Repeat, Response},
     json::{Body, Object},
 };
 
@@ -16,6 +16,7 @@ use super::{
     error::{Failure, Refusal, shown},
     expression,
     facts::{Authorization, Factor, Facts, Version},
+    identity,
     options::Authentication,
     sign::bytes,
 };
@@ -64,6 +65,7 @@ pub(super) fn inventory(
     };
     let token_url = token_url.filter(|_| api.options.token_url.is_none());
     if let Some(url) = &token_url {
+        check_token_url(url, api)?;
         progress(&format!("access tokens come from {}", shown(url)));
     }
     let mut known = HashMap::new();
@@ -106,6 +108,26 @@ pub(super) fn inventory(
     records.finish()
 }
 
+/// Our secrets go to another host than the service's only if a person has said so.
+///
+/// # Errors
+/// [`TokenError::Refused`] with what to do.
+fn check_token_url(url: &str, api: &Api<'_>) -> Result<()> {
+    let (base, _) = identity::split(url);
+    let is_known = |host: &str| {
+        let mut endpoints = api.options.endpoints.iter();
+        endpoints.any(|endpoint| endpoint.host == host)
+    };
+    match Endpoint::parse(base) {
+        Ok(endpoint) if is_known(&endpoint.host) => Ok(()),
+        _ => Err(TokenError::Refused(Reason::new(format!(
+            "{} says that access tokens come from {}, which is another host: if that is right, set `token_url` to it",
+            api.place(),
+            shown(url)
+        )))),
+    }
+}
+
 /// Whether a refusal speaks of one credential, so that the others can be asked for.
 fn is_of_one(refusal: Refusal) -> bool {
     !matches!(
@@ -122,7 +144,9 @@ fn names<'a>(
 ) -> Result<Vec<String>> {
     let api = &begin();
     if !api.options.credentials.is_empty() {
-        return Ok(api.options.credentials.clone());
+        let mut seen = HashSet::new();
+        let names = api.options.credentials.iter();
+        return Ok(names.filter(|name| seen.insert(*name)).cloned().collect());
     }
     let (mut names, mut seen) = (Vec::new(), HashSet::new());
     let (mut page, mut pages) = (None, HashSet::new());
@@ -137,7 +161,7 @@ fn names<'a>(
                 .filter(|name| seen.insert(name.clone())),
         );
         for info in object.objects("credentialInfos") {
-            if let Some(name) = info.text("credentialID") {
+            if let Some(name) = info.text("credentialID").filter(|name| seen.contains(name)) {
                 known.insert(name, Credential::read(&info, version));
             }
         }
@@ -176,7 +200,7 @@ fn list(api: &Api<'_>, version: Version, page: Option<&str>) -> Result<Response>
     answer.map_err(|failure| match failure {
         // Of a list this is no statement about a key.
         Failure::Refused(problem) if problem.refusal == Refusal::NotFound => {
-            TokenError::Unreachable(ctk_token::Reason::new(format!(
+            TokenError::Unreachable(Reason::new(format!(
                 "{}: check that `endpoints` has the path of its CSC API",
                 problem.reason
             )))
@@ -196,7 +220,8 @@ fn ask(api: &Api<'_>, version: Version, name: &str) -> std::result::Result<Crede
     Ok(Credential::read(&object, version))
 }
 
-/// Adds a credential to the inventory, or why it is left out. Its certificates are there in any case.
+/// Adds a credential to the inventory, or why it is left out. Its certificates are there all the same, unless it is switched
+/// off: then a token has nothing of it.
 fn add(
     api: &Api<'_>,
     records: &mut Records,
@@ -216,7 +241,9 @@ fn add(
             records.key("", key.spki(), &chain, facts);
         }
         Err(why) => {
-            records.certificates(chain.iter().take(MAX_CHAIN).map(Vec::as_slice));
+            if credential.is_enabled {
+                records.certificates(chain.iter().take(MAX_CHAIN).map(Vec::as_slice));
+            }
             records.left_out(format!("credential {:?} is left out: {why}", shown(name)));
         }
     }

@@ -164,15 +164,9 @@ impl Problem {
     }
 }
 
-/// Text of a service as a person can be shown it: at most 200 characters, without control characters.
+/// Text of a service as a person can be shown it: one line of at most 200 characters.
 pub(super) fn shown(text: &str) -> String {
-    let text: String = text
-        .trim()
-        .chars()
-        .map(|char| if char.is_control() { ' ' } else { char })
-        .take(MAX_SHOWN)
-        .collect();
-    text.trim_end().to_owned()
+    crate::text::shown(text, MAX_SHOWN)
 }
 
 /// Whether a text has one of these in it.

@@ -197,7 +197,7 @@ impl Identity {
             && is_of_client(problem)
         {
             let client = api.options.client_id.as_deref().unwrap_or_default();
-            answer = ask(Some(&basic(client, secret)));
+            answer = ask(Some(&basic_of_client(client, secret)));
         }
         match answer {
             Ok(answer) => {
@@ -242,7 +242,7 @@ impl Identity {
 }
 
 /// The last part of the path, with its slash, is the target: the rest is an endpoint.
-fn split(url: &str) -> (&str, String) {
+pub(super) fn split(url: &str) -> (&str, String) {
     let start = url.find("://").map_or(0, |at| at + 3);
     let path = url.get(start..).and_then(|rest| rest.rfind('/'));
     match path.and_then(|at| url.split_at_checked(start + at)) {
@@ -289,11 +289,25 @@ fn token(bearer: &Zeroizing<String>, lifetime: Option<Duration>) -> Token {
 
 /// RFC 7617.
 fn basic(user: &str, password: &Zeroizing<String>) -> Zeroizing<String> {
-    let mut pair = Zeroizing::new(String::with_capacity(user.len() + 1 + password.len()));
-    pair.push_str(user);
-    pair.push(':');
-    pair.push_str(password);
-    let encoded = Zeroizing::new(base64::encode(pair.as_bytes()));
+    let mut pair = Zeroizing::new(Vec::with_capacity(user.len() + 1 + password.len()));
+    for part in [user, ":", password] {
+        pair.extend_from_slice(part.as_bytes());
+    }
+    basic_of(&pair)
+}
+
+/// RFC 6749 §2.3.1: both are escaped before they are put together.
+fn basic_of_client(client: &str, secret: &Zeroizing<String>) -> Zeroizing<String> {
+    let room = 3 * (client.len() + secret.len()) + 1;
+    let mut pair = Zeroizing::new(Vec::with_capacity(room));
+    escape(client, &mut pair);
+    pair.push(b':');
+    escape(secret, &mut pair);
+    basic_of(&pair)
+}
+
+fn basic_of(pair: &[u8]) -> Zeroizing<String> {
+    let encoded = Zeroizing::new(base64::encode(pair));
     let mut header = Zeroizing::new(String::with_capacity(6 + encoded.len()));
     header.push_str("Basic ");
     header.push_str(&encoded);
@@ -359,23 +373,28 @@ fn form(parameters: &Parameters<'_>) -> Zeroizing<Vec<u8>> {
         body.extend_from_slice(if index == 0 { b"" } else { b"&" });
         body.extend_from_slice(name.as_bytes());
         body.push(b'=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                body.push(byte);
-                continue;
-            }
-            let mut escape = *b"%00";
-            for (place, digit) in escape.iter_mut().skip(1).zip([byte >> 4, byte & 15]) {
-                *place = b"0123456789ABCDEF"
-                    .get(usize::from(digit))
-                    .copied()
-                    .unwrap_or(b'0');
-            }
-            body.extend_from_slice(&escape);
-            escape.zeroize();
-        }
+        escape(value, &mut body);
     }
     body
+}
+
+/// Adds a value, which becomes up to three times as long.
+fn escape(value: &str, body: &mut Vec<u8>) {
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            body.push(byte);
+            continue;
+        }
+        let mut escaped = *b"%00";
+        for (place, digit) in escaped.iter_mut().skip(1).zip([byte >> 4, byte & 15]) {
+            *place = b"0123456789ABCDEF"
+                .get(usize::from(digit))
+                .copied()
+                .unwrap_or(b'0');
+        }
+        body.extend_from_slice(&escaped);
+        escaped.zeroize();
+    }
 }
 
 #[cfg(test)]
@@ -395,6 +414,9 @@ mod tests {
     fn headers_are_those_of_the_rfcs() {
         let header = basic("Aladdin", &Zeroizing::new("open sesame".to_owned()));
         assert_eq!(*header, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        let client = basic_of_client("a:b", &Zeroizing::new("c+d".to_owned()));
+        let escaped = base64::encode(b"a%3Ab:c%2Bd");
+        assert_eq!(*client, format!("Basic {escaped}"));
         assert_eq!(
             **token(&Zeroizing::new("x".to_owned()), None).header,
             "Bearer x"

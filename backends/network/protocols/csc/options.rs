@@ -166,6 +166,12 @@ impl Options {
                 }),
         };
         options.check()?;
+        let is_tls = settings.text("authentication") == Some("tls");
+        if is_tls && settings.path("client_certificate").is_none() {
+            return Err(wrong(
+                "`authentication = \"tls\"` needs the setting `client_certificate`".to_owned(),
+            ));
+        }
         Ok(options)
     }
 
@@ -203,6 +209,12 @@ impl Options {
                 ],
             ),
         };
+        let user = self.user.as_deref().unwrap_or_default();
+        if self.authentication == Authentication::Basic && user.contains(':') {
+            return Err(wrong(
+                "`user`: no user of basic has a colon in it".to_owned(),
+            ));
+        }
         match needed.iter().find(|(_, is_there)| !is_there) {
             Some((name, _)) => Err(wrong(format!(
                 "`authentication = \"{method}\"` needs the setting `{name}`"

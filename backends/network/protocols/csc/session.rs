@@ -76,7 +76,17 @@ impl CscSession {
         let (api, facts) = (work.api, work.facts);
         if facts.authorization == Authorization::OAuth2Code {
             let token = identity::read(api, api.options.authorization_token.as_ref())?;
-            return work.sign(&Ticket::Token(&token)).map_err(unauthorized);
+            return work.sign(&Ticket::Token(&token)).map_err(|failure| {
+                let is_of_token = matches!(
+                    failure.refusal(),
+                    Some(Refusal::Token | Refusal::Unauthorized)
+                );
+                // It is what authorises, and not who we are.
+                unauthorized(match is_of_token {
+                    true => failure.being(Refusal::Sad),
+                    false => failure,
+                })
+            });
         }
         let credential = &*facts.credential;
         let signatures = facts.signatures(&api.options);
@@ -98,8 +108,8 @@ impl CscSession {
             self.grants.lock().note_use(credential, number);
             return answer.map_err(unauthorized);
         };
-        // A kept authorisation may have ended in any way, and no secret is spent by another one. A service that has
-        // failed may have signed, and is not asked again.
+        // A kept authorisation may have ended in any way, and another one spends nothing that somebody has to give again. A
+        // service that has failed may have signed, and is not asked again.
         if is_fresh.get() || !(is_ended(&failure) || is_silent(&failure)) {
             return Err(unauthorized(failure));
         }
@@ -353,11 +363,12 @@ impl ServiceSession for CscSession {
             facts: &facts,
             plan: &plan,
         };
-        let signature = match signing_constraint(&facts, &api.options) {
-            Constraint::Auth(_, Reuse::Session) => {
-                self.grants.lock().end_once();
-                self.sign_opened(&work)
-            }
+        let constraint = signing_constraint(&facts, &api.options);
+        if !matches!(constraint, Constraint::Auth(_, Reuse::Operation)) {
+            self.grants.lock().end_once();
+        }
+        let signature = match constraint {
+            Constraint::Auth(_, Reuse::Session) => self.sign_opened(&work),
             Constraint::Auth(_, Reuse::Operation) => self.sign_once(&work),
             Constraint::Free | Constraint::Never => self.sign_free(&work),
         }?;

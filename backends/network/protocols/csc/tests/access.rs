@@ -1,6 +1,9 @@
 //! How the service knows us: tokens got once, renewed once, and what is said when that does not help.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ctk_token::{KeyAlgorithm, Role, TokenError};
 use serde_json::json;
@@ -8,8 +11,8 @@ use serde_json::json;
 use crate::{Finding, Service, Step, Value, http::Deadline};
 
 use super::{
-    fake::{Fake, P256, PIN, SEED, credential},
-    world::{World, secret, text},
+    fake::{Call, Fake, P256, PIN, SEED, credential},
+    world::{self, World, secret, settings, text},
 };
 
 fn service(version: u32, bearer: &'static str) -> Fake {
@@ -39,7 +42,7 @@ fn a_client_of_oauth2_gets_a_token_once() {
     let world = World::new(service(1, "Bearer tokenT"), &client());
     assert_eq!(
         world.inventory.keys[0].facts.text("token_url"),
-        Some("https://login.example/x/oauth2/token")
+        Some("https://signing.example/x/oauth2/token")
     );
     sign(&world).unwrap();
     let calls = world.fake.calls();
@@ -100,7 +103,7 @@ fn a_token_that_has_expired_is_renewed_once() {
     world.fake.calls();
     // The service gives another token to somebody, and takes no other from then on.
     let key = &world.inventory.keys[0];
-    let other = super::world::client(&world.fake, &super::world::settings(&client()));
+    let other = world::client(&world.fake, &settings(&client()));
     other.list(None, &mut |_| {}).unwrap();
     world.fake.calls();
     let signed = world
@@ -139,6 +142,31 @@ fn a_password_gets_a_token_in_the_old_dialect_by_json() {
 }
 
 #[test]
+fn secrets_go_to_another_host_only_if_a_person_has_said_so() {
+    let elsewhere = |call: &Call| {
+        let told = json!({"specs": "1.0.4.0", "oauth2": "https://login.example/x"});
+        (call.operation == "info").then(|| (200, told.to_string()))
+    };
+    let fake = Arc::new(service(1, "Bearer tokenT"));
+    fake.answer_by(elsewhere);
+    let listed = world::client(&fake, &settings(&client())).list(None, &mut |_| {});
+    let Err(TokenError::Refused(why)) = listed else {
+        panic!("{listed:?}")
+    };
+    let why = why.as_str();
+    assert!(
+        why.contains("https://login.example/x/oauth2/token"),
+        "{why}"
+    );
+    assert!(why.contains("set `token_url`"), "{why}");
+    assert_eq!(fake.operations(), ["info"]);
+    let mut more = client();
+    more.push(("token_url", text("https://login.example/x/oauth2/token")));
+    let listed = world::client(&fake, &settings(&more)).list(None, &mut |_| {});
+    assert_eq!(listed.unwrap().keys.len(), 1);
+}
+
+#[test]
 fn a_client_that_is_refused_in_the_body_names_itself_in_the_header() {
     let world = World::new(service(1, "Bearer tokenT"), &client());
     world.fake.answer_by(|call| {
@@ -149,13 +177,14 @@ fn a_client_that_is_refused_in_the_body_names_itself_in_the_header() {
     let calls = world.fake.calls();
     assert_eq!(
         calls[1].authorization.as_deref(),
-        Some("Basic bWUmeW91OnM9Yw==")
+        // me%26you:s%3Dc
+        Some("Basic bWUlMjZ5b3U6cyUzRGM=")
     );
     assert!(!calls[1].raw.contains("client_secret"));
     world
         .fake
         .answer("token", 400, r#"{"error":"invalid_request"}"#);
-    let fresh = super::world::client(&world.fake, &super::world::settings(&client()));
+    let fresh = world::client(&world.fake, &settings(&client()));
     let Err(TokenError::Refused(why)) = fresh.list(None, &mut |_| {}) else {
         panic!("without a token")
     };
@@ -250,7 +279,7 @@ fn tokens_come_from_where_it_was_stored_and_nobody_is_asked() {
     assert_eq!(world.fake.operations(), ["token", "credentials/authorize"]);
     let mut keys = keys.clone();
     keys[0].facts.0.remove("token_url");
-    let fresh = super::world::client(&world.fake, &super::world::settings(&client()));
+    let fresh = world::client(&world.fake, &settings(&client()));
     let answer = fresh
         .open_session()
         .login(Role::User, &keys, None, PIN.as_bytes());
@@ -293,7 +322,7 @@ fn wrong_settings_are_told_by_every_use() {
         ),
     ] {
         let fake = std::sync::Arc::new(service(1, ""));
-        let client = super::world::client(&fake, &super::world::settings(&more));
+        let client = world::client(&fake, &settings(&more));
         let Err(TokenError::Unreachable(why)) = client.list(None, &mut |_| {}) else {
             panic!("{word}")
         };
@@ -307,7 +336,7 @@ fn wrong_settings_are_told_by_every_use() {
 }
 
 fn findings(fake: Fake, more: &[(&str, Value)]) -> Vec<(Step, Result<String, String>)> {
-    let client = super::world::client(&fake.into(), &super::world::settings(more));
+    let client = world::client(&fake.into(), &settings(more));
     let mut findings = Vec::new();
     client.check(&mut |Finding { step, result }| {
         findings.push((step, result.map_err(|why| why.to_string())));

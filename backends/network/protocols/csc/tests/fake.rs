@@ -218,7 +218,7 @@ impl Fake {
         if operation == "info" {
             let specs = ["0.1.7.9", "1.0.4.0", "2.0.0.2"][self.version as usize];
             return Ok(
-                json!({"specs": specs, "name": "Fake", "oauth2": "https://login.example/x"}),
+                json!({"specs": specs, "name": "Fake", "oauth2": "https://signing.example/x"}),
             );
         }
         if operation == "auth/login" || operation == "token" {
