@@ -321,7 +321,7 @@ fn wrong_settings_are_told_by_every_use() {
             "ftp",
         ),
     ] {
-        let fake = std::sync::Arc::new(service(1, ""));
+        let fake = Arc::new(service(1, ""));
         let client = world::client(&fake, &settings(&more));
         let Err(TokenError::Unreachable(why)) = client.list(None, &mut |_| {}) else {
             panic!("{word}")
