@@ -209,6 +209,23 @@ impl Grants {
         }
     }
 
+    /// The service says that the secret of the login is wrong: no other credential is given it.
+    pub(super) fn refuse_all(&mut self, login: Login, error: &TokenError) {
+        if login != self.login() {
+            return;
+        }
+        if matches!(self.once, Some(Once::Secret(..))) {
+            self.once = None;
+        }
+        for refused in self
+            .shared
+            .iter_mut()
+            .flat_map(|shared| shared.closed.values_mut())
+        {
+            refused.get_or_insert_with(|| error.clone());
+        }
+    }
+
     /// What was logged in with for one operation with this credential.
     pub(super) fn take_once(&mut self, credential: &str) -> Option<Once> {
         let context = self.context.take_if(|once| once.is_for(credential));

@@ -119,6 +119,10 @@ impl CscSession {
             grants.lose(credential, number);
             was_used
         };
+        // The password that `otp` tells may be the same still, and wrong by now; the next signature asks for it.
+        if facts.wants_otp() && api.options.otp_seed.is_none() {
+            return Err(unauthorized(failure));
+        }
         let signature = work.authorize_and_sign(None).map_err(unauthorized)?;
         if was_used {
             log::info!(
@@ -169,10 +173,13 @@ impl CscSession {
                 Ok((sad.value, number))
             }
             Err(failure) => {
-                let may_count = failure.may_count();
+                let (may_count, is_wrong) = (failure.may_count(), is_wrong(&failure));
                 let error = TokenError::from(failure);
-                if may_count {
-                    self.grants.lock().refuse(login, credential, &error);
+                let mut grants = self.grants.lock();
+                if is_wrong {
+                    grants.refuse_all(login, &error);
+                } else if may_count {
+                    grants.refuse(login, credential, &error);
                 }
                 Err(error)
             }
@@ -181,12 +188,24 @@ impl CscSession {
 
     /// Signs with what was logged in with for this operation.
     fn sign_once(&self, work: &Work<'_>) -> Result<Vec<u8>> {
-        let once = self.grants.lock().take_once(&work.facts.credential);
+        let (login, once) = {
+            let mut grants = self.grants.lock();
+            (grants.login(), grants.take_once(&work.facts.credential))
+        };
         match once.ok_or(TokenError::AuthenticationNeeded)? {
-            Once::Secret(_, secret) => {
+            Once::Secret(of, secret) => {
                 let given = Given::read(work.api, work.facts, &secret)?;
                 drop(secret);
-                Ok(work.authorize_and_sign(Some(&given))?)
+                let answer = work.authorize_and_sign(Some(&given));
+                let is_of_login = of.is_none();
+                let is_wrong = answer.as_ref().err().is_some_and(is_wrong);
+                answer.map_err(|failure| {
+                    let error = TokenError::from(failure);
+                    if is_of_login && is_wrong {
+                        self.grants.lock().refuse_all(login, &error);
+                    }
+                    error
+                })
             }
             Once::Sad(_, sad) if Instant::now() >= sad.until => {
                 Err(TokenError::AuthenticationNeeded)
@@ -391,6 +410,11 @@ fn remember(api: &Api<'_>, facts: &Facts) {
     if let Some(url) = &facts.token_url {
         api.remember_token_url(url);
     }
+}
+
+/// Whether the service says that a secret is wrong, or was so too often.
+fn is_wrong(failure: &Failure) -> bool {
+    matches!(failure.refusal(), Some(Refusal::Secret | Refusal::Locked))
 }
 
 /// Whether the service says that an authorisation is over.

@@ -282,6 +282,20 @@ fn a_credential_that_refuses_the_shared_pin_is_not_given_it_again() {
         login(&*session, keys, PIN).unwrap();
         sign(&*session, &keys[1]).unwrap();
     }
+    // One that is wrong is given to no other credential either.
+    let three = (0..3).map(|_| credential(P256, &["pin"])).collect();
+    let world = World::new(Fake::new(1, three), &[("shared_pin", Value::Flag(true))]);
+    let (session, keys) = (world.session(), &world.inventory.keys);
+    login(&*session, keys, PIN).unwrap();
+    world.fake.calls();
+    world
+        .fake
+        .answer("credentials/authorize", 400, r#"{"error":"invalid_pin"}"#);
+    for key in [&keys[1], &keys[2]] {
+        let wrong = TokenError::AuthenticationFailed { tries: None };
+        assert_eq!(sign(&*session, key), Err(wrong));
+    }
+    assert_eq!(world.fake.operations(), ["credentials/authorize"]);
     // A service that has failed has not looked at it.
     let world = sharing(&["pin"]);
     let (session, keys) = (world.session(), &world.inventory.keys);
@@ -303,6 +317,8 @@ fn a_login_opens_what_lasts_and_counts_for_one_operation_of_the_rest() {
             ..credential(P256, &["pin"])
         },
         credential(P256, &["pin"]),
+        credential(P256, &["implicit"]),
+        credential(P256, &["pin"]),
     ];
     let world = World::new(Fake::new(1, mixed), &[("shared_pin", Value::Flag(true))]);
     let (session, keys) = (world.session(), &world.inventory.keys);
@@ -320,4 +336,20 @@ fn a_login_opens_what_lasts_and_counts_for_one_operation_of_the_rest() {
         sign(&*session, &keys[0]),
         Err(TokenError::AuthenticationNeeded)
     );
+    login(&*session, keys, PIN).unwrap();
+    sign(&*session, &keys[2]).unwrap();
+    assert_eq!(
+        sign(&*session, &keys[0]),
+        Err(TokenError::AuthenticationNeeded)
+    );
+    // If its PIN is wrong for one, no other is given it.
+    login(&*session, keys, PIN).unwrap();
+    world
+        .fake
+        .answer("credentials/authorize", 400, r#"{"error":"invalid_pin"}"#);
+    let wrong = TokenError::AuthenticationFailed { tries: None };
+    assert_eq!(sign(&*session, &keys[0]), Err(wrong.clone()));
+    world.fake.calls();
+    assert_eq!(sign(&*session, &keys[3]), Err(wrong));
+    assert!(world.fake.calls().is_empty());
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{KeyRecord, Service, ServiceSession, Value};
 
 use super::{
-    fake::{Fake, P256, PIN, RSA, credential},
+    fake::{Fake, OTP, P256, PIN, RSA, credential},
     world::{World, secret},
 };
 
@@ -120,6 +120,27 @@ fn a_free_authorisation_that_ends_is_renewed_unseen() {
     world.fake.restart();
     sign(&*session, key, KeyAlgorithm::EcdsaDigest, 32);
     assert_eq!(world.fake.operations().len(), 3);
+}
+
+/// What `otp` tells may be the same password still.
+#[test]
+fn a_one_time_password_is_read_for_one_signature_once() {
+    let world = World::new(
+        Fake::new(1, vec![credential(P256, &["otp"])]),
+        &[("otp", secret(OTP))],
+    );
+    let (session, key) = (world.session(), &world.inventory.keys[0]);
+    let how = KeyAlgorithm::EcdsaDigest;
+    sign(&*session, key, how, 32);
+    world.fake.restart();
+    world.fake.calls();
+    let refused = session.sign(key, how, &[7; 32]);
+    assert!(
+        matches!(refused, Err(TokenError::Refused(_))),
+        "{refused:?}"
+    );
+    assert_eq!(world.fake.operations(), ["signatures/signHash"]);
+    sign(&*session, key, how, 32);
 }
 
 #[test]
