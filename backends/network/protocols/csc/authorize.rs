@@ -13,6 +13,7 @@ use crate::{
     base64,
     http::{Repeat, Response},
     json::{Body, Object},
+    token::{MAX_PIN, MIN_PIN},
 };
 
 use super::{
@@ -56,7 +57,8 @@ impl Given {
     /// Takes a login apart as this credential wants it: the PIN; or PIN,OTP, of which the OTP has no comma; or the OTP.
     ///
     /// # Errors
-    /// [`TokenError::AuthenticationFailed`] for what is no text, and so is no secret of any service.
+    /// [`TokenError::AuthenticationFailed`] for what is no text, and so is no secret of any service;
+    /// [`TokenError::PinLength`] if a half of it is empty.
     pub(super) fn read(api: &Api<'_>, facts: &Facts, secret: &[u8]) -> Result<Self> {
         let wrong = |_| TokenError::AuthenticationFailed { tries: None };
         let text = std::str::from_utf8(secret).map_err(wrong)?;
@@ -74,6 +76,16 @@ impl Given {
             (false, true) => (None, own(text)),
             _ => (own(text), None),
         };
+        let is_empty = |secret: &Option<Zeroizing<String>>| {
+            secret.as_ref().is_some_and(|secret| secret.is_empty())
+        };
+        // It costs a try all the same.
+        if is_empty(&pin) || is_empty(&otp) {
+            return Err(TokenError::PinLength {
+                min: MIN_PIN,
+                max: MAX_PIN,
+            });
+        }
         Ok(Self { pin, otp })
     }
 

@@ -267,6 +267,13 @@ fn pin_and_one_time_password_come_in_one_login() {
         assert!(login(&pin_and("000000")).is_err());
         login(&pin_and(OTP)).unwrap();
         sign(&*session, &keys[0]).unwrap();
+        world.fake.calls();
+        // Without one half no try is spent.
+        for half in [pin_and(""), format!(",{OTP}").into_bytes()] {
+            let length = TokenError::PinLength { min: 1, max: 255 };
+            assert_eq!(login(&half), Err(length));
+        }
+        assert!(world.fake.calls().is_empty());
     }
     let world = World::new(Fake::new(1, vec![credential(P256, &["otp"])]), &[]);
     let (session, keys) = (world.session(), &world.inventory.keys);
