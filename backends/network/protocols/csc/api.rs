@@ -15,11 +15,11 @@ use crate::{
 };
 
 use super::{
-    error::{Failure, Problem, Refusal},
+    error::{Failure, Problem, Refusal, shown},
     facts::Version,
-    identity::Identity,
+    identity::{self, Identity},
     info::Info,
-    options::Options,
+    options::{Authentication, Options},
     totp::{Clock, Generator},
 };
 
@@ -263,9 +263,36 @@ impl Api<'_> {
             Err(failure) => return Err(failure.into()),
         };
         let info = Arc::new(info.unwrap_or_else(|| Info::assumed(self.endpoint())));
-        self.remember_token_url(&info.token_url(self.endpoint()));
         *self.info.lock() = Some(info.clone());
         Ok((info, answer))
+    }
+
+    /// Where tokens come from by what the service says, if we need any and nobody has configured it. Our secrets go to another
+    /// host than the service's only if a person has said so.
+    ///
+    /// # Errors
+    /// [`TokenError::Refused`] with what to do.
+    pub(super) fn token_url(&self, info: &Info) -> Result<Option<String>> {
+        let is_needed = matches!(
+            self.options.authentication,
+            Authentication::OAuth2Client | Authentication::OAuth2Password
+        );
+        if !is_needed || self.options.token_url.is_some() {
+            return Ok(None);
+        }
+        let url = info.token_url(self.endpoint());
+        let (base, _) = identity::split(&url);
+        let mut hosts = self.options.endpoints.iter().map(|endpoint| &endpoint.host);
+        let is_ours = |endpoint: Endpoint| hosts.any(|host| *host == endpoint.host);
+        if !Endpoint::parse(base).is_ok_and(is_ours) {
+            return Err(TokenError::Refused(Reason::new(format!(
+                "{} says that access tokens come from {}, which is another host: if that is right, set `token_url` to it",
+                self.place(),
+                shown(&url)
+            ))));
+        }
+        self.remember_token_url(&url);
+        Ok(Some(url))
     }
 
     /// Whether we are somebody to the service; nothing is asked that needs a right.

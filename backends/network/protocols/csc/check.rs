@@ -55,7 +55,9 @@ pub(super) fn check(remote: Result<&Remote>, findings: &mut dyn FnMut(Finding)) 
     if !tell(Step::Clock, clock(api, date)) && api.options.otp_seed.is_some() {
         return;
     }
-    let who = api.authenticate(info.version).map(|()| {
+    let who = api.token_url(&info);
+    let who = who.and_then(|_| api.authenticate(info.version));
+    let who = who.map(|()| {
         let name = match &*info.name {
             "" => api.place(),
             name => name.to_owned(),

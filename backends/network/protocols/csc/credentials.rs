@@ -6,7 +6,7 @@ use ctk_token::{PublicKey, Reason, Result, TokenError};
 
 use crate::{
     Inventory, MAX_CHAIN, MAX_KEYS, Records,
-    http::{Deadline, Endpoint, Repeat, Response},
+    http::{Deadline, Repeat, Response},
     json::{Body, Object},
 };
 
@@ -16,8 +16,6 @@ use super::{
     error::{Failure, Refusal, shown},
     expression,
     facts::{Authorization, Factor, Facts, Version},
-    identity,
-    options::Authentication,
     sign::bytes,
 };
 
@@ -57,15 +55,8 @@ pub(super) fn inventory(
     progress("asking the service for its version");
     let api = &begin();
     let info = api.info()?;
-    let token_url = match api.options.authentication {
-        Authentication::OAuth2Client | Authentication::OAuth2Password => {
-            Some(info.token_url(api.endpoint()))
-        }
-        _ => None,
-    };
-    let token_url = token_url.filter(|_| api.options.token_url.is_none());
+    let token_url = api.token_url(&info)?;
     if let Some(url) = &token_url {
-        check_token_url(url, api)?;
         progress(&format!("access tokens come from {}", shown(url)));
     }
     let mut known = HashMap::new();
@@ -106,26 +97,6 @@ pub(super) fn inventory(
         add(api, &mut records, &name, &credential, facts);
     }
     records.finish()
-}
-
-/// Our secrets go to another host than the service's only if a person has said so.
-///
-/// # Errors
-/// [`TokenError::Refused`] with what to do.
-fn check_token_url(url: &str, api: &Api<'_>) -> Result<()> {
-    let (base, _) = identity::split(url);
-    let is_known = |host: &str| {
-        let mut endpoints = api.options.endpoints.iter();
-        endpoints.any(|endpoint| endpoint.host == host)
-    };
-    match Endpoint::parse(base) {
-        Ok(endpoint) if is_known(&endpoint.host) => Ok(()),
-        _ => Err(TokenError::Refused(Reason::new(format!(
-            "{} says that access tokens come from {}, which is another host: if that is right, set `token_url` to it",
-            api.place(),
-            shown(url)
-        )))),
-    }
 }
 
 /// Whether a refusal speaks of one credential, so that the others can be asked for.
