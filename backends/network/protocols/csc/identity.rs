@@ -21,10 +21,11 @@ use crate::{
 
 use super::{
     api::{self, Api, Connect, Wire},
-    error::{Failure, Problem, Refusal},
+    error::{Failure, Problem},
     facts::Version,
     fetch::Fetch,
     options::{Authentication, Options},
+    refused::Refused,
 };
 
 /// How long a token counts if nobody says, in seconds (CSC API 1.0.4 §8.3.3, §11.2).
@@ -35,6 +36,7 @@ pub(super) struct Identity {
     connect: Arc<Connect>,
     token: Mutex<Option<Token>>,
     fetch: Fetch,
+    refused: Refused,
     token_url: Mutex<Option<String>>,
     token_wire: Mutex<Option<(String, Arc<dyn Wire>)>>,
     /// The service has no `auth/login` and takes the password with each request.
@@ -60,6 +62,7 @@ impl Identity {
             connect,
             token: Mutex::default(),
             fetch: Fetch::default(),
+            refused: Refused::default(),
             token_url: Mutex::default(),
             token_wire: Mutex::default(),
             has_no_login: AtomicBool::new(false),
@@ -116,17 +119,33 @@ impl Identity {
                 let bearer = read(api, api.options.bearer.as_ref())?;
                 Ok(token(&bearer, None))
             }
-            Authentication::Basic => self.log_in(api),
+            Authentication::Basic => {
+                let password = read(api, api.options.password.as_ref())?;
+                let ask = || self.log_in(api, &password);
+                self.refused.ask(vec![password.clone()], ask)
+            }
             Authentication::OAuth2Client | Authentication::OAuth2Password => {
-                self.ask_for_token(api, version)
+                let secret = match &api.options.client_secret {
+                    Some(_) => Some(read(api, api.options.client_secret.as_ref())?),
+                    None => None,
+                };
+                let password = match api.options.authentication {
+                    Authentication::OAuth2Password => {
+                        Some(read(api, api.options.password.as_ref())?)
+                    }
+                    _ => None,
+                };
+                let secrets = secret.iter().chain(&password).cloned().collect();
+                let ask = || self.ask_for_token(api, version, secret.as_ref(), password.as_ref());
+                self.refused.ask(secrets, ask)
             }
         }
     }
 
     /// `auth/login`; a service without it is given user and password with each request.
-    fn log_in(&self, api: &Api<'_>) -> Result<Token> {
+    fn log_in(&self, api: &Api<'_>, password: &Zeroizing<String>) -> Result<Token> {
         let user = api.options.user.as_deref().unwrap_or_default();
-        let basic = basic(user, &read(api, api.options.password.as_ref())?);
+        let basic = basic(user, password);
         let itself = |header| Token {
             header: Arc::new(header),
             until: None,
@@ -135,7 +154,7 @@ impl Identity {
             return Ok(itself(basic));
         }
         let body = Body::new().finish();
-        match api.send("auth/login", Repeat::Always, &body, Some(&basic)) {
+        match api.send("auth/login", Repeat::Unsent, &body, Some(&basic)) {
             Ok(answer) => {
                 access_token(&answer).ok_or_else(|| api.nonsense("auth/login", "no access token"))
             }
@@ -150,20 +169,23 @@ impl Identity {
 
     /// OAuth 2.0 (RFC 6749 §4.3, §4.4). The client names itself in the body, as this API's document has it, and if that is
     /// refused in the header, as RFC 6749 §2.3.1 prefers it.
-    fn ask_for_token(&self, api: &Api<'_>, version: Version) -> Result<Token> {
+    fn ask_for_token(
+        &self,
+        api: &Api<'_>,
+        version: Version,
+        secret: Option<&Zeroizing<String>>,
+        password: Option<&Zeroizing<String>>,
+    ) -> Result<Token> {
         let url = self.token_url(api)?;
         let (wire, target) = self.token_wire(&url)?;
-        let secret = match &api.options.client_secret {
-            Some(_) => Some(read(api, api.options.client_secret.as_ref())?),
-            None => None,
-        };
-        let password = match api.options.authentication {
-            Authentication::OAuth2Password => Some(read(api, api.options.password.as_ref())?),
-            _ => None,
+        // A wrong password of a user counts.
+        let repeat = match password {
+            Some(_) => Repeat::Unsent,
+            None => Repeat::Always,
         };
         let ask = |header: Option<&Zeroizing<String>>| {
-            let in_body = secret.as_ref().filter(|_| header.is_none());
-            let parameters = parameters(&api.options, in_body, password.as_ref());
+            let in_body = secret.filter(|_| header.is_none());
+            let parameters = parameters(&api.options, in_body, password);
             let prepare = || {
                 let (mut headers, body) = match version {
                     Version::V0 => (api::json_headers(), json(&parameters)),
@@ -180,10 +202,10 @@ impl Identity {
             api::send(
                 &*wire,
                 "oauth2/token",
-                Repeat::Always,
+                repeat,
                 api.deadline,
                 &prepare,
-                &|| secret.iter().chain(&password).cloned().collect(),
+                &|| secret.into_iter().chain(password).cloned().collect(),
             )
         };
         let mut answer = ask(None);
@@ -193,7 +215,7 @@ impl Identity {
             "" => problem.status == 401 && password.is_none(),
             _ => false,
         };
-        if let (Err(Failure::Refused(problem)), Some(secret)) = (&answer, &secret)
+        if let (Err(Failure::Refused(problem)), Some(secret)) = (&answer, secret)
             && is_of_client(problem)
         {
             let client = api.options.client_id.as_deref().unwrap_or_default();
@@ -317,7 +339,7 @@ fn basic_of(pair: &[u8]) -> Zeroizing<String> {
 /// The service does not know us: no secret of the token's owner helps.
 fn refused(failure: Failure, what_to_do: &str) -> TokenError {
     match failure {
-        Failure::Refused(problem) if problem.refusal != Refusal::Unavailable => {
+        Failure::Refused(problem) if problem.status < 500 => {
             TokenError::Refused(Reason::new(format!("{}; {what_to_do}", problem.reason)))
         }
         failure => failure.into(),

@@ -19,6 +19,7 @@ mod identity;
 mod info;
 mod options;
 mod refusal;
+mod refused;
 mod service;
 mod session;
 mod sign;

@@ -160,6 +160,13 @@ fn secrets_go_to_another_host_only_if_a_person_has_said_so() {
     );
     assert!(why.contains("set `token_url`"), "{why}");
     assert_eq!(fake.operations(), ["info"]);
+    let mut told = Vec::new();
+    world::client(&fake, &settings(&client())).check(&mut |finding| told.push(finding));
+    assert_eq!(
+        told.last().map(|finding| finding.step),
+        Some(Step::Credentials)
+    );
+    assert_eq!(fake.operations(), ["info"]);
     let mut more = client();
     more.push(("token_url", text("https://login.example/x/oauth2/token")));
     let listed = world::client(&fake, &settings(&more)).list(None, &mut |_| {});
@@ -218,6 +225,15 @@ fn user_and_password_log_in_or_go_with_each_request() {
     assert_eq!(names.len(), 5);
 }
 
+/// Signs in a process of its own.
+fn sign_anew(world: &World, more: &[(&str, Value)]) -> Result<(), TokenError> {
+    let session = world::client(&world.fake, &settings(more)).open_session();
+    let key = &world.inventory.keys[0];
+    session
+        .sign(key, KeyAlgorithm::EcdsaDigest, &[7; 32])
+        .map(drop)
+}
+
 #[test]
 fn a_password_that_is_refused_is_sent_once_and_not_to_everybody() {
     let more = [
@@ -230,13 +246,17 @@ fn a_password_that_is_refused_is_sent_once_and_not_to_everybody() {
         let words = json!({"error": "authentication_error",
             "error_description": "Invalid credentials: user not found"});
         world.fake.answer("auth/login", status, &words.to_string());
-        let Err(TokenError::Refused(why)) = sign(&world) else {
+        let Err(TokenError::Refused(why)) = sign_anew(&world, &more) else {
             panic!("a user that is not known")
         };
         assert!(why.as_str().contains("`user` and `password`"), "{why}");
         assert_eq!(world.fake.operations(), ["auth/login"]);
     }
+    // One that fails has not looked at it.
+    world.fake.answer("auth/login", 500, "trouble");
+    assert!(matches!(sign(&world), Err(TokenError::Unreachable(_))));
     world.fake.answer_well();
+    world.fake.calls();
     sign(&world).unwrap();
     let calls = world.fake.calls();
     assert_eq!(calls[1].authorization.as_deref(), Some("Bearer token2"));
@@ -256,16 +276,23 @@ fn a_password_that_is_refused_is_sent_once_and_not_to_everybody() {
         (401, ""),
     ] {
         world.fake.answer("token", status, body);
-        assert!(matches!(sign(&world), Err(TokenError::Refused(_))));
+        let refused = sign_anew(&world, &more);
+        assert!(
+            matches!(refused, Err(TokenError::Refused(_))),
+            "{refused:?}"
+        );
         assert_eq!(world.fake.operations(), ["token"], "{status} {body}");
     }
-    // Nor is it shown.
+    // Nor is it shown, or sent again at once.
     let repeated = r#"{"error":"invalid_grant","error_description":"alice/wrong"}"#;
     world.fake.answer("token", 400, repeated);
-    let Err(TokenError::Refused(why)) = sign(&world) else {
-        panic!("a wrong password")
-    };
-    assert!(!why.as_str().contains("wrong"), "{why}");
+    for _ in 0..3 {
+        let Err(TokenError::Refused(why)) = sign(&world) else {
+            panic!("a wrong password")
+        };
+        assert!(!why.as_str().contains("wrong"), "{why}");
+    }
+    assert_eq!(world.fake.operations(), ["token"]);
 }
 
 #[test]
