@@ -56,7 +56,7 @@ pub(crate) fn apply(settings: &SettingArguments, token: &mut TokenConfig) -> Out
 pub(crate) fn check_commands(token: &TokenConfig) -> Outcome {
     match token.needs_commands() && !token.commands {
         true => Err(Failure::Usage(
-            "command: as the source of a secret needs --commands, for whoever uses the token runs that program".to_owned(),
+            "command: as the source of a secret needs --commands (commands = true in the configuration), for whoever uses the token runs that program".to_owned(),
         )),
         false => Ok(()),
     }
