@@ -163,7 +163,11 @@ impl<'a> Object<'a> {
     /// The number of this name, rounded down, also if it is written as a text; not for negative ones.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         let raw = self.member(name)?.trim_matches('"').trim();
-        let float = || raw.parse::<f64>().ok().filter(|number| *number >= 0.0);
+        // Rust would take "inf" for a number.
+        if !raw.starts_with(|char: char| char.is_ascii_digit()) {
+            return None;
+        }
+        let float = || raw.parse::<f64>().ok();
         // Saturates.
         raw.parse()
             .ok()
@@ -318,6 +322,9 @@ fn code_unit(rest: &str) -> Option<(u16, &str)> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -379,13 +386,15 @@ mod tests {
     #[test]
     fn other_types_are_taken_where_they_can_only_mean_one_thing() {
         let object = br#"{"a":"2048","b":3600.9,"c":-1,"d":"true","e":"no","f":1e300,"g":"one",
-            "h":{"i":1},"j":[1,"x",null],"a":1}"#;
+            "h":{"i":1},"j":[1,"x",null],"k":"inf","l":"NaN","a":1}"#;
         let object = Object::read(object).unwrap();
         assert_eq!(object.number("a"), Some(2048));
         assert_eq!(object.number("b"), Some(3600));
         assert_eq!(object.number("c"), None);
         assert_eq!(object.number("f"), Some(u64::MAX));
-        assert_eq!(object.number("g"), None);
+        for none in ["g", "h", "j", "k", "l"] {
+            assert_eq!(object.number(none), None, "{none}");
+        }
         assert_eq!(object.flag("d"), Some(true));
         assert_eq!(object.flag("e"), None);
         assert_eq!(object.texts("g"), ["one"]);

@@ -34,7 +34,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How many of a step's damaged texts are remembered, the last ones.
 const REMEMBERED: usize = 20;
 /// How much of each is printed, in bytes.
-const SHOWN: usize = 16 * 1024;
+const SHOWN: usize = 4096;
 
 /// What is put into a JSON text, where it is wrong nearly everywhere.
 const JSON_PIECES: &[&[u8]] = &[
