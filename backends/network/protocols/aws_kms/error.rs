@@ -142,9 +142,14 @@ impl Failure {
             Some(id) => format!(" (request {id})"),
             None => String::new(),
         };
-        let said = match self.message.is_empty() {
+        // A service may repeat what it was sent.
+        let message = match credentials.are_in(&self.message) {
+            true => String::new(),
+            false => shown(&self.message),
+        };
+        let said = match message.is_empty() {
             true => self.name.clone(),
-            false => format!("{}: {}", self.name, shown(&self.message)),
+            false => format!("{}: {message}", self.name),
         };
         let refused =
             |what: String| TokenError::Refused(Reason::new(format!("{about}: {what}{id}")));
@@ -162,8 +167,7 @@ impl Failure {
             | "AccessDenied"
             | "UnauthorizedOperation"
             | "NotAuthorized" => refused(format!(
-                "access denied: allow kms:{operation} in the key policy or the identity's policy ({credentials}): {}",
-                shown(&self.message)
+                "access denied: allow kms:{operation} in the key policy or the identity's policy ({credentials}): {message}"
             )),
             "OptInRequired" => refused(format!(
                 "the account has no access to this service ({credentials})"

@@ -94,6 +94,14 @@ impl Credentials {
         self.session_token.as_ref().map(|token| token.as_str())
     }
 
+    /// Whether a text has something secret of them in it.
+    pub(super) fn are_in(&self, text: &str) -> bool {
+        text.contains(self.secret_access_key())
+            || self
+                .session_token()
+                .is_some_and(|token| text.contains(token))
+    }
+
     /// When they end, if they do.
     pub(super) fn expires(&self) -> Option<SystemTime> {
         self.expires
