@@ -4,5 +4,6 @@
 mod manners;
 mod restarts;
 mod scenes;
+mod secrets;
 mod table;
 mod tls;
