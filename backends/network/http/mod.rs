@@ -15,6 +15,7 @@ mod connector;
 mod date;
 mod deadline;
 mod endpoint;
+mod exceptions;
 mod exchange;
 mod failure;
 mod files;

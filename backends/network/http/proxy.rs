@@ -1,12 +1,13 @@
-//! A proxy that connections are made through (RFC 9110 §9.3.6), and which names need none.
+//! A proxy that connections are made through (RFC 9110 §9.3.6).
 
-use std::{ffi::OsString, net::IpAddr, net::TcpStream};
+use std::{ffi::OsString, net::TcpStream};
 
 use ctk_token::Result;
 use zeroize::Zeroizing;
 
 use super::{
     endpoint::{Endpoint, host_and_port},
+    exceptions::Exceptions,
     failure::Failure,
     settings::wrong,
     wait::{Wait, WaitError},
@@ -21,8 +22,8 @@ const MAX_HEAD: usize = 16 << 10;
 pub(super) struct Proxies {
     /// Or what is wrong with what the environment says, which is told where it would be used.
     proxy: std::result::Result<Option<Proxy>, String>,
-    /// What is reached without it, with the port if it is for one only.
-    exceptions: Vec<(Exception, Option<u16>)>,
+    /// What is reached without it.
+    exceptions: Exceptions,
 }
 
 /// A proxy.
@@ -43,17 +44,6 @@ enum Login {
     Set(String, Option<Secret>),
 }
 
-/// What NO_PROXY names.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Exception {
-    All,
-    Address(IpAddr),
-    /// A network: its address and the number of bits that count.
-    Network(IpAddr, u32),
-    /// A name and every name under it.
-    Domain(String),
-}
-
 impl Proxies {
     /// The setting `proxy`; without it, what the environment says, as for other programs.
     ///
@@ -63,7 +53,7 @@ impl Proxies {
     pub(super) fn of(settings: &Settings, surroundings: &Surroundings) -> Result<Self> {
         let none = Self {
             proxy: Ok(None),
-            exceptions: Vec::new(),
+            exceptions: Exceptions::default(),
         };
         let login = Login::of(settings)?;
         match settings.text("proxy") {
@@ -102,7 +92,7 @@ impl Proxies {
         let exceptions = variable("no_proxy", "NO_PROXY").unwrap_or_default();
         Ok(Self {
             proxy,
-            exceptions: Exception::parse_all(&exceptions),
+            exceptions: Exceptions::parse(&exceptions),
         })
     }
 
@@ -114,10 +104,7 @@ impl Proxies {
         &self,
         endpoint: &Endpoint,
     ) -> std::result::Result<Option<&Proxy>, Failure> {
-        let is_excepted = |(except, port): &(Exception, Option<u16>)| {
-            port.is_none_or(|port| port == endpoint.port) && except.covers(&endpoint.host)
-        };
-        if !endpoint.is_tls() || endpoint.is_here() || self.exceptions.iter().any(is_excepted) {
+        if !endpoint.is_tls() || endpoint.is_here() || self.exceptions.cover(endpoint) {
             return Ok(None);
         }
         match &self.proxy {
@@ -274,68 +261,6 @@ impl std::fmt::Debug for Proxies {
             Ok(Some(proxy)) => write!(f, "Proxies({}:{})", proxy.host, proxy.port),
             Ok(None) => f.write_str("Proxies(none)"),
             Err(_) => f.write_str("Proxies(unusable)"),
-        }
-    }
-}
-
-impl Exception {
-    /// The entries of NO_PROXY, as most programs read them: names with or without a dot in front, addresses, networks, `*`.
-    fn parse_all(text: &str) -> Vec<(Self, Option<u16>)> {
-        text.split([',', ' '])
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-            .map(Self::with_port)
-            .collect()
-    }
-
-    /// One that may be for a port: `host:443`, `[::1]:443`.
-    fn with_port(entry: &str) -> (Self, Option<u16>) {
-        let is_host = |host: &str| !host.contains(':') || host.ends_with(']');
-        let parts = entry.rsplit_once(':').filter(|(host, _)| is_host(host));
-        match parts.and_then(|(host, port)| Some((host, port.parse().ok()?))) {
-            Some((host, port)) => (Self::parse(host), Some(port)),
-            None => (Self::parse(entry), None),
-        }
-    }
-
-    fn parse(entry: &str) -> Self {
-        if entry == "*" {
-            return Self::All;
-        }
-        if let Some((network, bits)) = entry.split_once('/')
-            && let (Ok(network), Ok(bits)) = (network.parse::<IpAddr>(), bits.parse::<u32>())
-        {
-            return Self::Network(network, bits);
-        }
-        let bare = entry.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(address) = bare.parse() {
-            return Self::Address(address);
-        }
-        let name = entry.trim_start_matches("*.").trim_start_matches('.');
-        let name = name.trim_end_matches('.');
-        Self::Domain(name.to_ascii_lowercase())
-    }
-
-    fn covers(&self, host: &str) -> bool {
-        let address = host.parse::<IpAddr>().ok();
-        match self {
-            Self::All => true,
-            Self::Address(excepted) => address.as_ref() == Some(excepted),
-            Self::Network(network, bits) => match (address, network) {
-                (Some(IpAddr::V4(address)), IpAddr::V4(network)) => {
-                    let differ = address.to_bits() ^ network.to_bits();
-                    *bits <= 32 && differ.leading_zeros() >= *bits
-                }
-                (Some(IpAddr::V6(address)), IpAddr::V6(network)) => {
-                    let differ = address.to_bits() ^ network.to_bits();
-                    *bits <= 128 && differ.leading_zeros() >= *bits
-                }
-                _ => false,
-            },
-            Self::Domain(name) => {
-                let under = host.trim_end_matches('.').strip_suffix(name.as_str());
-                under.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-            }
         }
     }
 }
@@ -595,37 +520,6 @@ mod tests {
         // It is nothing to what it is not used for.
         let here = endpoint("https://localhost:1");
         assert!(proxies.of_endpoint(&here).unwrap().is_none());
-    }
-
-    #[test]
-    fn exceptions_are_names_addresses_and_networks() {
-        for (text, host, covered) in [
-            ("*", "a.example", true),
-            ("a.example", "a.example", true),
-            (".a.example", "b.a.example", true),
-            ("*.a.example", "b.a.example", true),
-            ("a.example", "ba.example", false),
-            ("A.Example, b", "a.example", true),
-            ("192.0.2.1", "192.0.2.1", true),
-            ("192.0.2.0/24", "192.0.2.77", true),
-            ("192.0.2.0/24", "192.0.3.1", false),
-            ("0.0.0.0/0", "192.0.3.1", true),
-            ("192.0.2.0/33", "192.0.2.1", false),
-            ("[2001:db8::1]", "2001:db8::1", true),
-            ("2001:db8::/32", "2001:db8:5::1", true),
-            ("2001:db8::/32", "192.0.2.1", false),
-            ("", "a.example", false),
-            (",, ", "a.example", false),
-            ("a.example.", "a.example", true),
-            ("a.example", "b.a.example.", true),
-        ] {
-            let exceptions = Exception::parse_all(text);
-            let found = exceptions
-                .iter()
-                .any(|(exception, _)| exception.covers(host));
-            assert_eq!(found, covered, "{text} {host}");
-            assert!(exceptions.iter().all(|(_, port)| port.is_none()), "{text}");
-        }
     }
 
     #[test]
