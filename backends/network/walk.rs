@@ -16,6 +16,7 @@ mod random;
 use std::{
     env, fs,
     io::Write as _,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
     process,
@@ -244,14 +245,17 @@ impl Turns {
     /// A JSON text of which a few values are others, or that is no JSON any more.
     pub(crate) fn damaged_json(&mut self, good: &[u8]) -> Vec<u8> {
         let mut text = good.to_vec();
-        for _ in 0..=self.below(3) {
-            match self.below(3) {
-                0 => self.damage(&mut text, JSON_PIECES),
-                _ => self.exchange_value(&mut text),
+        match self.below(30) {
+            0 => text = self.long_json(),
+            1..12 => self.exchange_member(&mut text),
+            _ => {
+                for _ in 0..=self.below(3) {
+                    match self.below(3) {
+                        0 => self.damage(&mut text, JSON_PIECES),
+                        _ => self.exchange_value(&mut text),
+                    }
+                }
             }
-        }
-        if self.one_in(30) {
-            text = self.long_json();
         }
         self.tries(&text);
         text
@@ -280,26 +284,30 @@ impl Turns {
         }
     }
 
+    /// Puts another value in the place of a member's, and it is JSON still.
+    fn exchange_member(&mut self, text: &mut Vec<u8>) {
+        let starts = starts(text, b":");
+        if starts.is_empty() {
+            return self.exchange_value(text);
+        }
+        let place = value(text, self.one_of(&starts));
+        let other = value(text, self.one_of(&starts));
+        let new = match self.below(2) {
+            0 => text[other].to_vec(),
+            _ => self.one_of(JSON_VALUES).into(),
+        };
+        text.splice(place, new);
+    }
+
     /// Puts another value in the place of one, or of the name of one, or doubles or removes it.
     fn exchange_value(&mut self, text: &mut Vec<u8>) {
-        let starts: Vec<_> = (0..text.len())
-            .filter(|at| b"{[:,".contains(&text[*at]))
-            .map(|at| at + 1)
-            .collect();
+        let starts = starts(text, b"{[:,");
         if starts.is_empty() {
             *text = self.one_of(JSON_VALUES).into();
             return;
         }
-        let value = |start: usize| {
-            let rest = &text[start..];
-            let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
-            match values.next() {
-                Some(Ok(_)) => start..start + values.byte_offset(),
-                _ => start..start,
-            }
-        };
-        let place = value(self.one_of(&starts));
-        let other = value(self.one_of(&starts));
+        let place = value(text, self.one_of(&starts));
+        let other = value(text, self.one_of(&starts));
         let new = match self.below(5) {
             0 => text[other].to_vec(),
             1 => [&text[place.clone()], b",", &text[place.clone()]].concat(),
@@ -328,6 +336,22 @@ impl Turns {
             _ => format!("{{\"a\":1e{}}}", "9".repeat(count)),
         };
         text.into_bytes()
+    }
+}
+
+/// Where values may stand: after these.
+fn starts(text: &[u8], after: &[u8]) -> Vec<usize> {
+    let before = (0..text.len()).filter(|at| after.contains(&text[*at]));
+    before.map(|at| at + 1).collect()
+}
+
+/// The value that stands here, or nothing.
+fn value(text: &[u8], start: usize) -> Range<usize> {
+    let values = serde_json::Deserializer::from_slice(&text[start..]);
+    let mut values = values.into_iter::<IgnoredAny>();
+    match values.next() {
+        Some(Ok(_)) => start..start + values.byte_offset(),
+        _ => start..start,
     }
 }
 

@@ -16,9 +16,12 @@ const GOOD: [&str; 5] = [
 /// Whatever a text is: it is taken exactly if serde_json takes it for an object or would if it were less strict about
 /// depth and numbers, and says of each member what serde_json says.
 #[test]
-fn what_is_read_is_what_another_reader_reads() {
+fn another_reader_reads_the_same() {
     let (mut taken, mut refused, mut beyond) = (0, 0, 0);
-    let steps = walk(10_000, |turns| {
+    let steps = walk(3000, |turns| {
+        if turns.one_in(30) {
+            return writes(turns);
+        }
         let good = turns.one_of(&GOOD);
         let text = turns.damaged_json(good.as_bytes());
         let object = Object::read(&text);
@@ -72,8 +75,10 @@ fn agrees(object: &Object<'_>, expected: &serde_json::Map<String, Value>) {
         let expected: Vec<_> = elements.iter().filter_map(Value::as_object).collect();
         let objects = object.objects(name);
         assert_eq!(objects.len(), expected.len(), "{name}");
-        for (object, expected) in objects.iter().zip(expected) {
-            agrees(object, expected);
+        // An object alone was looked at above.
+        if value.is_array() {
+            let both = objects.iter().zip(expected);
+            both.for_each(|(object, expected)| agrees(object, expected));
         }
         let flag = match value.as_str() {
             Some("true") => Some(true),
@@ -113,8 +118,8 @@ fn is_bounded(object: &Object<'_>, len: usize) {
     assert!(sum <= len, "{sum} of {len} bytes");
 }
 
-#[test]
-fn whatever_is_written_is_read_by_another_reader() {
+/// What is written is read by another reader, and here.
+fn writes(turns: &mut Turns) {
     const LETTERS: [&str; 12] = [
         "a", "\"", "\\", "\0", "\n", "\u{1f}", "\u{7f}", "ä", "\u{2028}", "𝄞", "/", "\u{feff}",
     ];
@@ -123,21 +128,19 @@ fn whatever_is_written_is_read_by_another_reader() {
         let len = turns.below(len);
         (0..len).map(|_| turns.one_of(&LETTERS)).collect()
     }
-    walk(300, |turns| {
-        let words: Vec<_> = (0..turns.below(5)).map(|_| word(turns)).collect();
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        let (name, text, number) = (word(turns), word(turns), turns.below(usize::MAX) as u64);
-        let written = Body::new()
-            .objects("objects", vec![Body::new().text(&name, &text)])
-            .texts("texts", &words)
-            .number("number", number)
-            .flag("flag", turns.one_in(2))
-            .finish();
-        turns.tries(&written);
-        let read: Value = serde_json::from_slice(&written).unwrap();
-        assert_eq!(read["objects"][0][&name], *text);
-        assert_eq!(read["texts"], Value::from(words));
-        assert_eq!(read["number"], number);
-        agrees(&Object::read(&written).unwrap(), read.as_object().unwrap());
-    });
+    let words: Vec<_> = (0..turns.below(5)).map(|_| word(turns)).collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let (name, text, number) = (word(turns), word(turns), turns.below(usize::MAX) as u64);
+    let written = Body::new()
+        .objects("objects", vec![Body::new().text(&name, &text)])
+        .texts("texts", &words)
+        .number("number", number)
+        .flag("flag", turns.one_in(2))
+        .finish();
+    turns.tries(&written);
+    let read: Value = serde_json::from_slice(&written).unwrap();
+    assert_eq!(read["objects"][0][&name], *text);
+    assert_eq!(read["texts"], Value::from(words));
+    assert_eq!(read["number"], number);
+    agrees(&Object::read(&written).unwrap(), read.as_object().unwrap());
 }
