@@ -76,17 +76,7 @@ impl CscSession {
         let (api, facts) = (work.api, work.facts);
         if facts.authorization == Authorization::OAuth2Code {
             let token = identity::read(api, api.options.authorization_token.as_ref())?;
-            return work.sign(&Ticket::Token(&token)).map_err(|failure| {
-                let is_of_token = matches!(
-                    failure.refusal(),
-                    Some(Refusal::Token | Refusal::Unauthorized)
-                );
-                // It is what authorises, and not who we are.
-                unauthorized(match is_of_token {
-                    true => failure.being(Refusal::Sad),
-                    false => failure,
-                })
-            });
+            return work.sign(&Ticket::Token(&token)).map_err(unauthorized);
         }
         let credential = &*facts.credential;
         let signatures = facts.signatures(&api.options);

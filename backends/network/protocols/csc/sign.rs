@@ -37,6 +37,7 @@ pub(super) fn sign_hash(
             header.push_str(token);
             let answer = api.send(operation, Repeat::Unsent, &body.finish(), Some(&header));
             answer.map_err(|failure| match failure.refusal() {
+                // It is what authorises, and not who we are.
                 Some(Refusal::Token) => failure.being(Refusal::Sad),
                 _ => failure,
             })

@@ -315,6 +315,18 @@ fn a_token_of_scope_credential_authorises() {
                 assert!(calls[0].body.get("SAD").is_none());
             }
         }
+        // One that is refused is not what the service knows us by.
+        world.fake.answer_by(move |call| match &*call.operation {
+            "signatures/signHash" => Some((401, String::new())),
+            _ => None,
+        });
+        let session = world.session();
+        let key = &world.inventory.keys[0];
+        let refused = session.sign(key, KeyAlgorithm::EcdsaDigest, &[7; 32]);
+        let Err(TokenError::Refused(why)) = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(why.as_str().contains("`authorization_token`"), "{why}");
     }
 }
 
