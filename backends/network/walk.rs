@@ -320,16 +320,17 @@ impl Turns {
     /// What is long, wide or deep.
     fn long_json(&mut self) -> Vec<u8> {
         let count = self.below(30_000);
-        let text = match self.below(6) {
+        let text = match self.below(7) {
             0 => "[".repeat(count),
-            1 => format!(
+            1 => format!("{{\"error\":0{}}}", ",\"x\":0".repeat(count)),
+            2 => format!(
                 "{{\"a\":{}1{}}}",
                 "[".repeat(count / 3),
                 "]".repeat(count / 3)
             ),
-            2 => "{\"a\":".repeat(count) + "1" + &"}".repeat(count),
-            3 => format!("{{\"error\":\"{}\"}}", "A".repeat(count)),
-            4 => format!(
+            3 => "{\"a\":".repeat(count) + "1" + &"}".repeat(count),
+            4 => format!("{{\"error\":\"{}\"}}", "A".repeat(count)),
+            5 => format!(
                 "{{\"credentialIDs\":[{}0],\"Keys\":[]}}",
                 "\"x\",".repeat(count)
             ),
