@@ -25,8 +25,9 @@ use crate::{Settings, Surroundings};
 /// How often all endpoints are asked when each says "later".
 const MAX_ROUNDS: usize = 8;
 
-/// How often they are tried when none can be reached, or connections end without an answer.
-const MAX_FAILED_ROUNDS: usize = 3;
+/// How often they are tried when none can be reached, or connections end without an answer: for a second or so, which is what
+/// a server needs to be started again.
+const MAX_FAILED_ROUNDS: usize = 5;
 
 /// How long a thread that looks up its process's connections can hold what they are in. Longer does so one that has forked
 /// and is not here.

@@ -104,7 +104,7 @@ fn a_cut_answer_is_asked_for_again_where_that_does_no_harm() {
     });
     let result = post(&client_of(&server), Repeat::Always, "often");
     assert!(is_corrupted(&result, &server), "{result:?}");
-    assert_eq!(server.requests(), 3);
+    assert_eq!(server.requests(), 5);
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn a_service_that_restarts_is_found_again() {
         }
     });
     let mut response = post(&client, Repeat::Unsent, "once");
-    // On a slow machine the three rounds may end before the service is there.
+    // On a slow machine all rounds may end before the service is there.
     while response.is_err() && !up.load(Ordering::SeqCst) {
         response = post(&client, Repeat::Unsent, "once");
     }

@@ -22,7 +22,7 @@ use super::world::{
     text, with_access_key,
 };
 
-/// The most requests that one use takes: two lists of many pages, and each is tried three times.
+/// The most requests that one use takes: two lists of many pages, and each is tried a few times.
 const MAX_REQUESTS: usize = 1000;
 /// Of the access key.
 const SECRET: &str = "wJalrXUtnFEMI";
