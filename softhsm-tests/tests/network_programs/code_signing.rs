@@ -9,7 +9,7 @@ use std::{
 use ctk_services::csc::Credential;
 use softhsm_tests::{bed::Bed, process::run, python::script};
 
-use crate::remote::{CSC_PIN, CscBed, KmsBed, Remote};
+use crate::remote::{CSC_PIN, CscBed, KmsBed, Remote, each_time};
 
 /// Signs a program for Windows, and has the signature checked up to the authority.
 #[track_caller]
@@ -115,6 +115,10 @@ fn programs_for_windows_are_signed_with_a_csc_service() {
     osslsigncode(&csc.bed, "csc", &csc.key, &csc.authority, None);
     let csc = CscBed::new("t/rsa-3072", Credential::with_pin(CSC_PIN));
     osslsigncode(&csc.bed, "csc", &csc.key, &csc.authority, Some(CSC_PIN));
+    // It would ask at its terminal before each signature.
+    let csc = CscBed::new("t/rsa", each_time());
+    csc.store_pin();
+    osslsigncode(&csc.bed, "csc", &csc.key, &csc.authority, None);
 }
 
 #[test]
@@ -132,12 +136,9 @@ fn archives_are_signed_with_a_kms() {
 fn archives_are_signed_with_a_csc_service() {
     let csc = CscBed::new("t/p384", Credential::default());
     jarsigner(&csc.bed, &csc.key, "Test P-384", &csc.authority, None);
-    let csc = CscBed::new("t/rsa", Credential::with_pin(CSC_PIN));
-    jarsigner(
-        &csc.bed,
-        &csc.key,
-        "Test RSA",
-        &csc.authority,
-        Some(CSC_PIN),
-    );
+    for credential in [Credential::with_pin(CSC_PIN), each_time()] {
+        let csc = CscBed::new("t/rsa", credential);
+        let pin = Some(CSC_PIN);
+        jarsigner(&csc.bed, &csc.key, "Test RSA", &csc.authority, pin);
+    }
 }

@@ -14,6 +14,14 @@ use softhsm_tests::{
 /// The PIN of the credentials of [`CscBed`].
 pub(crate) const CSC_PIN: &str = "4711-pin";
 
+/// A credential that wants [`CSC_PIN`] for each signature (SCAL 2).
+pub(crate) fn each_time() -> Credential {
+    Credential {
+        hashes_are_bound: true,
+        ..Credential::with_pin(CSC_PIN)
+    }
+}
+
 /// A key in a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
@@ -147,6 +155,17 @@ impl CscBed {
             proxy,
             _csc: csc,
         }
+    }
+}
+
+impl CscBed {
+    /// Has the PIN stored, for programs that ask at a terminal before each signature.
+    #[track_caller]
+    pub(crate) fn store_pin(&self) {
+        let pin = self.bed.secret("pin", CSC_PIN);
+        let source = format!("file:{}", pin.display());
+        self.bed
+            .update("csc", &["--pin", &source, "--login", "on-use"]);
     }
 }
 

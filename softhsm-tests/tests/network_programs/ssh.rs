@@ -8,7 +8,7 @@ use softhsm_tests::{
     process::{Outcome, Server, free_port, run},
 };
 
-use crate::remote::{CSC_PIN, CscBed, KmsBed, Remote};
+use crate::remote::{CSC_PIN, CscBed, KmsBed, Remote, each_time};
 
 /// What `ssh-keygen -D` lists: type and base64 of each key.
 fn listed(bed: &Bed) -> Vec<String> {
@@ -128,14 +128,10 @@ fn ssh_logs_in_with_keys_of_a_kms() {
 
 #[test]
 fn ssh_logs_in_with_credentials_of_a_csc_service() {
-    let bound = Credential {
-        hashes_are_bound: true,
-        ..Credential::with_pin(CSC_PIN)
-    };
     for (name, credential, pin) in [
         ("t/p384", Credential::default(), None),
         ("t/rsa", Credential::with_pin(CSC_PIN), Some(CSC_PIN)),
-        ("t/p256", bound, Some(CSC_PIN)),
+        ("t/p256", each_time(), Some(CSC_PIN)),
     ] {
         let csc = CscBed::new(name, credential);
         let (_server, port) = sshd(&csc.bed);
