@@ -1,8 +1,8 @@
 //! A server that is started again while threads sign, and one that stays away.
 
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
-use ctk_services::{Csc, Forward, Kms, Proxy, Scal, csc::Credential};
+use ctk_services::{Backend, Csc, Forward, Kms, Proxy, Scal, csc::Credential};
 use softhsm_tests::{bed::Bed, network::Program};
 
 use crate::scenes::{CscScene, KmsScene, SIGN, last_warning};
@@ -81,7 +81,33 @@ fn the_next_endpoint_is_used_when_the_first_is_dead() {
     program.open("kms", "key");
     for _ in 0..3 {
         let answer = program.ask(SIGN).ok();
+        kms.verify(&answer);
         assert!(answer.took < Duration::from_secs(2), "{:?}", answer.took);
     }
     assert_eq!(second.counts().requests, 3);
+}
+
+#[test]
+fn so_is_that_of_a_csc_service() {
+    let bed = Bed::empty();
+    let csc = Csc::start(Scal::One);
+    let mut implicit = CscScene::new(
+        &csc,
+        Credential {
+            multisign: 100,
+            ..Credential::default()
+        },
+    );
+    let same: Arc<dyn Backend> = implicit.rules.clone();
+    let second = Proxy::start(same);
+    implicit.register(&bed, "implicit", &[&format!("{}/csc/v1", second.url())]);
+    implicit.proxy.go_down();
+    second.forget();
+    let mut program = Program::start(&bed, "debug");
+    program.open("implicit", "Test P-256");
+    for _ in 0..3 {
+        let answer = program.ask(SIGN).ok();
+        implicit.verify(&answer);
+    }
+    assert_eq!(second.counts().requests, 4, "one authorises");
 }
