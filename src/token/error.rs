@@ -116,7 +116,7 @@ impl fmt::Display for TokenError {
             Self::ObjectNotFound => f.write_str("no such object on the token"),
             Self::NoSpace => f.write_str("no room for it on the token"),
             Self::TokenRemoved => f.write_str("the token was removed"),
-            Self::StateLost => f.write_str("the token was reset, log in again"),
+            Self::StateLost => f.write_str("the login has ended at the token, log in again"),
             Self::TimedOut => f.write_str("the key store did not answer in time"),
             Self::ReadOnly(reason)
             | Self::Refused(reason)
