@@ -28,8 +28,8 @@ pub(super) struct ConfiguredSession {
 #[derive(Default)]
 struct Sent {
     user: Option<Arc<Stored>>,
-    /// For the next operation with this key.
-    context: Option<(ObjectId, Arc<Stored>)>,
+    /// For the next operation with this key; without a PIN of ours, what the program gave.
+    context: Option<(ObjectId, Option<Arc<Stored>>)>,
 }
 
 impl ConfiguredSession {
@@ -93,13 +93,22 @@ impl ConfiguredSession {
             let context = sent.context.as_ref().filter(|(of, _)| of == key);
             (context.map(|(_, pin)| pin.clone()), sent.user.clone())
         };
-        let Some(pin) = context else {
+        let Some(context) = context else {
             let answer = perform(&*self.inner);
             if let (Err(error), Some(pin)) = (&answer, user)
                 && is_refusal(error)
             {
                 self.sent.lock().user = None;
                 policy.disprove(&mut policy.refused.lock(), &pin, error);
+            }
+            return answer;
+        };
+        let Some(pin) = context else {
+            // Whatever becomes of the program's own, it says nothing about the stored one.
+            let answer = perform(&*self.inner);
+            if is_spent(&answer) {
+                let is_own = |(_, sent): &mut (_, Option<_>)| sent.is_none();
+                self.sent.lock().context.take_if(is_own);
             }
             return answer;
         };
@@ -110,9 +119,10 @@ impl ConfiguredSession {
             return Err(error);
         }
         let answer = policy.performed(&pin, refused, || perform(&*self.inner));
-        // After any other error it may still be there.
-        if is_refused(&answer) || is_closed(&answer) || answer.is_ok() {
-            let is_this = |(_, sent): &mut (_, Arc<Stored>)| Arc::ptr_eq(sent, &pin);
+        if is_spent(&answer) {
+            let is_this = |(_, sent): &mut (_, Option<Arc<Stored>>)| {
+                sent.as_ref().is_some_and(|sent| Arc::ptr_eq(sent, &pin))
+            };
             self.sent.lock().context.take_if(is_this);
         }
         answer
@@ -160,8 +170,10 @@ fn is_closed<T>(result: &Result<T>) -> bool {
     )
 }
 
-fn is_refused<T>(result: &Result<T>) -> bool {
-    result.as_ref().is_err_and(is_refusal)
+/// Whether what was given for one operation is gone. After any other error it may still be there.
+fn is_spent<T>(result: &Result<T>) -> bool {
+    let is_refused = result.as_ref().is_err_and(is_refusal);
+    is_refused || is_closed(result) || result.is_ok()
 }
 
 impl TokenSession for ConfiguredSession {
@@ -314,8 +326,7 @@ impl AuthOperation for StoredPinOperation<'_> {
         };
         match (self.key, pin) {
             // The service may look at it only when the key is used.
-            (Some(key), Some(pin)) => session.sent.lock().context = Some((key, pin)),
-            (Some(_), None) => session.sent.lock().context = None,
+            (Some(key), pin) => session.sent.lock().context = Some((key, pin)),
             (None, Some(pin)) => {
                 session.logged_in(pin);
                 return Ok(());

@@ -300,6 +300,7 @@ fn a_pin_of_the_program_says_nothing_about_the_stored_one() {
     let pin = PinSource::File(folder.write("pin", "1234"));
     let token = slot(config(pin, Login::App), &store).token().unwrap();
     let session = token.create_session().unwrap();
+    assert_eq!(log_in(&*session, AuthSecret::FromToken), Ok(()));
     assert_eq!(log_in_for(&*session, ONE, AuthSecret::Pin(b"no")), Ok(()));
     assert_eq!(sign(&*session), UNSENT);
     // Neither does one that was given up for it.
