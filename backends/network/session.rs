@@ -50,7 +50,7 @@ impl Session {
         let deadline = self.token.deadline();
         let answer = perform(&*self.service, record).map_err(|error| self.token.in_words(error));
         if matches!(answer, Err(TokenError::ObjectNotFound)) {
-            self.token.list_anew(deadline);
+            self.token.list_anew(Some(id), deadline);
         }
         answer
     }
@@ -86,7 +86,7 @@ impl Session {
             .login(login.role, &snapshot.records, key, secret)
             .map_err(|error| self.token.in_words(error));
         if answer == Err(TokenError::ObjectNotFound) {
-            self.token.list_anew(deadline);
+            self.token.list_anew(login.key.as_ref(), deadline);
         }
         answer
     }

@@ -94,22 +94,36 @@ impl Snapshot {
     }
 
     /// What the service has now, told as far as it was told before: keys that are still there keep their names and
-    /// certificates, as somebody has configured them, and learn what the service says of them. Keys of another way to log in
-    /// are for another process.
-    fn updated(&self, now: Inventory, service: &dyn Service) -> Inventory {
+    /// certificates, as somebody has configured them, and learn what the service says of them. A list may leave out keys that
+    /// are still there and sign, so only the one that the service has `denied` as well goes; where it is not known which one
+    /// that was, all that are left out go if the list is about the same keys at all. Keys of another way to log in are for
+    /// another process.
+    fn updated(
+        &self,
+        now: Inventory,
+        denied: Option<&ObjectId>,
+        service: &dyn Service,
+    ) -> Inventory {
         let Inventory {
             keys: mut listed,
             certificates,
             left_out,
         } = now;
         let (mut keys, mut gone) = (Vec::new(), HashSet::new());
+        let is_listed = |record: &KeyRecord| listed.iter().any(|key| key.spki == record.spki);
+        let knows_some = self.records.iter().any(is_listed);
         for record in &self.records {
+            let may_go = match denied {
+                Some(id) => object_id(b"key:", &record.identity) == *id,
+                None => knows_some,
+            };
             match listed.iter().position(|key| key.spki == record.spki) {
                 Some(at) => keys.push(KeyRecord {
                     facts: listed.remove(at).facts,
                     ..record.clone()
                 }),
-                None => drop(gone.insert(&*record.identity)),
+                None if may_go => drop(gone.insert(&*record.identity)),
+                None => keys.push(record.clone()),
             }
         }
         let can_log_in =
@@ -199,9 +213,9 @@ impl NetworkToken {
     }
 
     /// The service does not know a key that is in the contents: asks it what there is, for this process, unless that was
-    /// asked a moment ago or is being asked right now. Who tried to use the key learns of it by the generation. It waits for
-    /// the answers, but not beyond the time that its operation has.
-    pub(crate) fn list_anew(&self, deadline: Deadline) {
+    /// asked a moment ago or is being asked right now. `denied` is that key, `None` if a login was for several. Who tried to
+    /// use the key learns of it by the generation. It waits for the answers, but not beyond the time that its operation has.
+    pub(crate) fn list_anew(&self, denied: Option<&ObjectId>, deadline: Deadline) {
         let Some(mut listed) = self.listed.try_lock() else {
             return;
         };
@@ -215,12 +229,12 @@ impl NetworkToken {
         });
         *listed = Some(Instant::now());
         match answer {
-            Ok(inventory) => self.replace(inventory),
+            Ok(inventory) => self.replace(inventory, denied),
             Err(error) => log::warn!("token {name}: what it holds could not be asked for: {error}"),
         }
     }
 
-    fn replace(&self, inventory: Inventory) {
+    fn replace(&self, inventory: Inventory, denied: Option<&ObjectId>) {
         let name = &self.configuration.name;
         let before = self.snapshot();
         if inventory.keys.is_empty() && !before.records.is_empty() {
@@ -230,7 +244,7 @@ impl NetworkToken {
             return;
         }
         let generation = before.contents.generation.saturating_add(1);
-        let inventory = before.updated(inventory, &*self.service);
+        let inventory = before.updated(inventory, denied, &*self.service);
         let mut now = Snapshot::new(generation, inventory, name, &*self.service);
         // Programs have been told how to log in.
         now.login = before.login;

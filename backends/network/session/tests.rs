@@ -13,6 +13,7 @@ use crate::{
     Configuration, Driver,
     certificate::made,
     memory::{Needs, PROTOCOL, Server},
+    token::NetworkToken,
 };
 
 const PIN: &[u8] = b"123456";
@@ -221,6 +222,76 @@ fn what_somebody_has_configured_outlives_a_new_list() {
     let certificates: Vec<_> = after.certificates().map(|one| &*one.label).collect();
     assert_eq!(certificates, ["stays", "added"]);
     assert!(sign(&*session, &id(&after, "a name of mine")).is_ok());
+}
+
+fn labels(token: &dyn Token) -> Vec<String> {
+    token
+        .contents()
+        .keys()
+        .map(|key| key.label.clone())
+        .collect()
+}
+
+#[test]
+fn a_key_that_is_only_left_out_of_the_list_goes_on_signing() {
+    let server = Server::start("left out", PIN);
+    for label in ["goes", "left out", "stays"] {
+        server.add(label, P256, Needs::Nothing);
+        server.certify(label, |spki| {
+            made::certificate("Alice", "250101000000Z", spki)
+        });
+    }
+    let token = token(server.configuration());
+    let session = token.create_session().unwrap();
+    let before = token.contents();
+    server.remove("goes");
+    server.remove("left out");
+    assert_eq!(
+        sign(&*session, &id(&before, "goes")),
+        Err(TokenError::ObjectNotFound)
+    );
+    assert_eq!(server.lists(), 1);
+    assert_eq!(labels(&*token), ["left out", "stays"]);
+    assert_eq!(token.contents().certificates().count(), 2);
+    // It is listed no more, but the service does with it what it is asked for.
+    server.answer(Some(Ok(vec![1; 70])));
+    assert_eq!(sign(&*session, &id(&before, "left out")), Ok(70));
+}
+
+#[test]
+fn a_list_of_somebody_else_takes_only_the_denied_key_away() {
+    let server = Server::start("somebody else", PIN);
+    server.add("denied", P256, Needs::Nothing);
+    server.add("known", P256, Needs::Nothing);
+    let token = token(server.configuration());
+    let session = token.create_session().unwrap();
+    let denied = id(&token.contents(), "denied");
+    server.remove("denied");
+    server.remove("known");
+    server.add("other", P256, Needs::Nothing);
+    assert_eq!(sign(&*session, &denied), Err(TokenError::ObjectNotFound));
+    assert_eq!(labels(&*token), ["known", "other"]);
+}
+
+#[test]
+fn a_login_takes_no_key_away_unless_the_list_is_of_the_same_keys() {
+    for (name, is_same, expected) in [
+        ("same keys", true, &["stays", "new"][..]),
+        ("other keys", false, &["goes", "stays", "new"]),
+    ] {
+        let server = Server::start(name, PIN);
+        server.add("goes", P256, Needs::Session);
+        server.add("stays", P256, Needs::Session);
+        let token = NetworkToken::new(server.configuration());
+        server.remove("goes");
+        if !is_same {
+            server.remove("stays");
+        }
+        server.add("new", P256, Needs::Session);
+        token.list_anew(None, token.deadline());
+        assert_eq!(server.lists(), 1);
+        assert_eq!(labels(&*token), expected, "{name}");
+    }
 }
 
 #[test]
