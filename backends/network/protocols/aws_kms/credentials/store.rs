@@ -67,7 +67,8 @@ impl Store {
         }
     }
 
-    /// The credentials to use at `now`, which is the service's time.
+    /// The credentials to use at `now`, which is the service's time. While there are some that count, the search for new
+    /// ones takes half of the time at most: what the credentials are for has to be over in it as well.
     ///
     /// # Errors
     /// As [`Chain::find`], if there are none that count; [`TokenError::Unreachable`] as well if another thread is still
@@ -90,11 +91,11 @@ impl Store {
         };
         match current.filter(|current| !ends_within(current, now, Duration::ZERO)) {
             // They still count: whoever comes first looks for new ones, and nobody waits.
-            Some(current) => match renewal.try_lock() {
-                Some(_renewing) => Ok(self
-                    .fetch(outside, now, deadline, before)
+            Some(current) => match (renewal.try_lock(), deadline.left()) {
+                (Some(_renewing), Ok(left)) => Ok(self
+                    .fetch(outside, now, Deadline::after(left / 2), before)
                     .unwrap_or(current)),
-                None => Ok(current),
+                _ => Ok(current),
             },
             None => {
                 let _renewing = renewal

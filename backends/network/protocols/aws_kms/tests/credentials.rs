@@ -452,6 +452,28 @@ fn credentials_are_renewed_before_they_end_and_kept_while_that_fails() {
 }
 
 #[test]
+fn an_early_renewal_leaves_time_for_what_the_credentials_are_for() {
+    let fails = Arc::new(AtomicUsize::new(0));
+    let (world, service, made) = renewing(Duration::from_secs(3600), fails.clone(), |_| true);
+    service.list(None, &mut |_| {}).unwrap();
+    *world.now.lock() = noon() + Duration::from_secs(60 * 50);
+    world.asked.lock().clear();
+    fails.store(1, Ordering::SeqCst);
+    let deadline = Deadline::after(Duration::from_secs(60));
+    service.list(Some(deadline), &mut |_| {}).unwrap();
+    assert_eq!(made.load(Ordering::SeqCst), 2);
+    let asked = world.asked.lock();
+    let (near, far): (Vec<_>, Vec<_>) = asked.iter().partition(|asked| asked.local);
+    assert!(!near.is_empty() && !far.is_empty());
+    let left = Duration::from_secs(20);
+    assert!(
+        near.iter()
+            .all(|asked| asked.deadline + left < deadline.instant())
+    );
+    assert!(far.iter().all(|asked| asked.deadline == deadline.instant()));
+}
+
+#[test]
 fn credentials_that_are_refused_are_renewed_once() {
     let none = Arc::new(AtomicUsize::new(0));
     let life = Duration::from_secs(3600);
