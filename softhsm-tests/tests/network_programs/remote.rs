@@ -8,11 +8,13 @@ use ctk_services::{
 };
 use softhsm_tests::{
     bed::{Bed, key_identifier, uri_id},
-    process::run,
+    process::{Outcome, run},
 };
 
 /// The PIN of the credentials of [`CscBed`].
 pub(crate) const CSC_PIN: &str = "4711-pin";
+/// Another.
+pub(crate) const WRONG_PIN: &str = "0815-pin";
 
 /// A credential that wants [`CSC_PIN`] for each signature (SCAL 2).
 pub(crate) fn each_time() -> Credential {
@@ -166,6 +168,18 @@ impl CscBed {
         let source = format!("file:{}", pin.display());
         self.bed
             .update("csc", &["--pin", &source, "--login", "on-use"]);
+    }
+
+    /// The program was refused with [`WRONG_PIN`], by the service.
+    #[track_caller]
+    pub(crate) fn has_refused_pin(&self, outcome: Outcome) {
+        let outcome = outcome.refused();
+        let asked = self.proxy.requests_for("credentials/authorize");
+        let has_come = asked
+            .iter()
+            .any(|request| request.json()["PIN"] == WRONG_PIN);
+        assert!(has_come, "the PIN did not come:\n{}", outcome.text());
+        assert!(self.proxy.requests_for("signatures/signHash").is_empty());
     }
 }
 

@@ -5,15 +5,15 @@ use std::{fs, path::Path};
 use ctk_services::csc::Credential;
 use softhsm_tests::{
     bed::Bed,
-    process::{LIMIT, run, run_within},
+    process::{LIMIT, Outcome, run, run_within},
     tls::{self, PAGE},
 };
 
-use crate::remote::{CSC_PIN, CscBed, KmsBed, each_time, verifies};
+use crate::remote::{CSC_PIN, CscBed, KmsBed, WRONG_PIN, each_time, verifies};
 
-/// Gets the page of a server that wants a certificate of the bed's authority.
+/// Asks for the page of a server that wants a certificate of the bed's authority.
 #[track_caller]
-fn connect(bed: &Bed, uri: &str, certificate: &Path, version: &str, port: u16) {
+fn ask(bed: &Bed, uri: &str, certificate: &Path, version: &str, port: u16) -> Outcome {
     let mut command = bed.openssl();
     command.args(["s_client", version, "-verify_return_error", "-ign_eof"]);
     command.args(["-servername", "localhost", "-CAfile"]);
@@ -23,6 +23,12 @@ fn connect(bed: &Bed, uri: &str, certificate: &Path, version: &str, port: u16) {
     command.arg("-cert").arg(certificate);
     let request = b"GET / HTTP/1.0\r\n\r\n";
     run_within(LIMIT, &mut command, request)
+}
+
+/// Gets it.
+#[track_caller]
+fn connect(bed: &Bed, uri: &str, certificate: &Path, version: &str, port: u16) {
+    ask(bed, uri, certificate, version, port)
         .succeeded()
         .says(PAGE);
 }
@@ -47,6 +53,11 @@ fn s_client_shows_a_certificate_whose_key_is_at_a_csc_service() {
         let (server, port) = tls::server(&csc.bed);
         let uri = csc.key.uri("csc") + pin;
         for version in ["-tls1_2", "-tls1_3"] {
+            if !pin.is_empty() {
+                let uri = format!("{}?pin-value={WRONG_PIN}", csc.key.uri("csc"));
+                csc.proxy.forget();
+                csc.has_refused_pin(ask(&csc.bed, &uri, &csc.own_certificate, version, port));
+            }
             connect(&csc.bed, &uri, &csc.own_certificate, version, port);
         }
         let seen = server.log().matches("depth=0 CN = csc\n").count();
