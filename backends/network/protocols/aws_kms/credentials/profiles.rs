@@ -45,7 +45,7 @@ enum Kind {
 }
 
 impl Profiles {
-    /// Reads both; one that is not there is empty.
+    /// Reads both; one that is not there, or that is `/dev/null`, is empty.
     ///
     /// # Errors
     /// [`TokenError::Unreachable`](ctk_token::TokenError::Unreachable) for one that cannot be read.
@@ -212,6 +212,10 @@ fn read(surroundings: &Surroundings, name: &str, usual: &str, kind: Kind) -> Res
         (None, Some(home)) => home.join(usual),
         (None, None) => return Ok(Sections::new()),
     };
+    // The usual way to do without one of the files.
+    if path == Path::new("/dev/null") {
+        return Ok(Sections::new());
+    }
     let text = match text_of(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Sections::new()),

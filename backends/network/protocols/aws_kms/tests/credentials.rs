@@ -137,6 +137,24 @@ fn the_nearest_place_counts() {
 }
 
 #[test]
+fn a_file_that_is_switched_off_is_empty() {
+    let home = Home::new("off", CONFIG, CREDENTIALS);
+    let without_config = home.surroundings(|name| match name {
+        "AWS_CONFIG_FILE" => Some("/dev/null".into()),
+        _ => None,
+    });
+    let found = find(&Settings::default(), &without_config, &nowhere()).unwrap();
+    assert!(found.to_string().contains("credentials file"), "{found}");
+    let without_either = home.surroundings(|name| match name {
+        "AWS_CONFIG_FILE" | "AWS_SHARED_CREDENTIALS_FILE" => Some("/dev/null".into()),
+        _ => None,
+    });
+    let machine = World::new(instance);
+    let found = find(&Settings::default(), &without_either, &machine).unwrap();
+    assert!(found.to_string().contains("metadata service"), "{found}");
+}
+
+#[test]
 fn a_command_is_asked_where_the_profile_has_one() {
     let home = Home::new("command", CONFIG, "");
     let asked: Arc<Mutex<Vec<OsString>>> = Arc::default();
