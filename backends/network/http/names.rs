@@ -45,6 +45,8 @@ pub(super) struct Names {
 struct Known {
     /// Or why there are none.
     addresses: Result<Vec<IpAddr>, String>,
+    /// Whether the resolver said so the last time that it was asked; otherwise it failed.
+    is_answer: bool,
     /// When to ask again.
     until: Instant,
 }
@@ -59,9 +61,12 @@ impl Names {
         self.addresses_by(host, until, &resolve)
     }
 
-    /// Asks again next time: nobody answers at the addresses that are known.
+    /// Asks again next time: nobody answers at the addresses that are known. A resolver that has just failed is left alone
+    /// all the same: where the network is away, both are.
     pub(super) fn doubt(&self, host: &str) {
-        if let Some(known) = self.known.lock().get_mut(host) {
+        if let Some(known) = self.known.lock().get_mut(host)
+            && known.is_answer
+        {
             known.until = Instant::now();
         }
     }
@@ -107,6 +112,7 @@ impl Names {
         };
         let mut all = self.known.lock();
         let before = all.get(host).and_then(|known| known.addresses.clone().ok());
+        let is_answer = found.is_ok();
         let (addresses, time) = match (found, before) {
             (Ok(mut addresses), before) => {
                 let preferred = before.and_then(|before| before.first().copied());
@@ -121,6 +127,7 @@ impl Names {
         };
         let known = Known {
             addresses: addresses.clone(),
+            is_answer,
             until: Instant::now() + time,
         };
         all.insert(host.to_owned(), known);
@@ -170,6 +177,13 @@ mod tests {
         Instant::now() + FRESH
     }
 
+    /// Has all be asked for again, as after a while.
+    fn age(names: &Names) {
+        for known in names.known.lock().values_mut() {
+            known.until = Instant::now();
+        }
+    }
+
     #[test]
     fn a_name_is_asked_for_once_and_known_when_dns_is_dead() {
         let names = Names::default();
@@ -187,8 +201,10 @@ mod tests {
         // That is remembered for a while.
         assert_eq!(ask(&alive).unwrap_err(), "dead");
         names.doubt("a.example");
+        assert_eq!(ask(&alive).unwrap_err(), "dead");
+        age(&names);
         assert_eq!(ask(&|_| Ok(vec![])).unwrap_err(), "it has no address");
-        names.doubt("a.example");
+        age(&names);
         for _ in 0..3 {
             assert_eq!(ask(&alive).unwrap(), [address]);
         }
@@ -196,10 +212,12 @@ mod tests {
         names.doubt("a.example");
         for answer in [&dead as &dyn Fn(&str) -> _, &|_: &str| Ok(vec![])] {
             assert_eq!(ask(answer).unwrap(), [address]);
-            // And not asked for again at once.
+            // And not asked for again at once, also if nobody answers there.
+            assert_eq!(ask(&alive).unwrap(), [address]);
+            names.doubt("a.example");
             assert_eq!(ask(&alive).unwrap(), [address]);
             assert_eq!(asked.get(), 1);
-            names.doubt("a.example");
+            age(&names);
         }
         assert_eq!(ask(&alive).unwrap(), [address]);
         assert_eq!(asked.get(), 2);
