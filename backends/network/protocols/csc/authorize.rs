@@ -126,6 +126,10 @@ pub(super) fn authorize(
         Some(Refusal::Unauthorized) if facts.factors().iter().any(gives_secret) => {
             failure.being(Refusal::Secret)
         }
+        // Whoever logged in has given it, and can give another.
+        Some(Refusal::Otp) if given.is_some_and(|given| given.otp.is_some()) => {
+            failure.being(Refusal::Secret)
+        }
         _ => failure,
     })?;
     let answer = wait_for_owner(api, facts, answer)?;

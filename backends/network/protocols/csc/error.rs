@@ -58,7 +58,7 @@ impl Failure {
     pub(super) fn may_count(&self) -> bool {
         match self {
             Self::Refused(problem) => match problem.refusal {
-                Refusal::Secret | Refusal::Locked => true,
+                Refusal::Secret | Refusal::Otp | Refusal::Locked => true,
                 Refusal::Silent | Refusal::Other | Refusal::NotFound => {
                     problem.status < 500 && problem.status != 429
                 }
@@ -105,12 +105,12 @@ impl Problem {
         };
         let refusal = Refusal::read(operation, response, &code, &words, object.is_some());
         // Who refuses a secret may repeat it in another form than it was sent in.
-        let words = match refusal {
-            Refusal::Secret => "",
-            _ => &words,
+        let is_of_secret = matches!(refusal, Refusal::Secret | Refusal::Otp);
+        let words = match is_of_secret {
+            true => "",
+            false => &words,
         };
-        let is_harmless =
-            |text: &&str| !repeats(text, secrets) && (refusal != Refusal::Secret || is_code(text));
+        let is_harmless = |text: &&str| !repeats(text, secrets) && (!is_of_secret || is_code(text));
         let words = [words, &code]
             .into_iter()
             .find(|text| !text.is_empty() && is_harmless(text))
@@ -157,6 +157,9 @@ impl Problem {
             Refusal::Token | Refusal::Unauthorized => {
                 TokenError::Refused(reason("; check `authentication` and what it needs"))
             }
+            Refusal::Otp => TokenError::Refused(reason(
+                "; check `otp_seed` or `otp`, and this machine's clock",
+            )),
             Refusal::Disabled | Refusal::NotOffered | Refusal::Silent | Refusal::Other => {
                 TokenError::Refused(reason(""))
             }
@@ -219,7 +222,14 @@ mod tests {
                 Refusal::Secret,
             ),
             (401, "invalid_pin", "", Refusal::Secret),
-            (400, "invalid_otp", "The OTP is invalid", Refusal::Secret),
+            (400, "invalid_otp", "The OTP is invalid", Refusal::Otp),
+            (400, "invalid_request", "Wrong OTP", Refusal::Otp),
+            (
+                400,
+                "invalid_request",
+                "PIN or OTP is invalid",
+                Refusal::Secret,
+            ),
             (
                 400,
                 "invalid_authentication_data",

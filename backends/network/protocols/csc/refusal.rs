@@ -14,8 +14,10 @@ pub(super) enum Refusal {
     Unauthorized,
     /// The activation data (SAD) has expired, is used up or was never good.
     Sad,
-    /// A wrong PIN, one-time password or other secret of the owner.
+    /// A wrong PIN or other secret of the owner, or one that may be.
     Secret,
+    /// A wrong one-time password, which says nothing of the PIN beside it.
+    Otp,
     /// Too many of those.
     Locked,
     /// The credential cannot be used now, whatever secret is given: it is switched off, its certificate has expired.
@@ -85,23 +87,32 @@ impl Refusal {
             return Self::Locked;
         }
         match code {
-            "invalid_pin" | "invalid_otp" | "invalid_authentication_data" => return Self::Secret,
+            "invalid_pin" | "invalid_authentication_data" => return Self::Secret,
+            "invalid_otp" => return Self::Otp,
             "invalid_sad" => return Self::Sad,
             "expired_token" | "invalid_token" => return Self::Token,
             _ => {}
         }
         if says(&[
             "pin is invalid",
-            "otp is invalid",
             "invalid pin",
-            "invalid otp",
             "wrong pin",
-            "wrong otp",
             "parameter pin",
-            "parameter otp",
             "authentication data is invalid",
         ]) {
             return Self::Secret;
+        }
+        if says(&[
+            "otp is invalid",
+            "invalid otp",
+            "wrong otp",
+            "parameter otp",
+        ]) {
+            // It may be either of the two.
+            return match has_word(&["pin"]) {
+                true => Self::Secret,
+                false => Self::Otp,
+            };
         }
         if says(&[
             "parameter sad",

@@ -15,7 +15,7 @@ use crate::{KeyRecord, Secret, Service, ServiceSession, Value};
 
 use super::{
     fake::{Credential, Fake, OTP, P256, PASSWORD_AT_59, PIN, SEED, credential},
-    world::{World, secret},
+    world::{self, World, secret, settings},
 };
 
 const ECDSA: KeyAlgorithm = KeyAlgorithm::EcdsaDigest;
@@ -250,6 +250,43 @@ fn a_generator_gives_one_time_passwords() {
     }
 }
 
+/// A stored PIN that is called wrong is not sent again.
+#[test]
+fn a_pin_is_not_wrong_because_the_password_of_a_seed_is() {
+    for (one, role) in [
+        (credential(P256, &["pin", "otp"]), Role::User),
+        (bound(&["pin", "otp"]), Role::Context),
+    ] {
+        let is_right = Arc::new(AtomicUsize::new(0));
+        let stored = is_right.clone();
+        let seed = Secret::new("test", move |_| {
+            let seed = match stored.load(Ordering::Relaxed) {
+                0 => "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+                _ => SEED,
+            };
+            Ok(Zeroizing::new(seed.as_bytes().to_vec()))
+        });
+        let more = [("otp_seed", Value::Secret(seed))];
+        let world = World::new(Fake::new(1, vec![one]), &more);
+        let keys = &world.inventory.keys;
+        let use_key = |session: &dyn ServiceSession, pin: &[u8]| {
+            let key = Some(&keys[0]).filter(|_| role == Role::Context);
+            session.login(role, keys, key, pin)?;
+            sign(session, &keys[0])
+        };
+        let Err(TokenError::Refused(why)) = use_key(&*world.session(), PIN.as_bytes()) else {
+            panic!("a seed of somebody else")
+        };
+        assert!(why.as_str().contains("`otp_seed`"), "{why}");
+        is_right.store(1, Ordering::Relaxed);
+        // In another process: the generator gives this time's password once.
+        let anew = || world::client(&world.fake, &settings(&more)).open_session();
+        use_key(&*anew(), PIN.as_bytes()).unwrap();
+        let wrong = TokenError::AuthenticationFailed { tries: None };
+        assert_eq!(use_key(&*anew(), b"0000"), Err(wrong));
+    }
+}
+
 #[test]
 fn pin_and_one_time_password_come_in_one_login() {
     for version in [1, 2] {
@@ -264,7 +301,8 @@ fn pin_and_one_time_password_come_in_one_login() {
         };
         assert!(why.as_str().contains("PIN,OTP"), "{why}");
         assert!(world.fake.calls().is_empty());
-        assert!(login(&pin_and("000000")).is_err());
+        let wrong = TokenError::AuthenticationFailed { tries: None };
+        assert_eq!(login(&pin_and("000000")), Err(wrong));
         login(&pin_and(OTP)).unwrap();
         sign(&*session, &keys[0]).unwrap();
         world.fake.calls();
