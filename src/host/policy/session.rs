@@ -112,7 +112,10 @@ impl ConfiguredSession {
             }
             return answer;
         };
-        let refused = (!policy.is_proven(&pin)).then(|| policy.refused.lock());
+        let refused = match policy.is_proven(&pin) {
+            true => None,
+            false => Some(policy.turn()?),
+        };
         if let Some(error) = refused.as_ref().and_then(|refused| refused.of(&pin)) {
             // Since this session has sent it, and for another operation.
             self.end_auth(Role::Context);
@@ -135,7 +138,7 @@ impl ConfiguredSession {
         perform: &mut impl FnMut(&dyn TokenSession) -> Result<T>,
     ) -> Result<T> {
         let policy = &self.view.policy;
-        let mut refused = policy.refused.lock();
+        let mut refused = policy.turn()?;
         let operation = self.inner.begin_auth(Role::Context, Some(key))?;
         let pin = policy.finish(&mut refused, operation)?;
         let refused = (!policy.is_proven(&pin)).then_some(refused);
@@ -145,10 +148,11 @@ impl ConfiguredSession {
     /// Sends the stored PIN, unless another thread did so for this session since `accepted` was read; says whether.
     fn authenticate(&self, accepted: u64) -> Result<bool> {
         let policy = &self.view.policy;
-        let mut refused = policy.refused.lock();
+        let turn = policy.turn();
         if self.accepted.load(Ordering::Acquire) != accepted {
             return Ok(false);
         }
+        let mut refused = turn?;
         let operation = self.inner.begin_auth(Role::User, None)?;
         let pin = policy.finish(&mut refused, operation)?;
         self.logged_in(pin);
@@ -322,7 +326,7 @@ impl AuthOperation for StoredPinOperation<'_> {
                 self.inner.finish(secret)?;
                 None
             }
-            AuthSecret::FromToken => Some(policy.finish(&mut policy.refused.lock(), self.inner)?),
+            AuthSecret::FromToken => Some(policy.finish(&mut *policy.turn()?, self.inner)?),
         };
         match (self.key, pin) {
             // The service may look at it only when the key is used.

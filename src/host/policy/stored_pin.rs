@@ -1,9 +1,12 @@
 //! A PIN that the program need not ask for: when it is sent, and when not again.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use ctk_token::{AuthOperation, AuthSecret, LoginPolicy, Reason, Result, Role, TokenError};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{FairMutex, FairMutexGuard, Mutex};
 
 use crate::{
     Environment,
@@ -18,20 +21,27 @@ use crate::{
 pub(super) struct Policy {
     pub(super) config: TokenConfig,
     environment: Environment,
-    /// The PIN that a key store which counts tries refused, and how.
-    pub(super) refused: Mutex<Refused>,
+    /// The PIN that a key store which counts tries refused, and how. Fair, so that nobody who comes later is before those
+    /// who wait, and makes them wait for one attempt more.
+    pub(super) refused: FairMutex<Refused>,
+    /// How many attempts have ended for which `refused` was locked.
+    attempts: AtomicU64,
     /// The source of the PIN that was right, as it was then.
     proven: Mutex<Option<Stamp>>,
 }
 
 /// The stored PIN that a key store does not want again.
 #[derive(Debug, Default)]
-pub(super) struct Refused(Option<(Arc<Stored>, TokenError)>);
+pub(super) struct Refused {
+    last: Option<(Arc<Stored>, TokenError)>,
+    /// Why the last attempt has not reached the key store, or its PIN could not be had.
+    unreached: Option<TokenError>,
+}
 
 impl Refused {
     /// What was said to this PIN, if it was refused.
     pub(super) fn of(&self, pin: &Stored) -> Option<TokenError> {
-        let refused = self.0.as_ref().filter(|(refused, _)| **refused == *pin);
+        let refused = self.last.as_ref().filter(|(refused, _)| **refused == *pin);
         refused.map(|(_, error)| error.clone())
     }
 }
@@ -42,7 +52,8 @@ impl Policy {
         Self {
             config,
             environment: environment.clone(),
-            refused: Mutex::default(),
+            refused: FairMutex::default(),
+            attempts: AtomicU64::new(0),
             proven: Mutex::default(),
         }
     }
@@ -80,6 +91,26 @@ impl Policy {
         Err(TokenError::ReadOnly(Reason::new(why)))
     }
 
+    /// Waits until nobody else sends a stored PIN. If the attempt that was waited for has not reached the key store, its
+    /// failure is this one's too: who waited through it would wait as long again, and the last of many without an end.
+    pub(super) fn turn(&self) -> Result<FairMutexGuard<'_, Refused>> {
+        let before = self.attempts.load(Ordering::Acquire);
+        let refused = self.refused.lock();
+        match &refused.unreached {
+            Some(error) if self.attempts.load(Ordering::Acquire) != before => Err(error.clone()),
+            _ => Ok(refused),
+        }
+    }
+
+    /// Takes note of an attempt for which `refused` was locked.
+    fn attempted<T>(&self, refused: &mut Refused, answer: &Result<T>) {
+        let error = answer.as_ref().err();
+        let unreached = error
+            .filter(|error| matches!(error, TokenError::Unreachable(_) | TokenError::TimedOut));
+        refused.unreached = unreached.cloned();
+        self.attempts.fetch_add(1, Ordering::Release);
+    }
+
     /// Finishes an authentication with the stored PIN and hands it out. One that was refused by a key store that counts
     /// tries is not sent again before its source has changed: a card would lock. Where nothing counts, it is sent again,
     /// because what changed may be the key store: a file is often renewed after its password.
@@ -87,6 +118,16 @@ impl Policy {
     /// `refused` stays locked meanwhile, so that two threads cannot spend two tries on one wrong PIN. No lock of ours is
     /// waited for under it.
     pub(super) fn finish(
+        &self,
+        refused: &mut Refused,
+        operation: Box<dyn AuthOperation + '_>,
+    ) -> Result<Arc<Stored>> {
+        let answer = self.send(refused, operation);
+        self.attempted(refused, &answer);
+        answer
+    }
+
+    fn send(
         &self,
         refused: &mut Refused,
         operation: Box<dyn AuthOperation + '_>,
@@ -102,7 +143,7 @@ impl Policy {
         let pin = Arc::new(pin);
         match operation.finish(AuthSecret::Pin(&pin.bytes)) {
             Ok(()) => {
-                refused.0 = None;
+                refused.last = None;
                 Ok(pin)
             }
             Err(error) => {
@@ -117,12 +158,16 @@ impl Policy {
     pub(super) fn performed<T>(
         &self,
         pin: &Arc<Stored>,
-        refused: Option<MutexGuard<'_, Refused>>,
+        mut refused: Option<FairMutexGuard<'_, Refused>>,
         perform: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let answer = perform();
+        if let Some(refused) = &mut refused {
+            self.attempted(refused, &answer);
+        }
         match &answer {
             Ok(_) => self.prove(pin),
+            Err(error) if !is_refusal(error) => {}
             Err(error) => {
                 let mut refused = refused.unwrap_or_else(|| self.refused.lock());
                 self.disprove(&mut refused, pin, error);
@@ -153,7 +198,7 @@ impl Policy {
         );
         *self.proven.lock() = None;
         let is_last = self.spends_tries(error);
-        refused.0 = is_last.then(|| (pin.clone(), error.clone()));
+        refused.last = is_last.then(|| (pin.clone(), error.clone()));
     }
 
     fn is_service(&self) -> bool {

@@ -8,6 +8,8 @@ use std::{
         Barrier,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use ctk_token::{
@@ -23,6 +25,8 @@ use crate::{
 };
 
 const PIN: &[u8] = b"1234";
+/// How many use a token at once.
+const THREADS: usize = 8;
 
 /// Signs with `input` itself, in a session that has logged in with the PIN.
 struct Store {
@@ -36,6 +40,9 @@ struct Store {
     login: LoginPolicy,
     /// Where two sessions meet that find themselves closed for the first time.
     meeting: Option<Barrier>,
+    /// Whether it does not answer, and gives all that begin the time to wait for one another.
+    stalls: AtomicBool,
+    begun: AtomicUsize,
 }
 
 impl Default for Store {
@@ -48,6 +55,8 @@ impl Default for Store {
             looks_late: false,
             login: LoginPolicy::App,
             meeting: None,
+            stalls: AtomicBool::new(false),
+            begun: AtomicUsize::new(0),
         }
     }
 }
@@ -55,6 +64,15 @@ impl Default for Store {
 impl Store {
     fn look_at(&self, pin: &[u8]) -> Result<()> {
         self.sent.fetch_add(1, Ordering::Relaxed);
+        if self.stalls.load(Ordering::Acquire) {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while self.begun.load(Ordering::Acquire) < THREADS && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
+            // For the way from there to the wait.
+            thread::sleep(Duration::from_millis(500));
+            return Err(TokenError::TimedOut);
+        }
         match pin == *self.pin.lock() {
             true => Ok(()),
             false => Err(TokenError::AuthenticationFailed { tries: self.tries }),

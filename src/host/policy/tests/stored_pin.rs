@@ -135,7 +135,7 @@ fn sessions_that_sign_at_once_log_in_each_for_itself() {
     });
     let pin = PinSource::File(folder.write("pin", "1234"));
     let token = slot(config(pin, Login::OnUse), &store).token().unwrap();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..2 {
             let session = token.create_session().unwrap();
             scope.spawn(move || assert_eq!(sign(&*session), Ok(3)));
@@ -154,7 +154,7 @@ fn threads_that_sign_at_once_send_a_wrong_pin_once_together() {
             .token()
             .unwrap();
         let session = token.create_session().unwrap();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| assert_eq!(sign(&*session).is_ok(), right));
             }
@@ -283,13 +283,65 @@ fn threads_that_authenticate_for_one_operation_each_send_a_wrong_pin_once_togeth
         for session in &sessions {
             assert_eq!(log_in_for(&**session, ONE, AuthSecret::FromToken), Ok(()));
         }
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for session in &sessions {
                 scope.spawn(|| assert_eq!(sign(&**session).is_ok(), right));
             }
         });
         let sent = store.sent.load(Ordering::Relaxed);
         assert_eq!(sent, if right { 8 } else { 1 });
+    }
+}
+
+#[test]
+fn threads_that_wait_for_a_service_that_does_not_answer_fail_together() {
+    let folder = TestFolder::new();
+    for (login, is_late) in [
+        (Login::App, false),
+        (Login::OnUse, false),
+        (Login::App, true),
+        (Login::OnUse, true),
+    ] {
+        let store = match is_late {
+            true => late(),
+            false => Arc::new(Store::default()),
+        };
+        let pin = PinSource::File(folder.write("pin", "1234"));
+        let token = slot(config(pin, login), &store).token().unwrap();
+        let prepare = |session: &dyn TokenSession| match (login, is_late) {
+            (Login::App, true) => log_in_for(session, ONE, AuthSecret::FromToken),
+            _ => Ok(()),
+        };
+        let begin = |session: &dyn TokenSession| match (login, is_late) {
+            (Login::App, false) => log_in(session, AuthSecret::FromToken),
+            _ => sign(session).map(|_| ()),
+        };
+        let sessions: Vec<_> = (0..THREADS)
+            .map(|_| token.create_session().unwrap())
+            .collect();
+        for session in &sessions {
+            assert_eq!(prepare(&**session), Ok(()));
+        }
+        store.stalls.store(true, Ordering::Release);
+        thread::scope(|scope| {
+            for session in &sessions {
+                scope.spawn(|| {
+                    store.begun.fetch_add(1, Ordering::Release);
+                    assert_eq!(begin(&**session), Err(TokenError::TimedOut));
+                });
+            }
+        });
+        let sent = store.sent.load(Ordering::Relaxed);
+        assert_eq!(sent, 1, "{login:?}, late: {is_late}");
+        // Who comes later asks it again.
+        let session = token.create_session().unwrap();
+        assert_eq!(prepare(&*session), Ok(()));
+        assert_eq!(begin(&*session), Err(TokenError::TimedOut));
+        store.stalls.store(false, Ordering::Release);
+        let session = token.create_session().unwrap();
+        assert_eq!(prepare(&*session), Ok(()));
+        assert_eq!(begin(&*session), Ok(()));
+        assert_eq!(store.sent.load(Ordering::Relaxed), 3);
     }
 }
 
