@@ -19,8 +19,9 @@ use super::{
 };
 
 const SOURCE: &str = "the container's endpoint";
-/// It is there if it is named, and may have to wake up: two seconds for each of three tries, as AWS' programs have it.
-const PATIENCE: Patience = Patience { each: 2, total: 6 };
+/// It is there if it is named, and may have to wake up: as long as AWS' programs wait in their three tries of two seconds,
+/// but for one answer, because what was silent for that long is not asked again.
+const PATIENCE: Patience = Patience { each: 6, total: 6 };
 /// Of ECS, for what `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` is relative to.
 const RELATIVE: &str = "http://169.254.170.2";
 
@@ -111,4 +112,50 @@ fn parse(uri: &str) -> Result<(Endpoint, String)> {
     let endpoint = Endpoint::parse_metadata(&format!("{scheme}://{authority}"))
         .map_err(|why| unusable(format!("AWS_CONTAINER_CREDENTIALS_FULL_URI: {why}")))?;
     Ok((endpoint, target.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        sync::{Arc, OnceLock},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::{Settings, protocols::aws_kms::outside::Network};
+
+    #[test]
+    fn an_agent_that_wakes_up_is_waited_for() {
+        static URI: OnceLock<String> = OnceLock::new();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        URI.set(format!("http://{address}/v1/credentials")).unwrap();
+        let agent = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let heard = BufReader::new(&stream).lines().map(|line| line.unwrap());
+            let heard: Vec<_> = heard.take_while(|line| !line.is_empty()).collect();
+            std::thread::sleep(Duration::from_millis(2500));
+            let body = r#"{"AccessKeyId":"AKIDAGENT","SecretAccessKey":"s","Token":"t"}"#;
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            // Who is tired of waiting is gone by now.
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+            heard.first().cloned()
+        });
+        let surroundings = Surroundings {
+            home: None,
+            variable: |name| match name {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI" => URI.get().map(Into::into),
+                _ => None,
+            },
+            run: Arc::new(|_, _| Err(TokenError::NotSupported)),
+        };
+        let network = Network::new(&Settings::default(), &surroundings);
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let found = credentials(&surroundings, &network, deadline);
+        assert_eq!(found.unwrap().unwrap().access_key_id(), "AKIDAGENT");
+        let heard = agent.join().unwrap().unwrap();
+        assert_eq!(heard, "GET /v1/credentials HTTP/1.1");
+    }
 }
