@@ -162,7 +162,7 @@ impl SecretSource {
     }
 
     /// What is said of it in messages: of a command only the program, because its arguments are for the program alone.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         match self {
             Self::Command(command) => format!("command:{}", command.program()),
             other => other.to_string(),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ctk_host::{
-    Configuration, PinSource, SecretSource, TokenConfig,
+    Configuration, SecretSource, TokenConfig,
     config::Setting,
     network::{self, Finding},
 };
@@ -70,10 +70,13 @@ pub(crate) fn check_stored(console: &Console, token: &TokenConfig) -> Vec<(State
     };
     let (pins, several) = check_pins(token, protocol, &console.environment);
     checks.extend(several.map(|several| (State::Problem, several)));
-    if pins == 0 && token.pin != PinSource::App {
+    if pins == Some(0)
+        && let Some(source) = token.pin.source()
+    {
         let message = format!(
             "the PIN from {} is for no key of it, and not used: ctk update {} --pin app --login app",
-            token.pin, token.name
+            source.shown(),
+            token.name
         );
         checks.push((State::Hint, message));
     }

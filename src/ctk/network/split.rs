@@ -96,19 +96,23 @@ pub(crate) fn belonging(
 }
 
 /// How many PINs the keys of a token have that is there already, and the sentence about it if programs cannot log in so.
+/// `None`: that is not known yet.
 pub(crate) fn check_pins(
     token: &TokenConfig,
     protocol: &'static Protocol,
     environment: &Environment,
-) -> (usize, Option<String>) {
+) -> (Option<usize>, Option<String>) {
+    if token.contents.keys.is_empty() {
+        return (None, None);
+    }
     let asking = asking(token);
     let slot = facts::slot(&asking, environment).and_then(|slot| slot.token());
     let Some(offered) = slot.map(|token| token.contents()) else {
-        return (0, None);
+        return (None, None);
     };
     let count = pins(&groups(&asking, protocol, &offered), &offered);
     let said = (count > 1).then(|| several_pins(&token.name, count));
-    (count, said)
+    (Some(count), said)
 }
 
 /// How many of these groups of keys have a PIN.

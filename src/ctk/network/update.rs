@@ -60,7 +60,7 @@ pub(crate) fn run(
         }
     }
     let has_new_pin = !matches!(arguments.settings.pin, None | Some(PinSource::App));
-    if has_new_pin && check_pins(&token, protocol, &console.environment).0 == 0 {
+    if has_new_pin && check_pins(&token, protocol, &console.environment).0 == Some(0) {
         return Err(Failure::Usage(format!(
             "--pin: no key of token {name:?} has a PIN, so leave it out; nothing was changed"
         )));

@@ -189,6 +189,30 @@ fn a_pin_that_no_key_wants_any_more_is_not_in_the_way() {
 }
 
 #[test]
+fn of_keys_that_are_not_stored_yet_nobody_says_that_they_have_no_pin() {
+    let bed = Bed::new();
+    let csc = Csc::start();
+    bed.p12("one", "ec", "x");
+    csc.add(&bed, "c-one", "one", Before::Pin("1111"));
+    let (url, pin) = (csc.url(), bed.secret("pin", "1111"));
+    bed.ctk(&["add", "csc", &url, "--name", "sign", "--pin", &pin], "")
+        .succeeded();
+    // As it is written by hand, before ctk refresh.
+    let file = bed.home().join(".config/ctk/tokens.d/sign.toml");
+    let text = bed.stored("sign");
+    let end = text.find("[[token.").unwrap();
+    fs::write(&file, &text[..end]).unwrap();
+    let said = bed.ctk(&["doctor"], "");
+    assert!(
+        said.out.contains("sign") && !said.out.contains("not used"),
+        "{said:?}"
+    );
+    bed.ctk(&["update", "sign", "--pin", &pin], "").succeeded();
+    bed.ctk(&["refresh", "sign"], "").succeeded();
+    bed.ctk(&["test", "sign"], "").succeeded();
+}
+
+#[test]
 fn of_several_tokens_one_fails_and_the_others_are_refreshed() {
     let bed = Bed::new();
     bed.p12("one", "ec", "x");
