@@ -300,7 +300,7 @@ impl Reader<'_> {
                 }),
             };
             if let Some(setting) = setting {
-                if let Err(message) = setting.check() {
+                if let Err(message) = setting.check(key.name) {
                     fields.refuse(key.name, format!("{}: {message}", key.name));
                 }
                 settings.0.insert(key.name.to_owned(), setting);

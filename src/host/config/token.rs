@@ -96,13 +96,16 @@ pub enum Setting {
 
 impl Setting {
     /// Refuses a URL with a user or a password in it, because a configuration is shown to people and the machine's is for
-    /// everybody to read; and control characters, which nothing that is configured has.
+    /// everybody to read; and control characters, which nothing that is configured has. What `name` says to be an address
+    /// is one without its scheme too.
     ///
     /// # Errors
     /// What is wrong and what to do, without the text.
-    pub fn check(&self) -> Result<(), &'static str> {
+    pub fn check(&self, name: &str) -> Result<(), &'static str> {
+        let is_address = name == "proxy" || name.contains("endpoint") || name.ends_with("_url");
         let has_user = |text: &String| {
-            let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+            let schemeless = if is_address { text } else { "" };
+            let rest = text.split_once("://").map_or(schemeless, |(_, rest)| rest);
             let place = rest.split(['?', '#']).next().unwrap_or_default();
             // Whatever a password is made of: in a path @ can be written as %40.
             place.contains('@')

@@ -119,7 +119,7 @@ fn check(token: &TokenConfig) -> Result<(), Problem> {
                 format!("is not written: {name}: {message}"),
             )
         };
-        setting.check().map_err(refused)?;
+        setting.check(name).map_err(refused)?;
     }
     match token.needs_commands() && !token.commands {
         true => {

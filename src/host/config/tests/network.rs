@@ -272,6 +272,14 @@ fn a_wrong_line_costs_the_token_and_is_named() {
             "token_url = \"https://u:s3/cret@h\"",
             "token_url: a URL here has no user",
         ),
+        (
+            "proxy = \"u:s3cret@h:3128\"",
+            "proxy: a URL here has no user and no password in it",
+        ),
+        (
+            "token_url = \"u:s3cret@h/x\"",
+            "token_url: a URL here has no user",
+        ),
         ("user = \"a\\r\\nb\"", "user: it has a control character"),
         ("endpoint = \"x\"", "did you mean \"endpoints\"?"),
         ("commands = \"yes\"", "commands must be true or false"),
@@ -334,14 +342,23 @@ fn what_would_not_be_read_is_not_written() {
         refused.message.contains("comes from a command"),
         "{refused}"
     );
-    let mut told = token.clone();
-    let url = Setting::Texts(vec!["https://h/".into(), "https://u:s3cret@h/".into()]);
-    told.settings.0.insert("endpoints".into(), url);
-    let refused = write::update(&told, &environment).unwrap_err().to_string();
-    assert!(
-        refused.contains("endpoints: a URL here has no user") && !refused.contains("s3cret"),
-        "{refused}"
-    );
+    for url in ["https://u:s3cret@h/", "u:s3cret@h/csc/v1"] {
+        let mut told = token.clone();
+        let urls = Setting::Texts(vec!["https://h/".into(), url.into()]);
+        told.settings.0.insert("endpoints".into(), urls);
+        let refused = write::update(&told, &environment).unwrap_err().to_string();
+        assert!(
+            refused.contains("endpoints: a URL here has no user") && !refused.contains("s3cret"),
+            "{refused}"
+        );
+    }
+    // Somebody at a service may be called so.
+    let mut named = token.clone();
+    let user = Setting::Text("acct:anna@example".into());
+    named.settings.0.insert("user_id".into(), user);
+    write::update(&named, &environment).unwrap();
+    assert_eq!(Configuration::read(&environment).tokens, [named]);
+    write::update(&token, &environment).unwrap();
     assert_eq!(Configuration::read(&environment).tokens, [token]);
 }
 
