@@ -6,11 +6,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::SystemTime,
 };
 
 use ctk_services::{
     Backend, Csc, Forward, Kms, Proxy, Request, Response, Scal,
-    csc::{Authentication, Credential, Rules},
+    csc::{Authentication, Credential, Rules, totp},
 };
 use serde_json::json;
 use softhsm_tests::{
@@ -24,19 +25,23 @@ use crate::scenes::{BEARER, CSC_PIN, SIGN};
 const SESSION_TOKEN: &str = "session-token-that-nobody-may-see";
 const CLIENT_SECRET: &str = "client-secret-that-nobody-may-see";
 const PASSWORD: &str = "password-that-nobody-may-see";
+/// A one-time password that somebody types.
+const TYPED: &str = "926451";
 /// Of one-time passwords, and in base32.
 const SEED: (&[u8], &str) = (b"12345678901234567890", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
 
 /// Before a service: says what it was asked, with all that was shown to it, if it is told to.
 struct Repeating {
     service: Arc<dyn Backend>,
-    /// 0 for no; else the status, and by its sign in which order.
+    /// 0 for no; else the status, and one of the thousands below for what it says.
     status: AtomicUsize,
 }
 
 impl Repeating {
-    /// What a client shows comes first, or what it asks.
+    /// What a client asks comes first, and then what it shows; without this the other way round.
     const BODY_FIRST: usize = 1000;
+    /// One secret alone: that another one stands beside it hides nothing.
+    const ALONE: usize = 2000;
 
     fn answer_to(&self, request: &Request) -> Response {
         let how = self.status.load(Ordering::SeqCst);
@@ -48,11 +53,21 @@ impl Repeating {
         let shown = ["X-Amz-Security-Token", "Authorization"];
         let shown = shown.map(|name| request.header(name).unwrap_or_default());
         let (shown, asked) = (shown.join(" "), String::from_utf8_lossy(&request.body));
-        let text = match how / Self::BODY_FIRST {
-            0 => format!("{shown} {asked}"),
-            _ => format!("{asked} {shown}"),
+        let text = match how / 1000 * 1000 {
+            Self::BODY_FIRST => format!("{asked} {shown}"),
+            Self::ALONE => {
+                let body = request.json();
+                let fields = ["OTP", "PIN", "SAD"].map(|name| body[name].as_str());
+                fields
+                    .into_iter()
+                    .flatten()
+                    .next()
+                    .unwrap_or(&shown)
+                    .to_owned()
+            }
+            _ => format!("{shown} {asked}"),
         };
-        let status = u16::try_from(how % Self::BODY_FIRST).expect("a status");
+        let status = u16::try_from(how % 1000).expect("a status");
         let body = json!({"error": "invalid_request", "error_description": text, "__type": "ValidationException",
             "message": text});
         Response::json(status, &body)
@@ -103,6 +118,36 @@ impl Place {
         place
     }
 
+    /// What a program logs in with, and where it has to type the one-time password, this one.
+    fn login(&self, otp: &str) -> Option<String> {
+        match self.name {
+            "pin" | "otp" => Some(format!("login {CSC_PIN}")),
+            "typed" => Some(format!("login {CSC_PIN},{otp}")),
+            _ => None,
+        }
+    }
+
+    /// Asks the service for a signature.
+    #[track_caller]
+    fn sign(&self, program: &mut Program, otp: &str) {
+        if let Some(login) = self.login(otp) {
+            program.ask(&login).ok();
+        }
+        program.ask(&format!("key {}", self.key)).ok();
+        program.ask(SIGN).ok();
+    }
+
+    /// Has the service repeat what comes in this call: this operation must come to it, and be refused.
+    #[track_caller]
+    fn repeats(&self, how: usize, program: &mut Program, line: &str, operation: &str) {
+        let count = || self.proxy.requests_for(operation).len();
+        let before = count();
+        self.repeating.status.store(how, Ordering::SeqCst);
+        assert_ne!(program.ask(line).rv, 0, "{} {how}", self.name);
+        self.repeating.status.store(0, Ordering::SeqCst);
+        assert!(count() > before, "{} {how}: no {operation}", self.name);
+    }
+
     /// What must not be told of what was sent.
     fn sent(&self) -> Vec<String> {
         let mut secrets = Vec::new();
@@ -122,7 +167,7 @@ impl Place {
     }
 }
 
-fn places(bed: &Bed, csc: &Csc) -> [Place; 4] {
+fn places(bed: &Bed, csc: &Csc) -> [Place; 6] {
     let file = |name: &str, content: &str| format!("file:{}", bed.secret(name, content).display());
     let (token, client) = (
         file("session-token", SESSION_TOKEN),
@@ -141,18 +186,14 @@ fn places(bed: &Bed, csc: &Csc) -> [Place; 4] {
     let options = [&IMPATIENT[..], &["--session-token", &token]].concat();
     bed.add_kms("kms", &kms.proxy.url(), &account.access_key_id, &options);
 
-    let with_otp = Credential {
-        otp_seed: Some(SEED.0.to_vec()),
-        ..Credential::with_pin(CSC_PIN)
-    };
     let by_client = Authentication::Client {
         id: "app".to_owned(),
         secret: CLIENT_SECRET.to_owned(),
     };
     let options = ["--authentication", "oauth2-client", "--client-id", "app"];
-    let more = ["--client-secret", &client, "--otp-seed", &seed];
-    let options = [&options[..], &more].concat();
-    let otp = Place::csc(bed, csc, "otp", with_otp, by_client, &options);
+    let options = [&options[..], &["--client-secret", &client]].concat();
+    let free = Credential::default();
+    let client = Place::csc(bed, csc, "client", free.clone(), by_client, &options);
 
     let by_name = Authentication::Basic {
         user: "somebody".to_owned(),
@@ -160,13 +201,51 @@ fn places(bed: &Bed, csc: &Csc) -> [Place; 4] {
     };
     let options = ["--authentication", "basic", "--user", "somebody"];
     let options = [&options[..], &["--password", &password]].concat();
-    let basic = Place::csc(bed, csc, "basic", Credential::default(), by_name, &options);
+    let basic = Place::csc(bed, csc, "basic", free, by_name, &options);
 
-    let by_bearer = Authentication::Bearer(BEARER.to_owned());
+    let by_bearer = || Authentication::Bearer(BEARER.to_owned());
     let options = ["--authentication", "bearer", "--bearer", &bearer];
-    let pin = Credential::with_pin(CSC_PIN);
-    let pin = Place::csc(bed, csc, "pin", pin, by_bearer, &options);
-    [kms, otp, basic, pin]
+    let with_pin = Credential::with_pin(CSC_PIN);
+    let with_otp = Credential {
+        otp_seed: Some(SEED.0.to_vec()),
+        ..with_pin.clone()
+    };
+    let pin = Place::csc(bed, csc, "pin", with_pin, by_bearer(), &options);
+    let own = with_otp.clone();
+    let typed = Place::csc(bed, csc, "typed", own, by_bearer(), &options);
+    let options = [&options[..], &["--otp-seed", &seed]].concat();
+    let otp = Place::csc(bed, csc, "otp", with_otp, by_bearer(), &options);
+    [kms, client, basic, pin, typed, otp]
+}
+
+/// Has the service repeat all that programs show it, each of which begins anew: who was refused does not ask again at once.
+#[track_caller]
+fn repeat_all(bed: &Bed, place: &Place, how: usize) {
+    let start = || {
+        let mut program = Program::start(bed, "trace");
+        program.ask(&format!("open {}", place.name)).ok();
+        program
+    };
+    let login = place.login(TYPED);
+    // Who it is, PIN and one-time password.
+    let mut program = start();
+    if login.is_none() {
+        program.ask(&format!("key {}", place.key)).ok();
+    }
+    let operation = match place.name {
+        "kms" => "Sign",
+        "client" => "oauth2/token",
+        "basic" => "auth/login",
+        _ => "credentials/authorize",
+    };
+    let line = login.as_deref().unwrap_or(SIGN);
+    place.repeats(how, &mut program, line, operation);
+    // What the service has given for that; but a one-time password is good once, and a KMS gives nothing.
+    if ["client", "basic", "pin"].contains(&place.name) {
+        let mut program = start();
+        place.sign(&mut program, "");
+        place.repeats(how, &mut program, SIGN, "signatures/signHash");
+    }
 }
 
 #[test]
@@ -176,29 +255,14 @@ fn no_secret_is_told_even_where_a_service_repeats_it() {
     let places = places(&bed, &csc);
     let mut program = Program::start(&bed, "trace");
     for place in &places {
-        let has_pin = ["otp", "pin"].contains(&place.name);
         program.ask(&format!("open {}", place.name)).ok();
-        if has_pin {
-            program.ask(&format!("login {CSC_PIN}")).ok();
-        }
-        program.ask(&format!("key {}", place.key)).ok();
-        program.ask(SIGN).ok();
-        for order in [0, Repeating::BODY_FIRST] {
+        place.sign(&mut program, &totp(SEED.0, SystemTime::now()));
+        program.ask("close").ok();
+        for order in [0, Repeating::BODY_FIRST, Repeating::ALONE] {
             for status in [400, 401, 403, 500] {
-                let repeat = |how| place.repeating.status.store(how, Ordering::SeqCst);
-                repeat(order + status);
-                assert_ne!(program.ask(SIGN).rv, 0, "{} {status}", place.name);
-                if has_pin {
-                    program.ask("logout");
-                    assert_ne!(program.ask(&format!("login {CSC_PIN}")).rv, 0);
-                }
-                repeat(0);
-                if place.name == "pin" {
-                    program.ask(&format!("login {CSC_PIN}")).ok();
-                }
+                repeat_all(&bed, place, order + status);
             }
         }
-        program.ask("close").ok();
     }
 
     let mut told = program.log();
@@ -233,10 +297,11 @@ fn no_secret_is_told_even_where_a_service_repeats_it() {
     let mut secrets: Vec<_> = places.iter().flat_map(Place::sent).collect();
     // PIN, one-time password, SADs, bearers that were issued, name and password in base64.
     assert!(secrets.len() > 8, "{secrets:?}");
-    assert!(
-        secrets.iter().any(|secret| secret.len() == 6),
-        "no one-time password"
-    );
+    let has_password = |place: &Place| place.sent().iter().any(|secret| secret.len() == 6);
+    for place in &places[4..] {
+        assert!(has_password(place), "no one-time password: {}", place.name);
+    }
+    assert!(secrets.iter().any(|secret| secret == TYPED));
     let fixed = [KMS_SECRET, SESSION_TOKEN, CLIENT_SECRET, PASSWORD, BEARER];
     secrets.extend(fixed.map(str::to_owned));
     secrets.push(SEED.1.to_owned());
