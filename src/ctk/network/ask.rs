@@ -243,7 +243,7 @@ pub(crate) fn parse(row: &SettingRow, texts: &[&str]) -> Outcome<Setting> {
             Err(error) => return Err(Failure::Usage(format!("{}: {error}", row.name))),
         },
     };
-    match setting.check() {
+    match setting.check(row.name) {
         Ok(()) => Ok(setting),
         Err(message) => wrong_text(row.name, message),
     }
@@ -258,7 +258,7 @@ fn wrong_text<T>(name: &str, message: &str) -> Outcome<T> {
 /// Refuses what stands in no configuration, before the service is asked.
 pub(crate) fn check(given: &Settings) -> Outcome {
     for (name, setting) in &given.0 {
-        if let Err(message) = setting.check() {
+        if let Err(message) = setting.check(name) {
             return wrong_text(name, message);
         }
     }

@@ -44,6 +44,14 @@ fn what_is_missing_or_wrong_is_said_before_anything_is_asked_or_stored() {
             &["https://u:s3cret@127.0.0.1:9/csc/v1"],
             "endpoints: a URL here has no user",
         ),
+        (
+            &["u:s3cret@127.0.0.1:9/csc/v1"],
+            "endpoints: a URL here has no user",
+        ),
+        (
+            &["--token-url", "u:s3cret@127.0.0.1/x"],
+            "token_url: a URL here has no user",
+        ),
         (&["--total-timeout", "soon"], "invalid value 'soon'"),
         (&["--label", "a:b"], "must not have a colon"),
         (&["--name", "a b"], "is not a name"),
