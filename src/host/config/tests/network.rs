@@ -362,6 +362,38 @@ fn what_would_not_be_read_is_not_written() {
     assert_eq!(Configuration::read(&environment).tokens, [token]);
 }
 
+/// What is given to people as an example, with what is commented out in it too.
+#[test]
+fn the_examples_are_read() {
+    for (name, text, settings) in [
+        (
+            "release",
+            include_str!("../../../../examples/network/csc.toml"),
+            11,
+        ),
+        (
+            "release-kms",
+            include_str!("../../../../examples/network/aws-kms.toml"),
+            7,
+        ),
+    ] {
+        let is_setting = |line: &str| line.starts_with('#') && !line.starts_with("# ");
+        let all = text.lines().map(|line| match is_setting(line) {
+            true => line.trim_start_matches('#'),
+            false => line,
+        });
+        let all = all.map(|line| format!("{line}\n")).collect::<String>();
+        for text in [text, &all] {
+            let configuration = read_one(text);
+            assert_eq!(said(&configuration), [""; 0]);
+            assert_eq!(names(&configuration), [name]);
+        }
+        let configuration = read_one(&all);
+        assert_eq!(configuration.tokens[0].settings.0.len(), settings);
+        assert!(configuration.tokens[0].contents.keys.is_empty());
+    }
+}
+
 #[test]
 fn the_machines_paths_are_whole() {
     let folder = TestFolder::new();
