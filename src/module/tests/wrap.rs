@@ -120,7 +120,10 @@ fn wrapped_keys_that_are_wrong_are_told() {
         };
         let wrapped = wrap(session, &mechanism, wrapping, key).unwrap();
         let mut spoiled = wrapped.clone();
-        *spoiled.last_mut().unwrap() ^= 0x80;
+        // With a block of CBC a bit of the next one's plaintext turns, here of its padding. A change in the last block makes
+        // something else of it, which is a padding once in 256 times.
+        let at = wrapped.len() - if unit == 16 { 17 } else { 1 };
+        spoiled[at] ^= 0x80;
         assert_eq!(open(&spoiled, &template), Err(CKR_WRAPPED_KEY_INVALID));
         assert_eq!(open(&[], &template), Err(CKR_WRAPPED_KEY_LEN_RANGE));
         if unit > 1 {
