@@ -199,6 +199,10 @@ impl Api<'_> {
             &body.finish(),
             authorization,
         );
+        // What stands before a service throttles before anybody looks at who asks.
+        if answer.as_ref().is_err_and(Failure::is_for_later) {
+            return answer.map(|_| true);
+        }
         match answer.as_ref().err().and_then(Failure::refusal) {
             Some(Refusal::Token | Refusal::Unauthorized) => Ok(false),
             Some(Refusal::Unavailable) | None => answer.map(|_| true),

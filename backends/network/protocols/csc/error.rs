@@ -68,6 +68,11 @@ impl Failure {
         }
     }
 
+    /// Whether the service, or what stands before it, has had no time to look at the request at all.
+    pub(super) fn is_for_later(&self) -> bool {
+        matches!(self, Self::Refused(problem) if matches!(problem.status, 408 | 429))
+    }
+
     /// What it is for who knows more than the answer says.
     pub(super) fn being(self, refusal: Refusal) -> Self {
         match self {

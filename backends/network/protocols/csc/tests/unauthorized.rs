@@ -97,17 +97,22 @@ fn nobody_hears_of_a_wrong_pin_where_the_service_does_not_know_us() {
         assert_eq!(times_sent(&world.fake.calls(), PIN), 1);
     }
     // Nor where it cannot be asked.
-    let world = world(&bearer());
-    world.fake.answer_by(|call| match &*call.operation {
-        "credentials/authorize" => Some((401, String::new())),
-        _ => Some((503, String::new())),
-    });
-    let answer = log_in(&world, PIN);
-    assert!(
-        matches!(answer, Err(TokenError::Unreachable(_))),
-        "{answer:?}"
-    );
-    assert_eq!(times_sent(&world.fake.calls(), PIN), 1);
+    for status in [503, 429, 408] {
+        let world = world(&bearer());
+        world.fake.answer_by(move |call| match &*call.operation {
+            "credentials/authorize" => Some((401, String::new())),
+            _ => Some((status, String::new())),
+        });
+        let answer = log_in(&world, PIN);
+        match status {
+            503 => assert!(
+                matches!(answer, Err(TokenError::Unreachable(_))),
+                "{answer:?}"
+            ),
+            _ => assert!(matches!(answer, Err(TokenError::Refused(_))), "{answer:?}"),
+        }
+        assert_eq!(times_sent(&world.fake.calls(), PIN), 1);
+    }
 }
 
 #[test]
