@@ -338,7 +338,12 @@ fn basic_of(pair: &[u8]) -> Zeroizing<String> {
 
 /// The service does not know us: no secret of the token's owner helps.
 fn refused(failure: Failure, what_to_do: &str) -> TokenError {
+    let is_for_later = failure.is_for_later();
     match failure {
+        // No word on the secret, which may be sent again.
+        Failure::Refused(problem) if is_for_later => {
+            TokenError::Unreachable(Reason::new(problem.reason))
+        }
         Failure::Refused(problem) if problem.status < 500 => {
             TokenError::Refused(Reason::new(format!("{}; {what_to_do}", problem.reason)))
         }

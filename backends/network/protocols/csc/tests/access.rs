@@ -252,9 +252,11 @@ fn a_password_that_is_refused_is_sent_once_and_not_to_everybody() {
         assert!(why.as_str().contains("`user` and `password`"), "{why}");
         assert_eq!(world.fake.operations(), ["auth/login"]);
     }
-    // One that fails has not looked at it.
-    world.fake.answer("auth/login", 500, "trouble");
-    assert!(matches!(sign(&world), Err(TokenError::Unreachable(_))));
+    // One that fails, or has had enough of us, has not looked at it.
+    for status in [500, 429, 408] {
+        world.fake.answer("auth/login", status, "trouble");
+        assert!(matches!(sign(&world), Err(TokenError::Unreachable(_))));
+    }
     world.fake.answer_well();
     world.fake.calls();
     sign(&world).unwrap();
