@@ -44,7 +44,8 @@ struct Grant {
     until: Instant,
     /// Signatures that are left of it.
     left: u32,
-    used: bool,
+    /// Signatures that the service has made with it.
+    used: u32,
 }
 
 /// The login where several credentials share a PIN: each is opened at its first use.
@@ -140,7 +141,7 @@ impl Grants {
             sad: sad.value.clone(),
             until: sad.until,
             left,
-            used: false,
+            used: 0,
         };
         self.grants.insert(credential.to_owned(), grant);
         number
@@ -162,14 +163,20 @@ impl Grants {
         if let Some(grant) = self.grants.get_mut(credential)
             && grant.number == number
         {
-            grant.used = true;
+            grant.used += 1;
         }
     }
 
     /// Whether the service has taken it before.
     pub(super) fn was_used(&self, credential: &str, number: u64) -> bool {
+        self.uses(credential, number) > 0
+    }
+
+    /// How often.
+    pub(super) fn uses(&self, credential: &str, number: u64) -> u32 {
         let grant = self.grants.get(credential);
-        grant.is_some_and(|grant| grant.number == number && grant.used)
+        let grant = grant.filter(|grant| grant.number == number);
+        grant.map_or(0, |grant| grant.used)
     }
 
     /// The service does not take it any more.

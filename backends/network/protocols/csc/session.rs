@@ -103,18 +103,22 @@ impl CscSession {
         if is_fresh.get() || !(is_ended(&failure) || is_silent(&failure)) {
             return Err(unauthorized(failure));
         }
-        let was_used = {
+        let uses = {
             let mut grants = self.grants.lock();
-            let was_used = grants.was_used(credential, number);
+            let uses = grants.uses(credential, number);
             grants.lose(credential, number);
-            was_used
+            uses
         };
         // The password that `otp` tells may be the same still, and wrong by now; the next signature asks for it.
         if facts.wants_otp() && api.options.otp_seed.is_none() {
+            // Each signature costs a password from now on: only if it was no good for a second one.
+            if uses == 1 {
+                self.grants.lock().note_fleeting(credential);
+            }
             return Err(unauthorized(failure));
         }
         let signature = work.authorize_and_sign(None).map_err(unauthorized)?;
-        if was_used {
+        if uses > 0 {
             log::info!(
                 "an authorisation of {credential:?} counts once only, it is asked for each time"
             );

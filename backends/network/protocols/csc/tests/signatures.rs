@@ -131,7 +131,9 @@ fn a_one_time_password_is_read_for_one_signature_once() {
     );
     let (session, key) = (world.session(), &world.inventory.keys[0]);
     let how = KeyAlgorithm::EcdsaDigest;
-    sign(&*session, key, how, 32);
+    for _ in 0..2 {
+        sign(&*session, key, how, 32);
+    }
     world.fake.restart();
     world.fake.calls();
     let refused = session.sign(key, how, &[7; 32]);
@@ -141,6 +143,10 @@ fn a_one_time_password_is_read_for_one_signature_once() {
     );
     assert_eq!(world.fake.operations(), ["signatures/signHash"]);
     sign(&*session, key, how, 32);
+    // It was good for two: the next is as well.
+    world.fake.calls();
+    sign(&*session, key, how, 32);
+    assert_eq!(world.fake.operations(), ["signatures/signHash"]);
 }
 
 #[test]
@@ -175,6 +181,18 @@ fn a_service_that_takes_an_authorisation_once_is_found_out() {
         costs.push(world.fake.calls().len());
     }
     assert_eq!(costs, [2, 3, 2, 2]);
+
+    // Where that needs the password that `otp` tells, one signature is lost to it.
+    let mut fake = Fake::new(1, vec![credential(P256, &["otp"])]);
+    fake.is_single_use = true;
+    let world = World::new(fake, &[("otp", secret(OTP))]);
+    let (session, key) = (world.session(), &world.inventory.keys[0]);
+    let how = KeyAlgorithm::EcdsaDigest;
+    sign(&*session, key, how, 32);
+    assert!(session.sign(key, how, &[7; 32]).is_err());
+    for _ in 0..4 {
+        sign(&*session, key, how, 32);
+    }
 }
 
 #[test]
