@@ -9,7 +9,7 @@ use std::{
 use ctk_token::{Result, Role, TokenError};
 use zeroize::Zeroizing;
 
-use super::authorize::Sad;
+use super::{authorize::Sad, refused::PAUSE};
 
 /// What stands behind a signature: activation data, and the number of the authorisation that it is of.
 pub(super) type Taken = (Arc<Zeroizing<String>>, u64);
@@ -51,8 +51,31 @@ struct Grant {
 /// The login where several credentials share a PIN: each is opened at its first use.
 pub(super) struct Shared {
     pub(super) secret: Zeroizing<Vec<u8>>,
-    /// The credentials that are not open yet; with what the service said if it refused one, which is not asked again.
-    pub(super) closed: HashMap<String, Option<TokenError>>,
+    /// The credentials that are not open yet; with what the service said if it refused one, which is not asked again at
+    /// once.
+    pub(super) closed: HashMap<String, Option<No>>,
+}
+
+/// What a service said to a credential's opening.
+pub(super) struct No {
+    error: TokenError,
+    at: Instant,
+    /// The secret is wrong: another login is needed, since this one's is sent no more.
+    is_of_secret: bool,
+}
+
+impl No {
+    fn new(error: &TokenError, is_of_secret: bool) -> Option<Self> {
+        Some(Self {
+            error: error.clone(),
+            at: Instant::now(),
+            is_of_secret,
+        })
+    }
+
+    fn is_recent(&self) -> bool {
+        self.at.elapsed() < PAUSE
+    }
 }
 
 /// Something good for one signature.
@@ -193,7 +216,8 @@ impl Grants {
     /// What opens a credential at its first use.
     ///
     /// # Errors
-    /// [`TokenError::AuthenticationNeeded`] if the login is not for it; what the service said to it if it has refused.
+    /// [`TokenError::AuthenticationNeeded`] if the login is not for it; what the service said to it if it has refused a
+    /// moment ago.
     pub(super) fn shared(&self, credential: &str) -> Result<(Login, Zeroizing<Vec<u8>>)> {
         let shared = self
             .shared
@@ -201,8 +225,9 @@ impl Grants {
             .ok_or(TokenError::AuthenticationNeeded)?;
         match shared.closed.get(credential) {
             None => Err(TokenError::AuthenticationNeeded),
-            Some(Some(refused)) => Err(refused.clone()),
-            Some(None) => Ok((self.login(), shared.secret.clone())),
+            Some(Some(no)) if no.is_recent() => Err(no.error.clone()),
+            Some(Some(no)) if no.is_of_secret => Err(TokenError::AuthenticationNeeded),
+            Some(_) => Ok((self.login(), shared.secret.clone())),
         }
     }
 
@@ -211,8 +236,9 @@ impl Grants {
         if login == self.login()
             && let Some(shared) = &mut self.shared
             && let Some(refused) = shared.closed.get_mut(credential)
+            && !refused.as_ref().is_some_and(|no| no.is_of_secret)
         {
-            *refused = Some(error.clone());
+            *refused = No::new(error, false);
         }
     }
 
@@ -229,7 +255,7 @@ impl Grants {
             .iter_mut()
             .flat_map(|shared| shared.closed.values_mut())
         {
-            refused.get_or_insert_with(|| error.clone());
+            *refused = No::new(error, true);
         }
     }
 
@@ -251,7 +277,12 @@ impl Grants {
         let grant = self.grants.get(credential);
         let shared = self.shared.as_ref();
         grant.is_some_and(|grant| grant.left > 0 && Instant::now() < grant.until)
-            || shared.is_some_and(|shared| shared.closed.contains_key(credential))
+            || shared
+                .and_then(|shared| shared.closed.get(credential))
+                .is_some_and(|no| {
+                    no.as_ref()
+                        .is_none_or(|no| no.is_recent() || !no.is_of_secret)
+                })
     }
 
     /// Whether a login is for an operation with this credential.
@@ -268,5 +299,47 @@ impl Grants {
     /// It is.
     pub(super) fn note_fleeting(&mut self, credential: &str) {
         self.fleeting.insert(credential.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ctk_token::Reason;
+
+    use super::*;
+
+    /// Where the PIN is stored nobody logs out, and it may be put right meanwhile.
+    #[test]
+    fn what_was_refused_stays_closed_for_a_while_only() {
+        let mut grants = Grants::default();
+        let login = grants.login();
+        let shared = Shared {
+            secret: Zeroizing::new(b"1234".to_vec()),
+            closed: [("a".to_owned(), None), ("b".to_owned(), None)].into(),
+        };
+        grants.log_in(login, &["a", "b"], Some(shared), None);
+        let quota = TokenError::Refused(Reason::new("quota"));
+        let wrong = TokenError::AuthenticationFailed { tries: None };
+        let pass = |grants: &mut Grants| {
+            let closed = grants
+                .shared
+                .iter_mut()
+                .flat_map(|all| all.closed.values_mut());
+            closed.flatten().for_each(|no| no.at -= PAUSE);
+        };
+        let told = |grants: &Grants| grants.shared("a").map(drop);
+
+        grants.refuse(login, "a", &quota);
+        assert_eq!(told(&grants), Err(quota));
+        pass(&mut grants);
+        assert!(grants.is_open("a"));
+        assert_eq!(told(&grants), Ok(()));
+        // A wrong secret is not sent again: another login is.
+        grants.refuse_all(login, &wrong);
+        assert_eq!(told(&grants), Err(wrong));
+        assert!(grants.is_open("a") && grants.is_open("b"));
+        pass(&mut grants);
+        assert!(!grants.is_open("a") && !grants.is_open("b"));
+        assert_eq!(told(&grants), Err(TokenError::AuthenticationNeeded));
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 /// How long they are not sent again. Somebody may unlock the account, which shows in no secret of ours.
-const PAUSE: Duration = Duration::from_secs(60);
+pub(super) const PAUSE: Duration = Duration::from_secs(60);
 
 /// The last secrets that were refused.
 #[derive(Default)]
