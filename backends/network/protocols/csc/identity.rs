@@ -254,9 +254,8 @@ impl Identity {
         {
             return Ok((wire.clone(), target));
         }
-        let endpoint = Endpoint::parse(base).map_err(|why| {
-            TokenError::Unreachable(Reason::new(format!("`token_url`: {url:?}: {why}")))
-        })?;
+        let endpoint = Endpoint::parse(base)
+            .map_err(|why| TokenError::Unreachable(Reason::new(format!("`token_url`: {why}"))))?;
         let wire = (self.connect)(vec![endpoint])?;
         *known = Some((base.to_owned(), wire.clone()));
         Ok((wire, target))

@@ -4,6 +4,8 @@ use ctk_token::{Reason, Result, TokenError};
 
 use crate::{Kind, Secret, SettingRow, Settings, http::Endpoint};
 
+use super::identity;
+
 const fn row(name: &'static str, kind: Kind, about: &'static str) -> SettingRow {
     SettingRow {
         name,
@@ -166,6 +168,10 @@ impl Options {
                 }),
         };
         options.check()?;
+        if let Some(url) = &options.token_url {
+            let parsed = Endpoint::parse(identity::split(url).0);
+            parsed.map_err(|why| wrong(format!("`token_url`: {why}")))?;
+        }
         let is_tls = settings.text("authentication") == Some("tls");
         if is_tls && settings.path("client_certificate").is_none() {
             return Err(wrong(
@@ -229,7 +235,8 @@ fn endpoints(urls: &[String]) -> Result<Vec<Endpoint>> {
         return Err(wrong("the setting `endpoints` is empty".to_owned()));
     }
     let endpoints = urls.iter().map(|url| {
-        Endpoint::parse(url).map_err(|why| wrong(format!("`endpoints`: {url:?}: {why}")))
+        // Its words have the address in them, without a password that somebody has put there.
+        Endpoint::parse(url).map_err(|why| wrong(format!("`endpoints`: {why}")))
     });
     endpoints.collect()
 }

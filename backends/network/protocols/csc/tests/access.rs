@@ -347,7 +347,22 @@ fn wrong_settings_are_told_by_every_use() {
         (vec![("endpoints", Value::Texts(Vec::new()))], "endpoints"),
         (
             vec![("endpoints", Value::Texts(vec!["ftp://x".to_owned()]))],
-            "ftp",
+            "`endpoints`: …://x: an endpoint begins with https://",
+        ),
+        (
+            vec![(
+                "endpoints",
+                Value::Texts(vec!["u:s3cret@h:9/csc/v1".to_owned()]),
+            )],
+            "`endpoints`: h:9: ",
+        ),
+        (
+            vec![("token_url", text("u:s3cret@h/x/token"))],
+            "`token_url`: h: ",
+        ),
+        (
+            vec![("token_url", text("https://u:s3cret@h/x/token"))],
+            "`token_url`: https://h: ",
         ),
     ] {
         let fake = Arc::new(service(1, ""));
@@ -356,6 +371,7 @@ fn wrong_settings_are_told_by_every_use() {
             panic!("{word}")
         };
         assert!(why.as_str().contains(word), "{why}");
+        assert!(!why.as_str().contains("s3cret"), "{why}");
         let mut findings = Vec::new();
         client.check(&mut |finding| findings.push(finding));
         assert_eq!(findings.len(), 1);
