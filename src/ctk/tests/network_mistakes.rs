@@ -89,7 +89,7 @@ fn what_is_missing_or_wrong_is_said_before_anything_is_asked_or_stored() {
     let nowhere = bed.ctk(&["add", "aws-kms"], "").failed(1);
     assert!(nowhere.contains("(here: --region REGION)"), "{nowhere}");
     for (url, said) in [
-        ("ftp://127.0.0.1/x", "ftp"),
+        ("ftp://127.0.0.1/x", "begins with https://"),
         ("http://signing.example/csc/v1", "https"),
         ("http://127.0.0.1:1/csc/v1", "127.0.0.1"),
     ] {
