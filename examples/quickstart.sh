@@ -11,59 +11,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "${1:-$here/quickstart-work}"
 work=$(cd "${1:-$here/quickstart-work}" && pwd)
 cd "$here/.."
-source softhsm-tests/install.sh
+source examples/steps.sh "$work" "$work/quickstart.log"
 
-steps=0
-title=
-log=$work/quickstart.log
-: >"$log"
-children=() # what ends with this script: servers, and a build that somebody stops
 made_run_sshd=
-home=
-
-clean_up() {
-    local status=$? child
-    for child in "${children[@]}"; do
-        kill "$child" 2>/dev/null && wait "$child" 2>/dev/null || true
-    done
-    [ -z "$home" ] || rm -rf "$home"
+clean_up_besides() {
     [ -z "$made_run_sshd" ] || rmdir /run/sshd 2>/dev/null || true
-    if [ "$status" -ne 0 ]; then
-        printf '\n   ✗ %s\n' "$title"
-        echo "   The last lines of $log:"
-        tail -n 25 "$log" | sed 's/^/     /'
-        echo "Step $((steps + 1)) failed; $steps steps passed."
-    fi
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-
-# step TITLE: what is done now.
-step() {
-    title=$1
-    printf '\n%2d. %s\n' $((steps + 1)) "$title"
-    echo "== $title" >>"$log"
-}
-
-# ok [WORDS]: the step has passed.
-ok() {
-    steps=$((steps + 1))
-    printf '   ✓ %s\n' "${*:-ok}"
-}
-
-indent() { sed 's/^/     /'; }
-
-# refused WORDS COMMAND…: the command must end with an error by itself, and say these words about it.
-refused() {
-    local words=$1 output
-    shift
-    if output=$("$@" 2>&1 </dev/null); then
-        printf '%s\n' "$output" >>"$log"
-        echo "this should have been refused: $*" >>"$log"
-        return 1
-    fi
-    printf '%s\n' "$output" >>"$log"
-    grep -q -e "$words" <<<"$output"
 }
 
 # wait_for_port PORT PID: until the server takes connections.
@@ -78,64 +30,14 @@ wait_for_port() {
     return 1
 }
 
-# A port that nothing listens on.
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 30000)); do
-        if ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            echo "$port"
-            return
-        fi
-    done
-}
-
-# Runs a long command and shows how long it has been running.
-with_clock() {
-    local pid started=$SECONDS shown=0 elapsed
-    "$@" >>"$log" 2>&1 </dev/null &
-    pid=$!
-    children=("$pid") # the terminal's Ctrl-C does not reach what runs in the background
-    while kill -0 "$pid" 2>/dev/null; do
-        elapsed=$((SECONDS - started))
-        if [ -t 1 ]; then
-            printf '\r     %s  %-60.60s' "$(duration "$elapsed")" "$(grep -a Compiling "$log" | tail -n1 | tr -s ' ')"
-        elif [ $((elapsed - shown)) -ge 30 ]; then
-            shown=$elapsed
-            printf '     %s …\n' "$(duration "$elapsed")"
-        fi
-        sleep 0.5
-    done
-    [ ! -t 1 ] || printf '\r%80s\r' ''
-    children=()
-    wait "$pid"
-}
-
 step "Installing what is needed"
-install_packages "${BUILD_PACKAGES[@]}" "${SHOW_PACKAGES[@]}" > >(tee -a "$log" | grep '^  apt-get' || true) 2>>"$log"
+packages "${BUILD_PACKAGES[@]}" "${SHOW_PACKAGES[@]}"
 find_rust >>"$log" 2>&1
 ok "$(rustc --version | cut -d' ' -f1-2), $(openssl version | cut -d' ' -f1-2), OpenSC, OpenSSH, GnuTLS"
 
-step "Building the release module and the command ctk (some minutes the first time)"
-# A machine without a cargo folder stays one.
-if [ -z "${CARGO_HOME:-}" ] && [ ! -d "${HOME:-/nonexistent}/.cargo" ]; then
-    export CARGO_HOME=$work/cargo-home
-fi
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} CARGO_TERM_COLOR=never
-started=$SECONDS
-with_clock cargo build --release --locked -p ctk-pkcs11 -p ctk
-module=$CARGO_TARGET_DIR/release/libctk_pkcs11.so
-ctk=$CARGO_TARGET_DIR/release/ctk
-ok "$module, $(($(stat -c %s "$module") / 1024)) KiB, built in $(duration $((SECONDS - started)))"
-
-# From here on nothing of the person's own is in reach.
-demo=$work/demo
-rm -rf "$demo"
-mkdir -p -m 700 "$demo"
-# A configuration is believed only if nobody else could have written to a folder above it, and a checkout may be open to a group.
-home=$(mktemp -d)
-export HOME=$home
-unset XDG_CONFIG_HOME CTK_CONFIG CTK_LOG SSH_AUTH_SOCK
-cd "$demo"
+build
+leave_home
+unset SSH_AUTH_SOCK
 pin=correct-horse
 
 step "Making a throwaway authority, alice.p12 with an RSA-2048 and a P-256 identity, and another.p12 with a P-256 one"
@@ -327,4 +229,4 @@ openssl pkcs12 -in alice.p12 -noout -passin "pass:$pin" >>"$log" 2>&1
 ok "the old one is refused; the new one signs, and opens the file for openssl"
 
 printf '\nTo use it:  export PATH="%s:$PATH";  ctk add FILE.p12;  and give programs the module %s\n' "$CARGO_TARGET_DIR/release" "$module"
-echo "All $steps steps passed in $(duration "$SECONDS"). What was made is in $work."
+all_ok

@@ -13,84 +13,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "${1:-$here/network-work}"
 work=$(cd "${1:-$here/network-work}" && pwd)
 cd "$here/../.."
-source softhsm-tests/install.sh
-
-steps=0
-title=
-log=$work/network.log
-: >"$log"
-children=() # what ends with this script: the services, and a build that somebody stops
-home=
-
-# What does not end by itself within two seconds is ended: while it starts, localstack takes no notice.
-stop_children() {
-    local child tries
-    for child in "${children[@]}"; do
-        kill "$child" 2>/dev/null || true
-    done
-    for child in "${children[@]}"; do
-        for ((tries = 0; tries < 20; tries++)); do
-            kill -0 "$child" 2>/dev/null || break
-            sleep 0.1
-        done
-        kill -KILL "$child" 2>/dev/null || true
-        wait "$child" 2>/dev/null || true
-    done
-    children=()
-}
-
-clean_up() {
-    local status=$?
-    stop_children
-    [ -z "$home" ] || rm -rf "$home"
-    if [ "$status" -ne 0 ]; then
-        printf '\n   ✗ %s\n' "$title"
-        echo "   The last lines of $log:"
-        tail -n 25 "$log" | sed 's/^/     /'
-        echo "Step $((steps + 1)) failed; $steps steps passed."
-    fi
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-
-# step TITLE: what is done now.
-step() {
-    title=$1
-    printf '\n%2d. %s\n' $((steps + 1)) "$title"
-    echo "== $title" >>"$log"
-}
-
-# ok [WORDS]: the step has passed.
-ok() {
-    steps=$((steps + 1))
-    printf '   ✓ %s\n' "${*:-ok}"
-}
-
-indent() { sed 's/^/     /'; }
-
-# refused WORDS COMMAND…: the command must end with an error by itself, and say these words about it.
-refused() {
-    local words=$1 output
-    shift
-    if output=$("$@" 2>&1 </dev/null); then
-        printf '%s\n' "$output" >>"$log"
-        echo "this should have been refused: $*" >>"$log"
-        return 1
-    fi
-    printf '%s\n' "$output" >>"$log"
-    grep -q -e "$words" <<<"$output"
-}
-
-# A port that nothing listens on.
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 10000)); do
-        if ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            echo "$port"
-            return
-        fi
-    done
-}
+source examples/steps.sh "$work" "$work/network.log"
 
 # wait_for_answer PID URL: until the service answers anything.
 wait_for_answer() {
@@ -104,30 +27,8 @@ wait_for_answer() {
     return 1
 }
 
-# Runs a long command and shows how long it has been running.
-with_clock() {
-    local pid started=$SECONDS shown=0 elapsed
-    "$@" >>"$log" 2>&1 </dev/null &
-    pid=$!
-    children=("$pid") # the terminal's Ctrl-C does not reach what runs in the background
-    while kill -0 "$pid" 2>/dev/null; do
-        elapsed=$((SECONDS - started))
-        if [ -t 1 ]; then
-            printf '\r     %s  %-60.60s' "$(duration "$elapsed")" "$(grep -a Compiling "$log" | tail -n1 | tr -s ' ')"
-        elif [ $((elapsed - shown)) -ge 30 ]; then
-            shown=$elapsed
-            printf '     %s …\n' "$(duration "$elapsed")"
-        fi
-        sleep 0.5
-    done
-    [ ! -t 1 ] || printf '\r%80s\r' ''
-    children=()
-    wait "$pid"
-}
-
 step "Installing what is needed"
-install_packages openssl opensc libengine-pkcs11-openssl osslsigncode openjdk-17-jdk-headless python3-venv curl \
-    > >(tee -a "$log" | grep '^  apt-get' || true) 2>>"$log"
+packages openssl opensc libengine-pkcs11-openssl osslsigncode openjdk-17-jdk-headless python3-venv curl
 services=$PWD/softhsm-tests/work/network
 with_clock make_network_venv "$services"
 ok "$(openssl version | cut -d' ' -f1-2), OpenSC, osslsigncode, Java, and the services in $services"
@@ -135,31 +36,14 @@ ok "$(openssl version | cut -d' ' -f1-2), OpenSC, osslsigncode, Java, and the se
 if [ -n "${CTK_MODULE:-}" ] && [ -n "${CTK_COMMAND:-}" ]; then
     module=$CTK_MODULE ctk=$CTK_COMMAND
 else
-    step "Building the release module and the command ctk (some minutes the first time)"
-    install_packages "${BUILD_PACKAGES[@]}" > >(tee -a "$log" | grep '^  apt-get' || true) 2>>"$log"
+    packages "${BUILD_PACKAGES[@]}"
     find_rust >>"$log" 2>&1
-    # A machine without a cargo folder stays one.
-    if [ -z "${CARGO_HOME:-}" ] && [ ! -d "${HOME:-/nonexistent}/.cargo" ]; then
-        export CARGO_HOME=$work/cargo-home
-    fi
-    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} CARGO_TERM_COLOR=never
-    started=$SECONDS
-    with_clock cargo build --release --locked -p ctk-pkcs11 -p ctk
-    module=$CARGO_TARGET_DIR/release/libctk_pkcs11.so
-    ctk=$CARGO_TARGET_DIR/release/ctk
-    ok "$module, $(($(stat -c %s "$module") / 1024)) KiB, built in $(duration $((SECONDS - started)))"
+    build
 fi
 
-# From here on nothing of the person's own is in reach.
-demo=$work/demo
-rm -rf "$demo"
-mkdir -p -m 700 "$demo"
-# A configuration is believed only if nobody else could have written to a folder above it, and a checkout may be open to a group.
-home=$(mktemp -d)
-export HOME=$home
-unset XDG_CONFIG_HOME CTK_CONFIG CTK_LOG AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION AWS_SESSION_TOKEN
+leave_home
+unset AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION AWS_SESSION_TOKEN
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
-cd "$demo"
 # Cards in a reader of this machine would be tokens as well.
 (
     umask 077
@@ -378,10 +262,10 @@ done
 CTK_LOG=warn refused "127.0.0.1:$kms_port" tool kms --id "$kms_rsa" --sign -m SHA256-RSA-PKCS --input-file message \
     --output-file refused
 [ ! -s refused ]
-"$ctk" doctor network </dev/null >doctor.txt 2>&1 || true
+if "$ctk" doctor network </dev/null >doctor.txt 2>&1; then false; fi
 cat doctor.txt >>"$log"
 grep -E "127\.0\.0\.1:($csc_port|$kms_port)" doctor.txt | indent
 ok "the same objects, and ctk doctor network names the address that does not answer"
 
 printf '\nTo use it:  ctk add csc https://…/csc/v1  or  ctk add aws-kms --region …;  and give programs the module %s\n' "$module"
-echo "All $steps steps passed in $(duration "$SECONDS"). What was made is in $work."
+all_ok
